@@ -1,0 +1,371 @@
+"""The nouns that every layer speaks: frozen, built by hand in a test, and free of heavy imports.
+
+Arrays are NumPy arrays. NumPy itself is imported by whoever makes one, so that `traindoctor --help` stays fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    FloatArray: TypeAlias = NDArray[np.float64]
+    IntArray: TypeAlias = NDArray[np.int64]
+
+Severity = Literal["error", "warning", "info"]
+Verdict = Literal["failed", "suspicious", "healthy", "undecided"]
+EvidenceKind = Literal["log", "config", "code", "state", "replay"]
+ReplayDepth = Literal["open", "closed", "exact", "none"]
+TrialVerdict = Literal["repairs", "postpones", "no effect", "worse", "not tried"]
+StepUnit = Literal["step", "epoch", "row"]
+EMPTY: Mapping[str, object] = {}
+
+
+# -- what was read ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    """One quantity of one run, in file order. NaN and infinities are data and stay.
+
+    `step`: (n,) int64. `wall_time`: (n,) float64, seconds since the epoch, NaN where the log has none. `value`: (n,)
+    float64. `quantity`: our name ("loss", "grad_norm", ...), or "" for a tag without a role. `tag`: as logged.
+    `source`: the file, relative to the directory that was given.
+    """
+
+    quantity: str
+    tag: str
+    step: IntArray
+    value: FloatArray
+    wall_time: FloatArray
+    source: str = ""
+
+    def __len__(self) -> int:
+        return int(self.step.size)
+
+    def finite(self) -> Series:
+        """Return the points whose value is finite, as a Series; the same object when all are."""
+        import numpy as np
+
+        keep = np.isfinite(self.value)
+        if keep.all():
+            return self
+        return Series(self.quantity, self.tag, self.step[keep], self.value[keep], self.wall_time[keep], self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Steps `start <= step < stop`; `onset` is the step at which the change was made out."""
+
+    start: int
+    stop: int
+    onset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value and where it stands: "config.yaml:12", "default of PyTorch", "first value of tag lr"."""
+
+    value: object
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerSpec:
+    """Name and hyperparameters of one parameter group, with the origin of each value.
+
+    `name` is lower case ("adam", "adamw", "sgd", "rmsprop", "adagrad", ...). What an optimizer does not have, and what
+    is not known, is None. `dialect`: "torch", "keras" (epsilon-hat form), "optax", "paper". `origin`: field -> place.
+    """
+
+    name: str
+    lr: float | None = None
+    beta1: float | None = None
+    beta2: float | None = None
+    eps: float | None = None
+    momentum: float | None = None
+    nesterov: bool | None = None
+    alpha: float | None = None
+    weight_decay: float | None = None
+    amsgrad: bool | None = None
+    dialect: str = "torch"
+    origin: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether the update is divided by a running root mean square of the gradient."""
+        return self.name in ADAPTIVE
+
+    @property
+    def is_adam(self) -> bool:
+        """Whether first and second moment follow Adam's recurrences."""
+        return self.name in ADAM_FAMILY
+
+
+ADAM_FAMILY = frozenset({"adam", "adamw", "amsgrad", "nadam", "radam"})
+ADAPTIVE = ADAM_FAMILY | {"rmsprop", "adagrad"}
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What was lost or is doubtful in a file: the rest was read.
+
+    `kind`: kebab-case ("truncated", "corrupt-record", "ragged-row", "duplicate-steps", "steps-go-back", ...).
+    `offset`: byte offset in the file where that is known.
+    """
+
+    kind: str
+    file: str
+    detail: str
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training run: every series that was logged, its settings, and what is missing or damaged.
+
+    `series`: in file order, all tags. `primary`: for each quantity the one series that speaks for it. `settings`: the
+    one vocabulary of settings ("optimizer.lr", "schedule.warmup_steps", "batch_size", ...). `optimizer`: what the
+    settings say of it, defaults of the framework filled in; None when nothing names one. `restarts`: first steps of a
+    resumed or restarted process. `root`: the directory that paths in this object are relative to.
+    """
+
+    name: str
+    path: str
+    root: str
+    series: tuple[Series, ...]
+    primary: Mapping[str, Series]
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    optimizer: OptimizerSpec | None = None
+    damages: tuple[Damage, ...] = ()
+    restarts: tuple[int, ...] = ()
+    step_unit: StepUnit = "step"
+    files: tuple[str, ...] = ()
+    config_files: tuple[str, ...] = ()
+    code_files: tuple[str, ...] = ()
+
+
+# -- what the training script does ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A place in a file of the user's: line and column count from 1, as editors do."""
+
+    file: str
+    line: int
+    column: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LoopEvent:
+    """One call that matters in a training loop.
+
+    `kind`: "backward", "step", "zero_grad", "clip", "unscale", "scheduler_step", "scaler_update". `target`: the
+    identity of the optimizer (or model, scheduler) the call acts on, as resolved; None when it cannot be told.
+    `certain`: False under a branch that may not be taken in each iteration.
+    """
+
+    kind: str
+    target: str | None
+    location: Location
+    certain: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingLoop:
+    """The ordered events of one iteration of a training loop, and of the code before the loop.
+
+    `why_unsure`: empty when the order is known on every path; else what could not be resolved.
+    """
+
+    location: Location
+    events: tuple[LoopEvent, ...]
+    before: tuple[LoopEvent, ...] = ()
+    why_unsure: str = ""
+
+
+# -- what was concluded -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """For or against a cause: one measured number with unit and source, or a place in a file.
+
+    `weight`: how much it says, in nats of log-odds, never negative; `supports` gives the sign.
+    `onset`: the step at which it begins, where it has one.
+    """
+
+    supports: bool
+    kind: EvidenceKind
+    name: str
+    text: str
+    weight: float
+    value: float | str | None = None
+    unit: str = "1"
+    source: str = ""
+    onset: int | None = None
+    location: Location | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Another cause that was considered, why it is not the first, and what would tell the two apart."""
+
+    code: str
+    name: str
+    confidence: float
+    why_not: str
+    separating_experiment: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """What the replay said of one change of settings; `before` and `after` are named figures, e.g. tail_loss_max."""
+
+    depth: ReplayDepth
+    verdict: TrialVerdict
+    before: Mapping[str, float] = field(default_factory=dict)
+    after: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+
+
+NOT_TRIED = ReplayResult("none", "not tried")
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """A change of settings, or of code, its patch, and what the replay said of it; never applied unasked.
+
+    `settings`: in the one vocabulary. `patch`: unified diff of the user's own file, or None. `title`: an imperative
+    with old and new value. `note`: price, caveat, or why it could not be sized.
+    """
+
+    title: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+    patch: str | None = None
+    replay: ReplayResult = NOT_TRIED
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A cause made out in this run. `consequences`: codes of findings folded under this one."""
+
+    code: str
+    name: str
+    severity: Severity
+    confidence: float
+    title: str
+    message: str
+    segment: Segment | None = None
+    evidence: tuple[Evidence, ...] = ()
+    locations: tuple[Location, ...] = ()
+    rivals: tuple[Rival, ...] = ()
+    consequences: tuple[str, ...] = ()
+    fixes: tuple[Fix, ...] = ()
+    refutation: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """A named line of a figure: `step` (n,) int64, `value` (n,) float64, and optionally the spread around it.
+
+    `role`: "observed", "reproduced", "counterfactual", "limit" or "forecast".
+    """
+
+    name: str
+    role: str
+    step: IntArray
+    value: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """One candidate change tried on the replay, from the start of the log.
+
+    `tail_max`: highest loss above the floor in the last sixth of the run. `best_step`: first step at which the loss
+    comes within the run's own best, None when it never does. `loss`: the simulated curve.
+    """
+
+    title: str
+    settings: Mapping[str, object]
+    verdict: TrialVerdict
+    tail_max: float
+    slower: float | None
+    loss: Curve
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replay:
+    """The recurrence run again over a segment, against what was logged.
+
+    `reproduces`: whether the error is within `bound`; without it no counterfactual is claimed. `error` and `residual`
+    are in decades (log10 of reproduced over observed loss); `error` is the median over the segment. `refusal`: why
+    nothing is claimed, empty when it reproduces. `trials`: the recorded settings first.
+    """
+
+    depth: ReplayDepth
+    model: str
+    segment: Segment
+    observed: Curve
+    reproduced: Curve | None
+    residual: Curve | None
+    error: float
+    bound: float
+    reproduces: bool
+    refusal: str = ""
+    trials: tuple[Trial, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VitalSign:
+    """One small figure of the optimizer's state over the run: observed, and with the first fix where it was tried.
+
+    `limit`: the value that theory gives as the bound of health, with its name; None when theory gives none.
+    """
+
+    name: str
+    explanation: str
+    curves: tuple[Curve, ...]
+    log_scale: bool
+    limit: float | None = None
+    limit_name: str = ""
+    unit: str = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class NotChecked:
+    """A rule that stayed silent because it could not look, with the reason."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What is said of one run; `findings` is ordered, the first is the diagnosis."""
+
+    run: Run
+    verdict: Verdict
+    summary: str
+    findings: tuple[Finding, ...]
+    checked: tuple[str, ...]
+    not_checked: tuple[NotChecked, ...]
+    gaps: tuple[str, ...] = ()
+    replay: Replay | None = None
+    vital_signs: tuple[VitalSign, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is said of all runs that were given, in the order of their names; problems are packs that failed to load."""
+
+    runs: tuple[RunReport, ...]
+    version: str
+    problems: tuple[str, ...] = ()

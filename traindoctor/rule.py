@@ -1,0 +1,195 @@
+"""What a rule file imports: a Cause, its thresholds, its evidence functions and its examples.
+
+A rule is a cause: one code, one file, whatever the evidence. It reads measurements, it does not compute them, and so
+imports nothing heavy. The weights of evidence are nats of log-odds with four names; the differential adds them up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from traindoctor.model import Evidence, EvidenceKind, Fix, Location, OptimizerSpec, Run, Segment, Severity, TrainingLoop
+
+if TYPE_CHECKING:
+    from traindoctor.signals.measurements import Measurements
+
+#: The interface a rule pack is written for; a pack states its own as `API` in its `__init__.py`.
+API = 1
+
+#: Weights of evidence in nats: a likelihood ratio of about 400, 20, 4.5 and 2. They are the only weights in use, so that a
+#: sum can be followed by hand.
+PROOF = 6.0
+STRONG = 3.0
+MODERATE = 1.5
+WEAK = 0.7
+
+#: Log-odds of a cause before any evidence: one run in twenty, so that one strong piece alone only draws.
+PRIOR = -3.0
+
+Limits: TypeAlias = Mapping[str, float]
+LogRule: TypeAlias = "Callable[[Measurements, Limits], Iterator[Evidence]]"
+ConfigRule: TypeAlias = Callable[[Run, Limits], Iterator[Evidence]]
+CodeRule: TypeAlias = Callable[[TrainingLoop], Iterator[Evidence]]
+FixRule: TypeAlias = "Callable[[Measurements, Limits], Iterator[Fix]]"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A number that decides, with its unit and where it comes from (a paper and its place, or a study)."""
+
+    name: str
+    value: float
+    unit: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A run on which a cause must stay silent (valid) or speak (invalid); `loops` where the script is the evidence."""
+
+    name: str
+    run: Run
+    loops: tuple[TrainingLoop, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What the report says first of a cause: a title of at most 25 words, past tense, and one or two sentences."""
+
+    title: str
+    message: str
+    segment: Segment | None = None
+
+
+#: How a cause is put to the test: which replay model can simulate it, or none.
+ReplayModel = Literal["", "adaptive-quadratic", "accumulated-gradients"]
+
+
+@dataclass(slots=True)
+class Cause:
+    """A rule: one cause, with everything that is known of it in one file.
+
+    `explains`: codes of the findings that are consequences of this one and fold under it. `experiment`: the cheapest
+    observation that separates this cause from its rivals. `standalone`: the cause does not compete with the others (an
+    integrity finding, or one that is decided by a value and not by a curve).
+    """
+
+    code: str
+    name: str
+    summary: str
+    explanation: str
+    severity: Severity = "error"
+    thresholds: tuple[Threshold, ...] = ()
+    explains: tuple[str, ...] = ()
+    experiment: str = ""
+    refutation: str = ""
+    standalone: bool = False
+    replay_model: ReplayModel = ""
+    needs: tuple[str, ...] = ()
+    valid: tuple[Example, ...] = ()
+    invalid: tuple[Example, ...] = ()
+    log_rules: list[LogRule] = field(default_factory=list)
+    config_rules: list[ConfigRule] = field(default_factory=list)
+    code_rules: list[CodeRule] = field(default_factory=list)
+    fix_rules: list[FixRule] = field(default_factory=list)
+    statement: Callable[[Measurements, Sequence[Evidence]], Statement] | None = None
+
+    def in_logs(self, *, needs: tuple[str, ...] = ()) -> Callable[[LogRule], LogRule]:
+        """Register evidence from the logs; `needs` names quantities ("loss") or settings ("optimizer.beta2").
+
+        When one is missing the function is not called, and the report names what was missing.
+        """
+
+        def register(rule: LogRule) -> LogRule:
+            self.log_rules.append(rule)
+            self.needs = tuple(dict.fromkeys((*self.needs, *needs)))
+            return rule
+
+        return register
+
+    def in_config(self, rule: ConfigRule) -> ConfigRule:
+        """Register evidence from the settings alone."""
+        self.config_rules.append(rule)
+        return rule
+
+    def in_code(self, rule: CodeRule) -> CodeRule:
+        """Register evidence from a training loop."""
+        self.code_rules.append(rule)
+        return rule
+
+    def fixes(self, rule: FixRule) -> FixRule:
+        """Register the candidate changes; the replay sizes and tries them."""
+        self.fix_rules.append(rule)
+        return rule
+
+    def says(
+        self, rule: Callable[[Measurements, Sequence[Evidence]], Statement]
+    ) -> Callable[[Measurements, Sequence[Evidence]], Statement]:
+        """Register the sentence of the verdict."""
+        self.statement = rule
+        return rule
+
+    def limits(self, overrides: Limits | None = None) -> Limits:
+        """Return the thresholds by name, with the user's overrides."""
+        return {t.name: t.value for t in self.thresholds} | dict(overrides or {})
+
+
+def supports(
+    name: str,
+    value: float | str | None,
+    *,
+    text: str,
+    weight: float,
+    unit: str = "1",
+    source: str = "",
+    onset: int | None = None,
+    kind: EvidenceKind = "log",
+    location: Location | None = None,
+) -> Evidence:
+    """Return evidence for a cause."""
+    return Evidence(True, kind, name, text, weight, value, unit, source, onset, location)
+
+
+def against(
+    name: str,
+    value: float | str | None,
+    *,
+    text: str,
+    weight: float,
+    unit: str = "1",
+    source: str = "",
+    kind: EvidenceKind = "log",
+    location: Location | None = None,
+) -> Evidence:
+    """Return evidence against a cause."""
+    return Evidence(False, kind, name, text, weight, value, unit, source, None, location)
+
+
+def run_of(
+    optimizer: OptimizerSpec | None = None, *, every: int = 1, precision: str | None = None, **quantities: Iterable[float]
+) -> Run:
+    """Return a Run made by hand, for examples: `run_of(OptimizerSpec("sgd", lr=0.1), loss=[3.0, 2.0])`.
+
+    `quantities`: values by quantity, one every `every` steps from step 0.
+    """
+    import numpy as np
+
+    from traindoctor.model import Series, Setting
+
+    made = []
+    for quantity, values in quantities.items():
+        value = np.asarray(list(values), dtype=np.float64)
+        step = np.arange(value.size, dtype=np.int64) * every
+        made.append(Series(quantity, quantity, step, value, np.full(value.size, np.nan), "example"))
+    settings = {} if precision is None else {"precision": Setting(precision, "example")}
+    return Run(
+        name="example",
+        path="example",
+        root="",
+        series=tuple(made),
+        primary={s.quantity: s for s in made},
+        settings=settings,
+        optimizer=optimizer,
+    )
