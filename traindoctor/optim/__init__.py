@@ -1,0 +1,1 @@
+"""Optimizer recurrences as pure functions, one family per file, and their stability limits."""

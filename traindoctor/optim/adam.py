@@ -1,0 +1,77 @@
+"""Adam, AdamW and AMSGrad, in the form of the paper's Algorithm 1 (PyTorch) and in the epsilon-hat form (Keras)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from traindoctor.model import FloatArray
+
+
+class State(NamedTuple):
+    """`t`: steps taken so far. `m`, `v`, `v_max`: shape of the parameters; `v_max` is used by AMSGrad alone."""
+
+    t: int
+    m: FloatArray
+    v: FloatArray
+    v_max: FloatArray
+
+
+def start(shape: tuple[int, ...]) -> State:
+    """Return the state before the first step: all moments zero."""
+    return State(0, np.zeros(shape), np.zeros(shape), np.zeros(shape))
+
+
+def step(
+    grad: FloatArray,
+    state: State,
+    *,
+    lr: ArrayLike,
+    beta1: ArrayLike = 0.9,
+    beta2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    amsgrad: ArrayLike = False,
+    epsilon_hat: bool = False,
+    grad_sq: FloatArray | None = None,
+) -> tuple[FloatArray, State]:
+    """Return the update to add to the parameters, and the next state.
+
+        m      <- beta1 * m + (1 - beta1) * g            m_hat = m / (1 - beta1**t)
+        v      <- beta2 * v + (1 - beta2) * g**2         v_hat = v / (1 - beta2**t)
+        update  = -lr * m_hat / (sqrt(v_hat) + eps)
+
+    With `epsilon_hat`, the form before section 2.1 of the paper, which TensorFlow 1 and Keras use: the update is
+    -lr * sqrt(1 - beta2**t) / (1 - beta1**t) * m / (sqrt(v) + eps). With `amsgrad`, v_hat is replaced by
+    max(v_1 ... v_t) / (1 - beta2**t), as PyTorch does (Reddi et al. 2018 have no bias correction). AdamW's decay does
+    not pass through the moments: see `decoupled_decay`.
+
+    `grad`: any shape, float64; NaN propagates, and 0/0 is NaN as in the frameworks. Settings are scalars or arrays that
+    broadcast against `grad`, so that a leading axis holds many candidates. `grad_sq`: what enters v in place of
+    grad**2, for a replay that knows the energy of directions it does not simulate.
+
+    Source: Kingma and Ba 2015, arXiv:1412.6980, Algorithm 1 and section 2; Reddi, Kale and Kumar 2018, arXiv:1904.09237.
+    """
+    t = state.t + 1
+    beta1, beta2 = np.asarray(beta1, dtype=np.float64), np.asarray(beta2, dtype=np.float64)
+    m = beta1 * state.m + (1.0 - beta1) * grad
+    v = beta2 * state.v + (1.0 - beta2) * (grad * grad if grad_sq is None else grad_sq)
+    v_max = np.where(amsgrad, np.maximum(state.v_max, v), v) if np.any(amsgrad) else v
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bias1, bias2 = 1.0 - beta1**t, 1.0 - beta2**t
+        if epsilon_hat:
+            update = -np.asarray(lr) * np.sqrt(bias2) / bias1 * m / (np.sqrt(v_max) + eps)
+        else:
+            update = -np.asarray(lr) / bias1 * m / (np.sqrt(v_max / bias2) + eps)
+    return update, State(t, m, v, v_max)
+
+
+def decoupled_decay(weight: FloatArray, *, lr: ArrayLike, weight_decay: ArrayLike) -> FloatArray:
+    """Return AdamW's decay of the parameters, to add beside the update: -lr * weight_decay * weight.
+
+    Source: Loshchilov and Hutter 2019, arXiv:1711.05101, Algorithm 2, in the form of torch.optim.AdamW.
+    """
+    return -np.asarray(lr) * np.asarray(weight_decay) * weight

@@ -1,0 +1,50 @@
+"""Stochastic gradient descent, with heavy-ball or Nesterov momentum, as in torch.optim.SGD."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from traindoctor.model import FloatArray
+
+
+class State(NamedTuple):
+    """`t`: steps taken so far. `buffer`: momentum buffer, shape of the parameters."""
+
+    t: int
+    buffer: FloatArray
+
+
+def start(shape: tuple[int, ...]) -> State:
+    """Return the state before the first step."""
+    return State(0, np.zeros(shape))
+
+
+def step(
+    grad: FloatArray,
+    state: State,
+    *,
+    lr: ArrayLike,
+    momentum: ArrayLike = 0.0,
+    dampening: ArrayLike = 0.0,
+    nesterov: ArrayLike = False,
+) -> tuple[FloatArray, State]:
+    """Return the update to add to the parameters, and the next state.
+
+        buffer <- momentum * buffer + (1 - dampening) * g        (the first step stores g itself)
+        update  = -lr * buffer                                   (Nesterov: -lr * (g + momentum * buffer))
+
+    `grad`: any shape, float64; NaN propagates. Settings are scalars or arrays that broadcast against `grad`, so that a
+    leading axis holds many candidates. Momentum 1 is allowed: gradients that are never cleared add up just so.
+
+    Source: Sutskever et al. 2013, ICML, equations 1 to 4, in the form of torch.optim.SGD, whose buffer is not scaled by
+    the learning rate.
+    """
+    momentum = np.asarray(momentum, dtype=np.float64)
+    buffer = grad if state.t == 0 else momentum * state.buffer + (1.0 - np.asarray(dampening)) * grad
+    direction = np.where(nesterov, grad + momentum * buffer, buffer)
+    return -np.asarray(lr) * direction, State(state.t + 1, buffer)

@@ -1,0 +1,1 @@
+"""Measurements of series: arrays in, numbers and arrays out."""
