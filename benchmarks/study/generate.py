@@ -274,7 +274,7 @@ def cases(part: str) -> list[Case]:
             add(f"{key}-sorted", replace(plan, hook={"sorted": 1}), "unshuffled-data", plan, "val", 1.5, every=draw.choice((1, 2, 5)))
         if classes and key != "logreg":
             add(f"{key}-bad-batch", replace(plan, hook={"bad_batch": 300.0}), "bad-batch", plan, "max", 2.0, every=1)
-            add(f"{key}-bad-batch-mild", replace(plan, hook={"bad_batch": 40.0}), "bad-batch", plan, "max", 2.0, every=draw.choice((1, 2)))
+            add(f"{key}-bad-batch-mild", replace(plan, hook={"bad_batch": 40.0}), "bad-batch", plan, "max", 2.0, every=1)
         add(f"{key}-schedule-per-batch", replace(plan, schedule="per-batch:0.9"), "schedule-per-batch", plan)
         if key != "logreg":
             add(f"{key}-frozen", replace(plan, hook={"frozen": "all"}), "frozen-parameters", plan)
