@@ -288,8 +288,8 @@ class Curve:
 class Trial:
     """One candidate change tried on the replay, from the start of the log.
 
-    `tail_max`: highest loss above the floor in the last sixth of the run. `best_step`: first step at which the loss
-    comes within the run's own best, None when it never does. `loss`: the simulated curve.
+    `tail_max`: highest loss above the floor in the last sixth of the run. `slower`: steps until the loss comes within
+    the run's own best, over those of the recorded settings; None when it never does. `loss`: the simulated curve.
     """
 
     title: str
@@ -364,8 +364,12 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is said of all runs that were given, in the order of their names; problems are packs that failed to load."""
+    """What is said of all runs that were given, in the order of their names; problems are packs that failed to load.
+
+    `names`: code -> name of every cause that was loaded, so that codes can be shown with their names.
+    """
 
     runs: tuple[RunReport, ...]
     version: str
     problems: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
