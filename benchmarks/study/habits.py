@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import random
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -139,13 +140,17 @@ def rows_of(plan: Plan, habit: Habit, trace: Trace) -> tuple[list[Row], list[Row
     return rows, held
 
 
-def write_events(folder: Path, rows: list[Row], held: list[Row]) -> None:
+def write_events(folder: Path, rows: list[Row], held: list[Row], resumed_at: int | None = None) -> None:
+    """One event file, or two with half an hour between them where the run was resumed."""
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(folder))
+    writer, begun, shift = SummaryWriter(str(folder)), time.time(), 0.0
     for step, _, values in sorted(rows + held, key=lambda r: r[0]):
+        if resumed_at is not None and step >= resumed_at and not shift:
+            writer.close()
+            writer, shift = SummaryWriter(str(folder), filename_suffix=".resumed"), 1800.0
         for tag, value in values.items():
-            writer.add_scalar(tag, value, step)
+            writer.add_scalar(tag, value, step, walltime=begun + 0.01 * step + shift)
     writer.close()
 
 
@@ -183,7 +188,7 @@ def write_run(folder: Path, plan: Plan, habit: Habit, trace: Trace, label: dict[
         cut = len(rows) * 2 // 3
         rows = rows[:cut] + rows[cut - len(rows) // 10 :]
     if habit.form == "events":
-        write_events(logs, rows, held)
+        write_events(logs, rows, held, plan.hook.get("lose_state"))
         if habit.damage == "cut":
             file = next(logs.iterdir())
             data = file.read_bytes()

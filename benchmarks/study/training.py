@@ -156,7 +156,6 @@ def train(plan: Plan, every: int) -> Trace:
     val: list[tuple[int, float, float]] = []
     val_every = per_epoch if problem.batch and per_epoch * 8 <= steps else max(1, steps // 12)
     order, at = torch.randperm(n), 0
-    dead_loss = False
     for step in range(steps):
         factor = lr_factor(plan, step, per_epoch)
         for group in optimizer.param_groups:
@@ -164,8 +163,8 @@ def train(plan: Plan, every: int) -> Trace:
         if hook.get("lose_state") == step:
             optimizer = build_optimizer(plan, trained)
         total = 0.0
-        if "zero" not in hook:
-            optimizer.zero_grad()
+        if "zero" not in hook:  # clears only what the optimizer holds, as in life
+            (model if "own_zero" in hook else optimizer).zero_grad()
         for _ in range(plan.accumulate):
             if problem.batch is None:
                 x, y = problem.x, problem.y
@@ -212,11 +211,9 @@ def train(plan: Plan, every: int) -> Trace:
         if problem.x_val is not None and (step + 1) % val_every == 0:
             val.append((step, *evaluate(problem, loss_of)))
         if not math.isfinite(total):
-            dead_loss = True
             if step > 20 and not np.isfinite(out["loss"][max(0, step - 60) : step + 1]).any() and "run_on" not in hook:
                 out = {k: v[: step + 1] for k, v in out.items()}  # nobody lets it run on for ever
                 break
-    del dead_loss
     return Trace(
         **out, val=val, steps_per_epoch=per_epoch, batch=size, parameters=sum(p.numel() for p in parameters), extra_tag=problem.extra_tag
     )  # fmt: skip
