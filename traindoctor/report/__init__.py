@@ -1,0 +1,1 @@
+"""A report in each of its forms: a page, a terminal text, a JSON object."""

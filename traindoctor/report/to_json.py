@@ -1,0 +1,201 @@
+"""A report as the object that `--format json` prints: the contract that `report.schema.json` in this package states."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from traindoctor.model import Evidence, Finding, Fix, OptimizerSpec, Replay, Report, RunReport, Series
+from traindoctor.report.wording import relative
+
+SCHEMA_VERSION = "1.0"
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """Return the report as plain dicts, lists, strings and finite numbers; NaN and infinities are strings.
+
+    Runs come in the order they have in the report, findings with the diagnosis first. Strings are as they were logged.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tool": {"name": "traindoctor", "version": report.version},
+        "problems": list(report.problems),
+        "runs": [_run(r) for r in report.runs],
+    }
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of what `to_json` returns."""
+    text = resources.files("traindoctor.report").joinpath("report.schema.json").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def plain(value: object) -> Any:
+    """Return a value that JSON can hold: NumPy numbers become Python's, NaN and infinities the strings "NaN", "Infinity"."""
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
+        return [plain(v) for v in items]
+    if isinstance(value, int):
+        return value
+    item = getattr(value, "item", None)
+    if not isinstance(value, float) and callable(item):
+        return plain(item())
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "NaN"
+        if math.isinf(value):
+            return "Infinity" if value > 0 else "-Infinity"
+        return value
+    return str(value)
+
+
+def _run(report: RunReport) -> dict[str, Any]:
+    run = report.run
+    return {
+        "name": run.name,
+        "path": relative(run.path, run.root),
+        "step_unit": run.step_unit,
+        "optimizer": _optimizer(run.optimizer),
+        "settings": {k: {"value": plain(s.value), "origin": s.origin} for k, s in sorted(run.settings.items())},
+        "verdict": report.verdict,
+        "summary": report.summary,
+        "integrity": [
+            {"kind": d.kind, "file": relative(d.file, run.root), "detail": d.detail, "offset": d.offset} for d in run.damages
+        ],
+        "tags": [_tag(s, run.primary.get(s.quantity) is s, run.root) for s in run.series],
+        "restarts": [int(s) for s in run.restarts],
+        "checked": list(report.checked),
+        "not_checked": [{"code": n.code, "reason": n.reason} for n in report.not_checked],
+        "gaps": list(report.gaps),
+        "replay": _replay(report.replay),
+        "findings": [_finding(f, run.root) for f in report.findings],
+    }
+
+
+def _optimizer(spec: OptimizerSpec | None) -> dict[str, Any] | None:
+    if spec is None:
+        return None
+    betas = None if spec.beta1 is None and spec.beta2 is None else [plain(spec.beta1), plain(spec.beta2)]
+    return {
+        "name": spec.name,
+        "lr": plain(spec.lr),
+        "eps": plain(spec.eps),
+        "betas": betas,
+        "momentum": plain(spec.momentum),
+        "nesterov": spec.nesterov,
+        "alpha": plain(spec.alpha),
+        "weight_decay": plain(spec.weight_decay),
+        "amsgrad": spec.amsgrad,
+        "dialect": spec.dialect,
+        "origin": dict(sorted(spec.origin.items())),
+    }
+
+
+def _tag(series: Series, is_primary: bool, root: str) -> dict[str, Any]:
+    import numpy as np
+
+    n = len(series)
+    return {
+        "tag": series.tag,
+        "quantity": series.quantity or None,
+        "primary": is_primary,
+        "source": relative(series.source, root),
+        "points": n,
+        "first_step": int(series.step.min()) if n else None,
+        "last_step": int(series.step.max()) if n else None,
+        "not_finite": int((~np.isfinite(series.value)).sum()),
+    }
+
+
+def _replay(replay: Replay | None) -> dict[str, Any] | None:
+    if replay is None:
+        return None
+    return {
+        "depth": replay.depth,
+        "model": replay.model,
+        "segment": {"start": replay.segment.start, "stop": replay.segment.stop, "onset": replay.segment.onset},
+        "error": plain(replay.error),
+        "bound": plain(replay.bound),
+        "unit": "decades",
+        "reproduces": replay.reproduces,
+        "refusal": replay.refusal,
+        "trials": [
+            {
+                "title": t.title,
+                "settings": plain(t.settings),
+                "verdict": t.verdict,
+                "tail_loss_max": plain(t.tail_max),
+                "slower": plain(t.slower),
+                "note": t.note,
+            }
+            for t in replay.trials
+        ],
+    }
+
+
+def _finding(finding: Finding, root: str) -> dict[str, Any]:
+    segment = finding.segment
+    return {
+        "code": finding.code,
+        "name": finding.name,
+        "severity": finding.severity,
+        "confidence": plain(finding.confidence),
+        "title": finding.title,
+        "message": finding.message,
+        "segment": None if segment is None else {"start": segment.start, "stop": segment.stop, "onset": segment.onset},
+        "evidence": [_evidence(e, root) for e in finding.evidence],
+        "locations": [{"file": relative(p.file, root), "line": p.line, "column": p.column} for p in finding.locations],
+        "rivals": [
+            {
+                "code": r.code,
+                "name": r.name,
+                "confidence": plain(r.confidence),
+                "why_not": r.why_not,
+                "separating_experiment": r.separating_experiment,
+            }
+            for r in finding.rivals
+        ],
+        "consequences": list(finding.consequences),
+        "refutation": finding.refutation,
+        "fixes": [_fix(f) for f in finding.fixes],
+    }
+
+
+def _evidence(evidence: Evidence, root: str) -> dict[str, Any]:
+    place = evidence.location
+    source = evidence.source or (f"{relative(place.file, root)}:{place.line}" if place else "")
+    return {
+        "for": evidence.supports,
+        "kind": evidence.kind,
+        "name": evidence.name,
+        "value": plain(evidence.value),
+        "unit": evidence.unit,
+        "source": source,
+        "text": evidence.text,
+        "weight": plain(evidence.weight),
+        "onset": evidence.onset,
+    }
+
+
+def _fix(fix: Fix) -> dict[str, Any]:
+    return {
+        "title": fix.title,
+        "settings": plain(fix.settings),
+        "patch": fix.patch,
+        "note": fix.note,
+        "replay": {
+            "depth": fix.replay.depth,
+            "verdict": fix.replay.verdict,
+            "before": plain(fix.replay.before),
+            "after": plain(fix.replay.after),
+            "note": fix.replay.note,
+        },
+    }

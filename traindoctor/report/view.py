@@ -1,0 +1,630 @@
+"""A report as the words and numbers that are shown: what the page and the terminal share, and what a test reads.
+
+Strings from logs are made visible here (`wording.clean`) and escaped where they are printed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from traindoctor.model import Evidence, Finding, Fix, Replay, Report, Run, RunReport, Series, Trial
+from traindoctor.report import wording as w
+
+#: Worst first.
+VERDICTS = ("failed", "suspicious", "undecided", "healthy")
+TONES = {"failed": "fault", "suspicious": "fault", "undecided": "ink", "healthy": "fix"}
+TRIAL_TONES = {"repairs": "fix", "worse": "fault"}
+DEPTHS = {
+    "open": "an open-loop replay over the recorded gradients",
+    "closed": "a closed-loop replay fitted to the log",
+    "exact": "an exact replay, the script trained again",
+}
+#: Names of quantities as the page writes them; any other is written as it is.
+QUANTITIES = {
+    "loss": "Loss",
+    "val_loss": "Validation loss",
+    "grad_norm": "Gradient norm",
+    "learning_rate": "Learning rate",
+    "weight_norm": "Weight norm",
+    "update_norm": "Update norm",
+    "accuracy": "Accuracy",
+    "val_accuracy": "Validation accuracy",
+}
+VALIDATION = ("val_loss", "validation_loss", "eval_loss")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Words with a tone: "fault", "fix" or "" for none."""
+
+    text: str
+    tone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceView:
+    """One piece of evidence: its number, the unit, what it says, and where it is from."""
+
+    value: str
+    unit: str
+    text: str
+    source: str
+    unit_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SettingView:
+    """One setting: the value, where it comes from, and what the first fix would make of it ("" when it stays)."""
+
+    key: str
+    value: str
+    origin: str
+    becomes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FixView:
+    """One change: what to do, the patch or the settings, what the replay said in words, and the price."""
+
+    title: str
+    patch: str
+    settings: tuple[SettingView, ...]
+    said: tuple[Piece, ...]
+    word: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class RivalView:
+    """Another cause: its name, how likely, why not, and the experiment."""
+
+    code: str
+    name: str
+    confidence: str
+    why_not: str
+    experiment: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindingView:
+    """One finding in four parts: what happened, why we think so, what to change, how sure."""
+
+    code: str
+    name: str
+    severity: str
+    confidence: str
+    word: str
+    lead: str
+    rest: str
+    message: str
+    where: str
+    supports: tuple[EvidenceView, ...]
+    against: tuple[EvidenceView, ...]
+    fixes: tuple[FixView, ...]
+    rivals: tuple[RivalView, ...]
+    consequences: tuple[str, ...]
+    places: tuple[str, ...]
+    refutation: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrialView:
+    """One rung of the ladder."""
+
+    title: str
+    verdict: str
+    tone: str
+    tail: str
+    against: str
+    price: str
+    note: str
+    is_first_fix: bool
+    is_recorded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One of the four facts under the verdict."""
+
+    term: str
+    text: str
+    note: str = ""
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TagView:
+    """One tag of the log: the role it took ("" for none), and what it holds."""
+
+    tag: str
+    role: str
+    status: str
+    points: str
+    extent: str
+    bad: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class NumbersView:
+    """The numbers behind one curve."""
+
+    name: str
+    first: str
+    low: str
+    middle: str
+    high: str
+    last: str
+    points: str
+    bad: str
+    first_bad: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Causes that were not checked for one reason."""
+
+    reason: str
+    causes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """Everything that is said of one run, in words."""
+
+    name: str
+    path: str
+    verdict: str
+    word: str
+    tone: str
+    extent: str
+    inputs: str
+    lead: str
+    rest: str
+    summary: str
+    facts: tuple[Fact, ...]
+    findings: tuple[FindingView, ...]
+    next_steps: tuple[str, ...]
+    gaps: tuple[str, ...]
+    replay: str
+    ladder: tuple[TrialView, ...]
+    silent: tuple[str, ...]
+    not_checked: tuple[Group, ...]
+    damages: tuple[tuple[str, str, str], ...]
+    tags: tuple[TagView, ...]
+    settings: tuple[SettingView, ...]
+    numbers: tuple[NumbersView, ...]
+    files: tuple[tuple[str, str], ...]
+    onset: str
+    unit: str
+
+    @property
+    def mapped(self) -> tuple[TagView, ...]:
+        """The tags that took a role."""
+        return tuple(t for t in self.tags if t.status == "used")
+
+    @property
+    def unmapped(self) -> tuple[TagView, ...]:
+        """The tags without one."""
+        return tuple(t for t in self.tags if not t.role)
+
+
+def view_of(report: Report) -> tuple[RunView, ...]:
+    """Return the runs of a report in words, in the order of `in_order`."""
+    return tuple(view_run(r, report.names) for r in in_order(report))
+
+
+def in_order(report: Report) -> tuple[RunReport, ...]:
+    """Return the runs with the worst first: by verdict, then the surest finding, then by name."""
+    return tuple(
+        sorted(
+            report.runs,
+            key=lambda r: (
+                VERDICTS.index(r.verdict),
+                -(r.findings[0].confidence if r.findings else 0.0),
+                r.run.name,
+                r.run.path,
+            ),
+        )
+    )
+
+
+def view_run(report: RunReport, names: Mapping[str, str] | None = None) -> RunView:
+    """Return what is said of one run, in words."""
+    run, names = report.run, names or {}
+    findings = tuple(view_finding(f, report, names) for f in report.findings)
+    sentence = report.findings[0].title if report.findings and report.verdict != "undecided" else report.summary
+    sentence = sentence or (report.findings[0].title if report.findings else _plain_verdict(report))
+    lead, rest = split_sentence(w.clean(sentence, 600))
+    folded = {f.code for f in report.findings} | {c for f in report.findings for c in f.consequences}
+    silent = tuple(_cause(c, names) for c in report.checked if c not in folded)
+    summary = w.clean(report.summary, 1000)
+    return RunView(
+        name=w.clean(run.name) or "unnamed run",
+        path=w.clean(w.relative(run.path, run.root)),
+        verdict=report.verdict,
+        word=report.verdict.capitalize(),
+        tone=TONES[report.verdict],
+        extent=extent(run),
+        inputs=", ".join(w.clean(w.relative(f, run.root)) for f in _files(run)[:4]) + (" …" if len(_files(run)) > 4 else ""),
+        lead=lead,
+        rest=rest,
+        summary="" if summary == w.clean(sentence, 1000) else summary,
+        facts=_facts(report, findings, len(silent)),
+        findings=findings,
+        next_steps=_next_steps(report),
+        gaps=tuple(w.clean(g, 500) for g in report.gaps),
+        replay=_replay_words(report.replay),
+        ladder=_ladder(report),
+        silent=silent,
+        not_checked=_groups(report, names),
+        damages=tuple(
+            (w.clean(d.kind), _at(w.clean(w.relative(d.file, run.root)), d.offset), w.clean(d.detail, 500)) for d in run.damages
+        ),
+        tags=tuple(_tag(s, run) for s in run.series),
+        settings=_settings(report),
+        numbers=_numbers(report),
+        files=tuple((w.clean(w.relative(f, run.root)), kind) for f, kind in _kinds(run)),
+        onset=_onset(report),
+        unit=run.step_unit,
+    )
+
+
+def split_sentence(sentence: str) -> tuple[str, str]:
+    """Return a sentence up to and with its first colon, and the rest; without a colon all of it is the rest."""
+    head, colon, tail = sentence.partition(": ")
+    return (head + ":", tail) if colon else ("", sentence)
+
+
+def _plain_verdict(report: RunReport) -> str:
+    if report.verdict == "healthy":
+        return "No fault found: every cause that could be checked is silent."
+    return f"The run is {report.verdict}."
+
+
+def _cause(code: str, names: Mapping[str, str]) -> str:
+    name = names.get(code, "")
+    return f"{w.clean(code)} {w.clean(name)}".strip()
+
+
+def _at(file: str, offset: int | None) -> str:
+    return file if offset is None else f"{file}, byte {w.count(offset)}"
+
+
+def _onset(report: RunReport) -> str:
+    for finding in report.findings:
+        if finding.segment is not None:
+            step = finding.segment.start if finding.segment.onset is None else finding.segment.onset
+            return f"{report.run.step_unit} {w.count(step)}"
+    return ""
+
+
+def extent(run: Run) -> str:
+    """Return how long the run is and how densely it was logged: "6,000 steps, every step logged"."""
+    series = run.primary.get("loss") or next((s for s in run.series if len(s)), None)
+    if series is None or not len(series):
+        return "nothing was logged"
+    first, last = int(series.step.min()), int(series.step.max())
+    forward = np.diff(series.step)
+    forward = forward[forward > 0]
+    stride = max(1, int(np.median(forward))) if forward.size else 1
+    length = w.plural(last - first + stride, run.step_unit)
+    every = f"every {run.step_unit} logged" if stride == 1 else f"one in {w.count(stride)} logged"
+    return f"{length}, {every}"
+
+
+def _files(run: Run) -> tuple[str, ...]:
+    return tuple(file for file, _ in _kinds(run))
+
+
+def _kinds(run: Run) -> tuple[tuple[str, str], ...]:
+    pairs = [(f, "log") for f in run.files] + [(f, "settings") for f in run.config_files] + [(f, "code") for f in run.code_files]
+    return tuple(dict(pairs).items())
+
+
+# -- findings -----------------------------------------------------------------------------------------------------------
+
+
+def view_finding(finding: Finding, report: RunReport, names: Mapping[str, str]) -> FindingView:
+    """Return one finding in words."""
+    lead, rest = split_sentence(w.clean(finding.title, 600))
+    unit = report.run.step_unit
+    where = ""
+    if finding.segment is not None:
+        where = f"{unit}s {w.count(finding.segment.start)} to {w.count(finding.segment.stop)}"
+        if finding.segment.onset is not None:
+            where += f", onset at {w.count(finding.segment.onset)}"
+    ranked = sorted(finding.evidence, key=lambda e: -e.weight)
+    return FindingView(
+        code=w.clean(finding.code),
+        name=w.clean(finding.name),
+        severity=finding.severity,
+        confidence=w.confidence(finding.confidence),
+        word=w.likelihood(finding.confidence),
+        lead=lead,
+        rest=rest,
+        message=w.clean(finding.message, 2000),
+        where=where,
+        supports=tuple(_evidence(e, report.run.root) for e in ranked if e.supports),
+        against=tuple(_evidence(e, report.run.root) for e in ranked if not e.supports),
+        fixes=tuple(_fix(f, report) for f in finding.fixes),
+        rivals=tuple(
+            RivalView(
+                w.clean(r.code),
+                w.clean(r.name).replace("-", " ").capitalize(),
+                w.confidence(r.confidence),
+                w.clean(r.why_not, 600),
+                w.clean(r.separating_experiment, 600),
+            )
+            for r in finding.rivals
+        ),
+        consequences=tuple(_cause(c, names) for c in finding.consequences),
+        places=tuple(f"{w.clean(w.relative(p.file, report.run.root))}:{p.line}" for p in finding.locations),
+        refutation=w.clean(finding.refutation, 1000),
+    )
+
+
+def _evidence(evidence: Evidence, root: str) -> EvidenceView:
+    value, unit, first = "", "" if evidence.unit == "1" else w.clean(evidence.unit, 40), False
+    if isinstance(evidence.value, str):
+        value = w.clean(evidence.value, 60)
+    elif evidence.value is not None:
+        number = float(evidence.value)
+        if unit in ("step", "epoch", "row") and number.is_integer():
+            value, first = w.count(int(number)), True
+        elif unit in ("steps", "epochs", "rows", "values", "points") and number.is_integer():
+            value = w.count(int(number))
+        elif unit == "decades":
+            value = w.signed(number)
+        else:
+            value = w.number(number)
+    place = evidence.location
+    where = f"{w.relative(place.file, root)}:{place.line}" if place else ""
+    source = w.clean(evidence.source or where or evidence.name.replace("_", " "))
+    if where and where not in source:
+        source = f"{source}, {w.clean(where)}"
+    kind = {"config": "settings", "state": "checkpoint"}.get(evidence.kind, evidence.kind)
+    if not source.startswith(kind):
+        source = f"{kind}: {source}"
+    return EvidenceView(value, unit, w.clean(evidence.text, 1000), source, first)
+
+
+def _fix(fix: Fix, report: RunReport) -> FixView:
+    patch = w.clean_block(fix.patch) if fix.patch else ""
+    if patch and not patch.endswith("\n"):
+        patch += "\n"
+    settings = tuple(_change(key, new, report.run) for key, new in fix.settings.items())
+    replay = fix.replay
+    price = _price(fix, report.replay)
+    note = " ".join(w.clean(part, 1000) for part in (price, replay.note if replay.verdict != "not tried" else "", fix.note) if part)
+    return FixView(w.clean(fix.title, 300), patch, settings, _said(fix, report), replay.verdict, note)
+
+
+def _change(key: str, new: object, run: Run) -> SettingView:
+    old = run.settings.get(key)
+    value, origin = ("", "") if old is None else (w.setting(old.value), w.clean(old.origin))
+    if old is None and run.optimizer is not None and key.startswith("optimizer."):
+        field = key.removeprefix("optimizer.")
+        known = getattr(run.optimizer, field, None) if field in run.optimizer.__slots__ else None
+        if known is not None and field != "origin":
+            value, origin = w.setting(known), w.clean(run.optimizer.origin.get(field, ""))
+    return SettingView(w.clean(key), value, origin, w.setting(new))
+
+
+def _said(fix: Fix, report: RunReport) -> tuple[Piece, ...]:
+    """Return what the replay said of a fix: with and without it, in one or two sentences."""
+    replay = fix.replay
+    if replay.depth == "none" or replay.verdict == "not tried":
+        refused = report.replay.refusal if report.replay is not None and not report.replay.reproduces else ""
+        why = w.clean(replay.note or refused, 600)
+        return (Piece("Not tried", "ink"), Piece(": " + why[0].lower() + why[1:] if why else ": no replay was made of it."))
+    how = f"Tried on {DEPTHS[replay.depth]}: "
+    before, after = replay.before.get("tail_loss_max"), replay.after.get("tail_loss_max")
+    if before is None or after is None:
+        words = {
+            "repairs": "it repairs the run.",
+            "postpones": "it only postpones the failure.",
+            "no effect": "it has no effect.",
+            "worse": "it makes the run worse.",
+            "not tried": "",
+        }[replay.verdict]
+        pieces = [Piece(how + words)]
+        for name in sorted(set(replay.before) & set(replay.after)):
+            shown = w.clean(name.replace("_", " "))
+            pieces.append(Piece(f" {shown}: {w.number(replay.before[name])} without, {w.number(replay.after[name])} with."))
+        return tuple(pieces)
+    without, with_fix = w.number(before), w.at_most(after)
+    if replay.verdict == "repairs":
+        return (
+            Piece(how + "the loss stays below "),
+            Piece(with_fix, "fix"),
+            Piece(" in the last sixth of the run. Without the fix it reaches "),
+            Piece(without, "fault"),
+            Piece("."),
+        )
+    words = {"postpones": "the failure comes later", "no effect": "it does not help", "worse": "it makes the run worse"}
+    return (
+        Piece(how + words[replay.verdict] + ". The loss reaches "),
+        Piece(w.number(after), "fault"),
+        Piece(" in the last sixth of the run, against "),
+        Piece(without, "fault"),
+        Piece(" without it."),
+    )
+
+
+def _price(fix: Fix, replay: Replay | None) -> str:
+    trial = trial_of(fix, replay)
+    if trial is None or trial.slower is None or not math.isfinite(trial.slower) or fix.replay.verdict != "repairs":
+        return ""
+    if trial.slower <= 1.0:
+        return "It costs no speed: the best loss of the run is reached no later."
+    return f"Price: the best loss of the run is reached after {w.number(trial.slower)} times the steps."
+
+
+def trial_of(fix: Fix, replay: Replay | None) -> Trial | None:
+    """Return the trial of a fix: the one with its settings."""
+    if replay is None or not fix.settings:
+        return None
+    return next((t for t in replay.trials if dict(t.settings) == dict(fix.settings)), None)
+
+
+def _next_steps(report: RunReport) -> tuple[str, ...]:
+    """Return what to log or try next where the run is not decided: what the log lacks, then the cheapest experiments."""
+    if report.verdict != "undecided":
+        return ()
+    experiments = [r.separating_experiment for f in report.findings for r in f.rivals if r.separating_experiment]
+    return tuple(w.clean(s, 600) for s in dict.fromkeys((*report.gaps, *experiments)))[:4]
+
+
+# -- facts, replay, record ------------------------------------------------------------------------------------------------
+
+
+def _facts(report: RunReport, findings: Sequence[FindingView], n_silent: int) -> tuple[Fact, ...]:
+    by = {s: sum(f.severity == s for f in findings) for s in ("error", "warning", "info")}
+    found = f"{w.plural(by['error'], 'error')}, {w.plural(by['warning'], 'warning')}"
+    if by["info"]:
+        found += f", {w.plural(by['info'], 'remark')}"
+    n_causes = "cause" if n_silent == 1 else "causes"
+    coverage = f"{w.count(n_silent)} {n_causes} checked and silent, {w.count(len(report.not_checked))} not checked"
+    sure = Fact("Confidence", f"{findings[0].confidence}, {findings[0].word}") if findings else Fact("Confidence", "nothing to be sure of")
+    if report.verdict == "healthy" and not findings:
+        sure = Fact("Verdict", "no fault found")
+    return (sure, _reproduced(report), Fact("Findings", found), Fact("Coverage", coverage, target="record"))
+
+
+def _reproduced(report: RunReport) -> Fact:
+    replay = report.replay
+    if replay is None:
+        return Fact("Reproduced", "no replay was made")
+    if not math.isfinite(replay.error):
+        return Fact("Reproduced", "no", w.clean(replay.refusal, 300))
+    figures = f"error {w.number(replay.error)} decades, bound {w.number(replay.bound)}"
+    if replay.reproduces:
+        return Fact("Reproduced", f"yes, {figures}")
+    return Fact("Reproduced", f"no, {figures}", w.clean(replay.refusal, 300))
+
+
+def _replay_words(replay: Replay | None) -> str:
+    if replay is None:
+        return ""
+    how = DEPTHS.get(replay.depth, "a replay")
+    words = f"{how[0].upper()}{how[1:]}: {w.clean(replay.model, 300)}." if replay.model else f"{how[0].upper()}{how[1:]}."
+    if not replay.reproduces:
+        words += f" It does not reproduce the segment, so nothing is claimed from it. {w.clean(replay.refusal, 500)}".rstrip()
+    return words
+
+
+def _ladder(report: RunReport) -> tuple[TrialView, ...]:
+    replay = report.replay
+    if replay is None or not replay.trials:
+        return ()
+    first = report.findings[0].fixes[0] if report.findings and report.findings[0].fixes else None
+    chosen = trial_of(first, replay) if first else None
+    recorded = replay.trials[0]
+    rows = []
+    for i, trial in enumerate(replay.trials):
+        is_recorded = i == 0 and not trial.settings
+        verdict: str = trial.verdict
+        if is_recorded:
+            verdict = "fails" if report.verdict == "failed" else "as it was"
+        against = ""
+        if not is_recorded and trial.tail_max > 0 and recorded.tail_max > 0:
+            ratio = math.log10(trial.tail_max) - math.log10(recorded.tail_max)
+            against = w.signed(ratio) if math.isfinite(ratio) else w.number(ratio)
+        price = "" if is_recorded else "never" if trial.slower is None else f"×{trial.slower:.2f}" if trial.slower < 100 else f"×{w.number(trial.slower)}"
+        tone = "fault" if verdict == "fails" else TRIAL_TONES.get(verdict, "")
+        rows.append(
+            TrialView(
+                w.clean(trial.title, 80), verdict, tone, w.number(trial.tail_max), against, price,
+                w.clean(trial.note, 200), trial is chosen, is_recorded,
+            )
+        )  # fmt: skip
+    return tuple(rows)
+
+
+def _groups(report: RunReport, names: Mapping[str, str]) -> tuple[Group, ...]:
+    by_reason: dict[str, list[str]] = {}
+    for silent in report.not_checked:
+        by_reason.setdefault(w.clean(silent.reason), []).append(_cause(silent.code, names))
+    groups = [Group(reason, tuple(sorted(causes))) for reason, causes in by_reason.items()]
+    return tuple(sorted(groups, key=lambda g: (-len(g.causes), g.reason)))
+
+
+def bad_words(series: Series) -> str:
+    """Return "3 NaN, 1 Inf, first at step 12", or "" when every value is finite."""
+    bad = ~np.isfinite(series.value)
+    if not bad.any():
+        return ""
+    n_nan = int(np.isnan(series.value).sum())
+    parts = [f"{w.count(n)} {kind}" for n, kind in ((n_nan, "NaN"), (int(bad.sum()) - n_nan, "Inf")) if n]
+    return f"{', '.join(parts)}, first at {w.count(int(series.step[np.flatnonzero(bad)[0]]))}"
+
+
+def _tag(series: Series, run: Run) -> TagView:
+    primary = run.primary.get(series.quantity) if series.quantity else None
+    status = "used" if primary is series else "another speaks for it" if series.quantity else "no role"
+    span = f"{w.count(int(series.step.min()))} to {w.count(int(series.step.max()))}" if len(series) else "empty"
+    return TagView(
+        w.clean(series.tag), w.clean(series.quantity), status, w.count(len(series)), span, bad_words(series),
+        w.clean(w.relative(series.source, run.root)),
+    )  # fmt: skip
+
+
+def _settings(report: RunReport) -> tuple[SettingView, ...]:
+    run = report.run
+    first = report.findings[0].fixes[0].settings if report.findings and report.findings[0].fixes else {}
+    rows: dict[str, SettingView] = {}
+    if run.optimizer is not None:
+        spec = run.optimizer
+        for name in ("name", "lr", "beta1", "beta2", "eps", "momentum", "nesterov", "alpha", "weight_decay", "amsgrad", "dialect"):
+            value = getattr(spec, name)
+            if value is not None:
+                key = f"optimizer.{name}"
+                rows[key] = SettingView(key, w.setting(value), w.clean(spec.origin.get(name, "")))
+    for key, one in run.settings.items():
+        rows[key] = SettingView(w.clean(key), w.setting(one.value), w.clean(one.origin))
+    if "optimizer.betas" in rows:
+        rows.pop("optimizer.beta1", None)
+        rows.pop("optimizer.beta2", None)
+    return tuple(
+        SettingView(r.key, r.value, r.origin, w.setting(first[key]) if key in first else "") for key, r in sorted(rows.items())
+    )
+
+
+def _numbers(report: RunReport) -> tuple[NumbersView, ...]:
+    run = report.run
+    rows = []
+    for quantity, series in run.primary.items():
+        rows.append(_row(QUANTITIES.get(quantity, w.clean(quantity)), series, f"tag {w.clean(series.tag)}"))
+    replay = report.replay
+    curves = [] if replay is None else [c for c in (replay.reproduced, replay.residual) if c is not None]
+    for curve in curves:
+        series = Series("", curve.name, curve.step, curve.value, curve.value)
+        rows.append(_row("Residual, decades" if replay and curve is replay.residual else "Reproduced loss", series, "replay"))
+    for sign in report.vital_signs:
+        for curve in sign.curves:
+            if curve.role in ("limit",):
+                continue
+            name = w.clean(sign.name) + ("" if curve.role == "observed" else f", {w.clean(curve.name)}")
+            rows.append(_row(name, Series("", curve.name, curve.step, curve.value, curve.value), "worked out"))
+    return tuple(rows)
+
+
+def _row(name: str, series: Series, source: str) -> NumbersView:
+    finite = series.value[np.isfinite(series.value)]
+    bad = np.flatnonzero(~np.isfinite(series.value))
+    low, middle, high = (
+        (w.number(float(finite.min())), w.number(float(np.median(finite))), w.number(float(finite.max())))
+        if finite.size
+        else ("", "", "")
+    )
+    ends = (w.number(float(series.value[0])), w.number(float(series.value[-1]))) if len(series) else ("", "")
+    return NumbersView(
+        name, ends[0], low, middle, high, ends[1], w.count(len(series)), w.count(int(bad.size)),
+        w.count(int(series.step[bad[0]])) if bad.size else "", source,
+    )  # fmt: skip
