@@ -1,0 +1,282 @@
+"""Reproduce a second-moment collapse from the log, then search for the smallest change that repairs it.
+
+The order is fixed: fit, reproduce, and only then try. What is tried is replayed from the start of the log, with its own
+second moment, because a segment's start already holds the state that the old settings left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from traindoctor.model import Curve, Replay, ReplayResult, Segment, Trial, TrialVerdict
+from traindoctor.optim.stability import stability_limit
+from traindoctor.replay.closed_loop import N_COORDINATES, Candidate, Fit, Recording, Simulation, simulate
+from traindoctor.signals.changes import Rebound, first_above
+from traindoctor.signals.robust import log_floored, running_median
+from traindoctor.signals.second_moment import second_moment
+
+if TYPE_CHECKING:
+    from traindoctor.model import FloatArray, IntArray, OptimizerSpec
+    from traindoctor.signals.measurements import Measurements
+
+#: Decades by which the reproduced loss may miss the logged one, median over the segment. One decade in a rise of eight
+#: tells a level from its neighbours; disturbed training is chaotic, and two float orders of one script differ by a third
+#: of a decade in the median (measured: the same script with its rows permuted).
+BOUND_DECADES = 1.0
+#: How far the reproduced onset may lie from the logged one, as a fraction of the onset.
+BOUND_ONSET = 0.15
+#: A candidate repairs when the way up from the floor, in decades, stays below this share of the unchanged run's.
+REPAIRED = 0.25
+#: Decades above the unchanged run's own highest tail loss that make a change worse.
+WORSE_DECADES = 0.5
+#: An eps is offered this much above the smallest that repaired, rounded up to 1, 2 or 5 times a power of ten.
+EPS_MARGIN = 1.25
+#: Values of unevenness that are tried.
+UNEVENNESS = (0.25, 0.5, 0.75, 1.0)
+MODEL = f"noisy quadratic, {N_COORDINATES} coordinates, the run's own optimizer; two fitted numbers"
+
+
+def replay_collapse(m: Measurements) -> Replay | None:
+    """Return the replay of a late rebound under an adaptive optimizer, or None when there is none to replay.
+
+    The replay refuses (with the reason) when the log is too coarse, the optimizer is not an adaptive one, or the reproduced
+    curve misses its bound.
+    """
+    rebound, spec = m.loss.rebound, m.run.optimizer
+    if rebound is None or spec is None or not spec.is_adaptive:
+        return None
+    loss = m.loss
+    segment = Segment(rebound.onset, int(loss.step[-1]) + 1, rebound.onset)
+    observed = Curve(f"logged {loss.tag}", "observed", loss.step, loss.value)
+
+    def refuse(reason: str) -> Replay:
+        return Replay("closed", MODEL, segment, observed, None, None, float("nan"), BOUND_DECADES, False, reason)
+
+    if m.run.step_unit != "step":
+        return refuse(f"one value per {m.run.step_unit}: the optimizer's steps in between are not known")
+    if loss.n - rebound.onset_index < 6:
+        return refuse("fewer than six points after the onset")
+    recording = _record(m, rebound, spec)
+    stop = int(loss.step[-1]) + 1
+    base = Candidate("as recorded", {}, spec)
+    fit = _fit(recording, base, rebound, stop)
+    tried = [base, *_candidates(recording)]
+    simulation = simulate(recording, tried, fit.scale, fit.unevenness, stop=stop)
+    at = loss.step[loss.step >= simulation.step[0]] - simulation.step[0]
+    shown = Curve("replay, as recorded", "reproduced", simulation.step[at], simulation.loss[at, 0])
+    residual, error, onset = _compare(shown, loss.step, loss.value, rebound)
+    trials = tuple(_judge(simulation, k, c, base, rebound, at) for k, c in enumerate(tried))
+    reason = ""
+    if onset is None or abs(onset - rebound.onset) > BOUND_ONSET * max(rebound.onset, 1):
+        reason = f"the replay leaves the floor at {onset or 'no step'}, the log at {rebound.onset}"
+    elif error > BOUND_DECADES:
+        reason = f"the replay misses the logged loss by {error:.1f} decades in the median, more than its bound of {BOUND_DECADES:g}"
+    return Replay(
+        "closed",
+        MODEL,
+        segment,
+        observed,
+        shown,
+        residual,
+        error,
+        BOUND_DECADES,
+        not reason,
+        reason,
+        trials if not reason else (),
+    )
+
+
+def _record(m: Measurements, rebound: Rebound, spec: OptimizerSpec) -> Recording:
+    loss = m.loss
+    value = np.maximum(loss.value, 1e-300)
+    calm = (loss.step >= rebound.quiet) & (loss.step < rebound.onset)
+    curvature = m.curvature_after
+    absolute = bool(np.isfinite(curvature))
+    if absolute:
+        grad = np.interp(loss.step, m.grad_norm.step, m.grad_norm.value)
+    else:
+        curvature = 1.0
+        grad = np.sqrt(2.0 * np.maximum(value - rebound.floor, 0.1 * rebound.floor))
+    noise = float(np.median(grad[calm])) if calm.any() else float(grad[rebound.onset_index])
+    return Recording(
+        step=loss.step,
+        loss=value,
+        grad_norm=np.maximum(grad, 1e-300),
+        lr=np.maximum(m.lr_at(loss.step), 1e-300),
+        spec=spec,
+        quiet=rebound.quiet,
+        floor=rebound.floor,
+        noise=max(noise, 1e-300),
+        curvature=curvature,
+        absolute=absolute,
+    )
+
+
+def _onset(step: IntArray, loss: FloatArray, rebound: Rebound) -> int | None:
+    """Return when a curve leaves the recorded floor, by the rule of `changes.rebound`."""
+    with np.errstate(invalid="ignore"):
+        log = np.where(np.isfinite(loss), np.log10(np.maximum(loss, 1e-300)), 300.0)
+    late = step > rebound.quiet
+    smooth = running_median(log[late], max(3, step.size // 60))
+    rise = first_above(smooth, np.log10(rebound.floor) + rebound.decades / 6.0, max(2, step.size // 100))
+    return None if rise is None else int(step[late][rise])
+
+
+def _fit(recording: Recording, base: Candidate, rebound: Rebound, stop: int) -> Fit:
+    """Return the fit: for each unevenness the scale whose onset lies nearest the logged one, then the best of these.
+
+    The scale is searched over two decades about its value for coordinates that are all alike, in three rounds; the
+    unevenness by the error of the envelope over the whole segment.
+    """
+    energy = float(second_moment(recording.grad_norm, recording.step, recording.spec)[rebound.onset_index])
+    lr = float(recording.lr[rebound.onset_index])
+    alike = stability_limit(recording.spec) * np.sqrt(energy / N_COORDINATES) / (lr * recording.curvature)
+    uneven = np.array(UNEVENNESS)
+    centers = np.full(uneven.size, alike / 2.0)
+    until = min(stop, int(rebound.onset * (1.0 + 2.0 * BOUND_ONSET)) + 50)
+    begin = (rebound.quiet + rebound.onset) // 2
+    stride = max(1, int(np.median(np.diff(recording.step))))
+    width = 1.0
+    for n_scales in (9, 5, 5):
+        scales = centers[:, None] * 10.0 ** np.linspace(-width, width, n_scales)
+        pairs = np.repeat(uneven, n_scales)
+        simulation = simulate(recording, [base] * pairs.size, scales.ravel(), pairs, begin=begin, stop=until)
+        onsets = [_onset(simulation.step[::stride], simulation.loss[::stride, k], rebound) for k in range(pairs.size)]
+        miss = np.reshape([abs((until if o is None else o) - rebound.onset) for o in onsets], scales.shape)
+        centers = scales[np.arange(uneven.size), np.argmin(miss, axis=1)]
+        width *= 1.2 / (n_scales - 1)
+    simulation = simulate(recording, [base] * uneven.size, centers, uneven, begin=begin, stop=stop)
+    at = recording.step[recording.step >= simulation.step[0]] - simulation.step[0]
+    errors = [
+        _compare(Curve("", "reproduced", simulation.step[at], simulation.loss[at, k]), recording.step, recording.loss, rebound)[1]
+        for k in range(uneven.size)
+    ]
+    best = int(np.argmin(errors))
+    return Fit(float(centers[best]), float(uneven[best]))
+
+
+def _candidates(recording: Recording) -> list[Candidate]:
+    """Return what is tried: a ladder of eps about the sufficient one, the usual advice, and every other lever."""
+    spec = recording.spec
+    tried: list[Candidate] = []
+    if recording.absolute:
+        sufficient = float(recording.lr.max()) * recording.curvature / stability_limit(spec)
+        ladder = {nice_above(sufficient * 2.0**k) for k in range(-6, 4)} | {1e-4, 1e-3, 1e-2, 0.1, 1.0}
+        tried += [
+            Candidate(f"eps {eps:g}", {"optimizer.eps": eps}, replace(spec, eps=eps))
+            for eps in sorted(ladder)
+            if eps > (spec.eps or 0.0)
+        ]
+    if spec.is_adam and not spec.amsgrad:
+        tried.append(Candidate("amsgrad", {"optimizer.amsgrad": True}, replace(spec, amsgrad=True)))
+    lr = spec.lr or float(recording.lr.max())
+    for factor in (0.5, 0.3, 0.1, 0.01):
+        value = float(f"{lr * factor:.2g}")
+        tried.append(Candidate(f"lr {value:g}", {"optimizer.lr": value}, spec, lr_factor=factor))
+    tried.append(Candidate("linear decay to 0", {"schedule.name": "linear"}, spec, decay="linear"))
+    tried.append(Candidate("cosine decay to 0", {"schedule.name": "cosine"}, spec, decay="cosine"))
+    if spec.is_adam:
+        for beta2 in (0.99, 0.9999):
+            if beta2 != spec.beta2:
+                change = {"optimizer.betas": [spec.beta1, beta2]}
+                tried.append(Candidate(f"beta2 {beta2:g}", change, replace(spec, beta2=beta2)))
+        for beta1 in (0.5, 0.0):
+            if beta1 != spec.beta1:
+                change = {"optimizer.betas": [beta1, spec.beta2]}
+                tried.append(Candidate(f"beta1 {beta1:g}", change, replace(spec, beta1=beta1)))
+    if recording.absolute:
+        clip = nice_above(float(np.quantile(recording.grad_norm[recording.step >= recording.quiet], 0.9)))
+        tried.append(Candidate(f"clip norm {clip:g}", {"gradient.clip_norm": clip}, spec, clip_norm=clip))
+    return tried
+
+
+def nice_above(value: float) -> float:
+    """Return the smallest of 1, 2 or 5 times a power of ten that is not below `value` (within a millionth)."""
+    power = 10.0 ** np.floor(np.log10(value))
+    return next(float(f"{k * power:.3g}") for k in (1.0, 2.0, 5.0, 10.0) if k * power >= value * (1.0 - 1e-6))
+
+
+def _compare(shown: Curve, step: IntArray, loss: FloatArray, rebound: Rebound) -> tuple[Curve, float, int | None]:
+    """Return the residual in decades, its median over the segment, and the onset of the reproduced curve.
+
+    Compared are the envelopes, the highest loss within a tenth of the segment: when a burst comes is chaos, how high the
+    bursts go is not.
+    """
+    window = max(3, int((step.size - rebound.onset_index) // 10))
+    logged = loss[step >= shown.step[0]]
+    residual = _envelope(shown.value, rebound, window) - _envelope(logged, rebound, window)
+    late = shown.step >= rebound.onset
+    curve = Curve("reproduced over logged, decades", "reproduced", shown.step, residual)
+    return curve, float(np.median(np.abs(residual[late]))), _onset(shown.step, shown.value, rebound)
+
+
+def _envelope(value: FloatArray, rebound: Rebound, window: int) -> FloatArray:
+    """Return log10 of the highest value within `window` points about each point, floored a decade below the floor."""
+    log = log_floored(np.nan_to_num(value, nan=np.inf, posinf=1e300), rebound.floor * 0.1)
+    padded = np.pad(log, window // 2, mode="edge")
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, window // 2 * 2 + 1).max(axis=1))
+
+
+def _judge(simulation: Simulation, k: int, c: Candidate, base: Candidate, rebound: Rebound, at: IntArray) -> Trial:
+    """Return the verdict on one candidate, against the unchanged settings on the same replay."""
+    tail = simulation.loss[-max(1, simulation.step.size // 6) :]
+    highest = [float(np.max(tail[:, j])) if np.isfinite(tail[:, j]).all() else float("inf") for j in (0, k)]
+    before, after = (np.log10(h / rebound.floor) for h in highest)
+    reached = bool(np.isfinite(simulation.descended[k]))
+    slower = float(simulation.descended[k] / max(simulation.descended[0], 1.0)) if reached else None
+    onset = _onset(simulation.step[at], simulation.loss[at, k], rebound) if reached else None
+    verdict: TrialVerdict
+    note = "" if reached else "has not reached the floor by the end of the run"
+    if after <= REPAIRED * before and reached:
+        verdict = "repairs"
+    elif after >= before + WORSE_DECADES:
+        verdict = "worse"
+    elif reached and (onset is None or onset > rebound.onset * (1.0 + 2.0 * BOUND_ONSET)):
+        verdict = "postpones"
+    else:
+        verdict = "no effect"
+    if c is base:
+        verdict = "no effect"
+    loss = Curve(c.title, "counterfactual", simulation.step[at], simulation.loss[at, k])
+    return Trial(c.title, c.settings, verdict, highest[1], slower, loss, note)
+
+
+def repairs(replay: Replay) -> list[Trial]:
+    """Return the trials that repaired, the smallest change first: by how much slower they are, then by their tail loss.
+
+    Of the values of eps only one is kept: the smallest above which all repair, with a margin of `EPS_MARGIN`.
+    """
+    ladder = sorted((t for t in replay.trials if "optimizer.eps" in t.settings), key=_eps)
+    good = [t for t in ladder if t.verdict == "repairs"]
+    failing = [_eps(t) for t in ladder if t.verdict in ("no effect", "worse", "postpones")]
+    chosen: list[Trial] = []
+    if good:
+        above = [t for t in good if all(_eps(t) > f for f in failing if f < _eps(good[-1]))]
+        smallest = above[0] if above else good[-1]
+        wanted = nice_above(_eps(smallest) * EPS_MARGIN)
+        chosen = [next((t for t in above if _eps(t) >= wanted), smallest)]
+    rates = [t for t in replay.trials if t.verdict == "repairs" and "optimizer.lr" in t.settings]
+    others = [
+        t for t in replay.trials if t.verdict == "repairs" and not {"optimizer.eps", "optimizer.lr"} & set(t.settings)
+    ]
+    return chosen + sorted(others + rates[:1], key=lambda t: (t.slower or np.inf, t.tail_max))
+
+
+def _eps(trial: Trial) -> float:
+    return float(str(trial.settings["optimizer.eps"]))
+
+
+def result_of(trial: Trial, base: Trial) -> ReplayResult:
+    """Return what the replay said of a trial, for the fix."""
+    figures: list[Mapping[str, float]] = []
+    for t in (base, trial):
+        figures.append({"tail_loss_max": t.tail_max})
+    note = trial.note
+    if trial.slower is not None and not note:
+        pace = "no slower" if trial.slower < 1.1 else f"{trial.slower:.1f} times as many steps"
+        note = f"{pace} to the floor"
+    return ReplayResult("closed", trial.verdict, figures[0], figures[1], note)

@@ -1,0 +1,329 @@
+"""What was measured on a run, by name, computed on first use: `m.loss.tail`, `m.grad_norm.autocorrelation(1)`."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from traindoctor.optim.stability import stability_limit
+from traindoctor.signals import changes, robust
+from traindoctor.signals.second_moment import curvature, second_moment
+
+if TYPE_CHECKING:
+    from traindoctor.model import FloatArray, IntArray, OptimizerSpec, Run, Series
+
+
+class SeriesMeasurements:
+    """Measurements of one series. Points that are not finite are counted, and left out of every other figure.
+
+    `step` (n,) int64, `value` (n,) float64: the finite points, one a step (the last one logged), in order of steps.
+    """
+
+    def __init__(self, series: Series) -> None:
+        self.series = series
+        self.tag = series.tag
+        self.source = f"{series.source}: {series.tag}" if series.source else series.tag
+        finite = series.finite()
+        order = np.argsort(finite.step, kind="stable")
+        step, value = finite.step[order], finite.value[order]
+        last = np.append(step[1:] != step[:-1], True) if step.size else np.zeros(0, dtype=bool)
+        self.step: IntArray = step[last]
+        self.value: FloatArray = value[last]
+        self.n_not_finite = len(series) - len(finite)
+
+    @property
+    def n(self) -> int:
+        """Number of finite points."""
+        return int(self.value.size)
+
+    @cached_property
+    def smooth(self) -> FloatArray:
+        """Running median over a fortieth of the points, at least three."""
+        return robust.running_median(self.value, max(3, self.n // 40))
+
+    @cached_property
+    def initial(self) -> float:
+        """Level at the start: median of the first fiftieth, at least one point."""
+        return float(np.median(self.value[: max(1, self.n // 50)])) if self.n else float("nan")
+
+    @cached_property
+    def tail(self) -> float:
+        """Level at the end: median of the last tenth, at least three points where there are as many."""
+        return float(np.median(self.value[-max(3, self.n // 10) :])) if self.n else float("nan")
+
+    @cached_property
+    def best(self) -> float:
+        """Lowest smoothed value."""
+        return float(self.smooth.min()) if self.n else float("nan")
+
+    @cached_property
+    def highest(self) -> float:
+        """Highest value."""
+        return float(self.value.max()) if self.n else float("nan")
+
+    @cached_property
+    def positive_share(self) -> float:
+        """Share of the points above zero: a loss that is signed has no ratio."""
+        return float(np.mean(self.value > 0.0)) if self.n else 0.0
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all of at least three points are the same number, to the last bit."""
+        return self.n >= 3 and bool(np.all(self.value == self.value[0]))
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether all of at least three points are exactly zero."""
+        return self.n >= 3 and not np.any(self.value)
+
+    def autocorrelation(self, lag: int) -> float:
+        """Autocorrelation at `lag` logged points; see `robust.autocorrelation`."""
+        return robust.autocorrelation(self.value, lag)
+
+    @cached_property
+    def rebound(self) -> changes.Rebound | None:
+        """The late rise from a floor, of a positive series; None when it has none."""
+        return changes.rebound(self.step, self.value) if self.positive_share > 0.95 else None
+
+    @cached_property
+    def oscillation(self) -> tuple[float, float]:
+        """Period in steps of the strongest oscillation of the later half, and its share of the variance."""
+        half = self.value[self.n // 2 :]
+        points, share = changes.period(half)
+        stride = float(np.median(np.diff(self.step))) if self.n > 1 else 1.0
+        return points * stride, share
+
+    @cached_property
+    def noise(self) -> float:
+        """Point-to-point noise of the last third over its level."""
+        return changes.relative_noise(self.value[-max(3, self.n // 3) :])
+
+    @cached_property
+    def progress_left(self) -> float:
+        """Fall over the last third of the points over the fall over the first third, by level; about 1 when steady.
+
+        Near 0 once a series has settled; NaN below nine points or when it does not fall at first.
+        """
+        if self.n < 9:
+            return float("nan")
+        a, b, c, d = (float(np.median(part)) for part in np.array_split(self.smooth, 4))
+        return (c - d) / (a - b) if a > b else float("nan")
+
+    @cached_property
+    def fall_significance(self) -> float:
+        """Fall from the first to the last third in units of its standard error, noise by second differences."""
+        if self.n < 6:
+            return float("nan")
+        k = self.n // 3
+        fall = float(self.value[:k].mean() - self.value[-k:].mean())
+        noise = robust.step_noise(self.value)
+        error = max(noise, 1e-9 * abs(self.initial)) * (2.0 / k) ** 0.5
+        return fall / error if error > 0.0 else float("nan")
+
+    @cached_property
+    def settled(self) -> float:
+        """Share of the run after which the smoothed series stays within a fifth of its total fall above its tail."""
+        if self.n < 4:
+            return float("nan")
+        way = self.tail + 0.2 * (max(self.initial, float(self.smooth.max())) - self.tail)
+        above = np.flatnonzero(self.smooth > way)
+        last = int(above[-1]) + 1 if above.size else 0
+        return last / self.n
+
+    def growth(self, first: int, last: int) -> float:
+        """Slope of the logarithm over the logarithm of the step count, over the steps `first` to `last`.
+
+        0.5 for a sum of independent terms, 1 for a sum of equal ones, 0 for no growth; NaN below four positive points.
+        """
+        keep = (self.step >= first) & (self.step <= last) & (self.value > 0.0)
+        if keep.sum() < 4:
+            return float("nan")
+        return robust.slope(np.log(self.step[keep] + 1.0), np.log(self.value[keep]))
+
+    @cached_property
+    def relative_change(self) -> float:
+        """Largest distance from the first value, over it."""
+        return float(np.max(np.abs(self.value - self.value[0])) / abs(self.value[0])) if self.n and self.value[0] else 0.0
+
+    def first_not_finite(self) -> int | None:
+        """Step of the first NaN or infinity, None when there is none."""
+        bad = np.flatnonzero(~np.isfinite(self.series.value))
+        return int(self.series.step[bad[0]]) if bad.size else None
+
+    def before(self, step: int) -> FloatArray:
+        """Finite values logged before `step`."""
+        return self.value[self.step < step]
+
+
+class SecondMomentMeasurements:
+    """The second moment of the run's own optimizer, replayed from the logged gradient norm (open loop).
+
+    All figures are free of the parameter count but `root_mean_square`, which needs it.
+    """
+
+    def __init__(self, grad_norm: SeriesMeasurements, spec: OptimizerSpec, n_parameters: int | None) -> None:
+        self.step = grad_norm.step
+        self.grad_norm = grad_norm.value
+        self.total = second_moment(grad_norm.value, grad_norm.step, spec)
+        self.spec = spec
+        self.n_parameters = n_parameters
+
+    @cached_property
+    def ratio(self) -> FloatArray:
+        """g^2 / v_hat at the logged steps: below 1 while the optimizer still remembers larger gradients."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(self.grad_norm**2 / self.total)
+
+    @cached_property
+    def root_mean_square(self) -> FloatArray | None:
+        """Root mean square of sqrt(v_hat) over the parameters, None where their number is not known."""
+        return np.sqrt(self.total / self.n_parameters) if self.n_parameters else None
+
+    def at(self, step: int) -> float:
+        """d times the mean of v_hat at the last logged step that is not after `step`."""
+        return float(self.total[max(0, int(np.searchsorted(self.step, step, side="right")) - 1)])
+
+    def collapse(self, start: int, stop: int) -> float:
+        """How far sqrt(v_hat) fell from `start` to `stop`: its quotient, above 1 when it fell."""
+        later = self.at(stop)
+        return float(np.sqrt(self.at(start) / later)) if later > 0.0 else float("inf")
+
+    def effective_rate_growth(self, start: int, stop: int) -> float:
+        """How far the effective learning rate lr / (sqrt(v_hat) + eps) grew at constant lr, eps left out: see `collapse`."""
+        return self.collapse(start, stop)
+
+    def margin(self, onset: int, lr: FloatArray) -> FloatArray:
+        """lr * lambda(P^-1 H) over the run, anchored by its value at `onset`, which is the stability limit by definition.
+
+        `lr`: at the logged steps of the gradient norm.
+        """
+        at = max(0, int(np.searchsorted(self.step, onset, side="right")) - 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(stability_limit(self.spec) * (lr / lr[at]) * np.sqrt(self.total[at] / self.total))
+
+
+class Measurements:
+    """Everything that rules read of one run, computed on first use and kept."""
+
+    def __init__(self, run: Run, n_parameters: int | None = None) -> None:
+        self.run = run
+        self.n_parameters = n_parameters
+        self._series: dict[str, SeriesMeasurements] = {}
+
+    @property
+    def optimizer(self) -> OptimizerSpec:
+        """The optimizer's settings; asking for them in a run that names none is a fault of the rule's `needs`."""
+        if self.run.optimizer is None:
+            raise LookupError("the rule must name optimizer settings in its needs")
+        return self.run.optimizer
+
+    def setting(self, key: str) -> object | None:
+        """Return a setting of the run ("precision", "optimizer.eps", ...), None when it is not known."""
+        if key in self.run.settings:
+            return self.run.settings[key].value
+        head, _, name = key.partition(".")
+        return getattr(self.run.optimizer, name, None) if head == "optimizer" and self.run.optimizer else None
+
+    def origin(self, key: str) -> str:
+        """Return where a setting stands, or "" when it is not known."""
+        if self.run.optimizer and key.startswith("optimizer."):
+            origin = self.run.optimizer.origin.get(key.partition(".")[2])
+            if origin:
+                return origin
+        return self.run.settings[key].origin if key in self.run.settings else ""
+
+    def has(self, need: str) -> bool:
+        """Return whether a need of a rule is met: a setting that is known, or a series with a finite value."""
+        if need == "optimizer":
+            return self.run.optimizer is not None
+        if "." in need:
+            return self.setting(need) is not None
+        return need in self.run.primary and self.series(need).n > 0
+
+    def series(self, quantity: str) -> SeriesMeasurements:
+        """Return the measurements of a quantity's primary series; KeyError when it was not logged."""
+        if quantity not in self._series:
+            self._series[quantity] = SeriesMeasurements(self.run.primary[quantity])
+        return self._series[quantity]
+
+    @property
+    def loss(self) -> SeriesMeasurements:
+        """The training loss."""
+        return self.series("loss")
+
+    @property
+    def grad_norm(self) -> SeriesMeasurements:
+        """The global gradient norm."""
+        return self.series("grad_norm")
+
+    @property
+    def weight_norm(self) -> SeriesMeasurements:
+        """The global norm of the weights."""
+        return self.series("weight_norm")
+
+    @property
+    def learning_rate(self) -> SeriesMeasurements:
+        """The logged learning rate."""
+        return self.series("learning_rate")
+
+    @cached_property
+    def peak_lr(self) -> float | None:
+        """Highest learning rate in use: as logged, else as set; None when neither is known."""
+        if self.has("learning_rate"):
+            return self.learning_rate.highest
+        lr = self.setting("optimizer.lr")
+        return float(lr) if isinstance(lr, int | float) else None
+
+    @cached_property
+    def lr_source(self) -> str:
+        """Where `peak_lr` is from."""
+        return self.learning_rate.source if self.has("learning_rate") else self.origin("optimizer.lr")
+
+    def lr_at(self, step: IntArray) -> FloatArray:
+        """Return the learning rate at given steps: as logged, else as set, else 1 (a constant rate)."""
+        if self.has("learning_rate"):
+            return np.interp(step, self.learning_rate.step, self.learning_rate.value)
+        return np.full(step.size, self.peak_lr or 1.0)
+
+    @cached_property
+    def second_moment(self) -> SecondMomentMeasurements:
+        """The optimizer's second moment, replayed from the gradient norm."""
+        return SecondMomentMeasurements(self.grad_norm, self.optimizer, self.n_parameters)
+
+    @cached_property
+    def grad_follows_loss(self) -> float:
+        """Correlation of log gradient norm with log loss over the run: near 1 in clean descent; NaN when not positive."""
+        loss, grad = self.loss, self.grad_norm
+        if loss.n < 4 or grad.n < 4:
+            return float("nan")
+        value = np.interp(grad.step, loss.step, loss.value)
+        keep = (value > 0.0) & (grad.value > 0.0)
+        return robust.correlation(np.log(value[keep]), np.log(grad.value[keep]))
+
+    @cached_property
+    def curvature_after(self) -> float:
+        """Curvature seen by the gradient after the loss left its floor: 75th percentile of g^2 / (2 (L - L*)); NaN if none.
+
+        The dominating direction's share differs from point to point, and the quotient never exceeds the largest eigenvalue
+        of a quadratic: hence an upper quantile, which still leaves out the single worst points.
+        """
+        rebound = self.loss.rebound
+        if rebound is None or not self.has("grad_norm"):
+            return float("nan")
+        grad = self.grad_norm
+        keep = grad.step >= rebound.onset
+        loss = np.interp(grad.step[keep], self.loss.step, self.loss.value)
+        seen = curvature(loss, rebound.floor, grad.value[keep])
+        seen = seen[loss > 100.0 * rebound.floor]
+        seen = seen[np.isfinite(seen)]
+        return float(np.quantile(seen, 0.75)) if seen.size >= 3 else float("nan")
+
+    @cached_property
+    def is_adversarial(self) -> bool:
+        """Whether the losses are those of a game or of a policy, where falling is no virtue: told by the tags."""
+        words = ("gen", "disc", "adv", "gan", "critic", "actor", "policy", "reward", "value_loss", "entropy_loss", "d_loss", "g_loss")
+        parts = [p for s in self.run.series for p in s.tag.lower().replace("/", "_").replace("-", "_").replace(".", "_").split("_")]
+        tags = [s.tag.lower() for s in self.run.series]
+        return any(w in parts for w in words) or any(w in t for t in tags for w in ("value_loss", "d_loss", "g_loss", "loss_d", "loss_g"))
