@@ -74,11 +74,12 @@ class Domain:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A vertical axis: `low` stands at the bottom, `high` at the top."""
+    """A vertical axis: `low` stands at the bottom, `high` at the top; `flat` is the only value there is, if so."""
 
     log: bool
     low: float
     high: float
+    flat: float | None = None
 
     def fraction(self, value: float) -> float:
         """Return where a value stands, 0 at the top and 1 at the bottom, kept within the panel."""
@@ -121,6 +122,8 @@ class Scale:
 
     def _linear_ticks(self, n: int) -> list[tuple[float, str]]:
         span = self.high - self.low
+        if self.flat is not None:
+            return [(self.flat, number(self.flat))]
         if span <= 0 or not math.isfinite(span):
             return [(self.low, number(self.low))]
         stride = nice(span / max(1, n))
@@ -180,7 +183,7 @@ def scale_of(values: Iterable[FloatArray], *, log: bool | None = None, include: 
     low, high = float(every.min()), float(every.max())
     if high - low < 1e-12 * max(abs(low), abs(high), 1e-300):
         half = abs(high) / 2 or 0.5
-        return Scale(False, low - half, high + half)
+        return Scale(False, low - half, high + half, high)
     pad = 0.06 * (high - low)
     bottom = 0.0 if 0 <= low <= 0.3 * high else low - pad
     return Scale(False, bottom, high + pad)
@@ -331,7 +334,7 @@ class Canvas:
                         cost += 60.0
                 if own is not None and np.isfinite(own).any():
                     away = float(np.nanmin(np.abs(own - (y - 5))))
-                    cost += 0.12 * abs(away - 14)
+                    cost += 0.12 * abs(away - 14) + 6.0 * float(np.isnan(own).mean())
                 elif own is not None:
                     cost += 20.0
                 cost += 0.5 * float(x)
@@ -426,11 +429,12 @@ def panel(
         )
     for value, label in scale.ticks(4 if height >= 150 else 3):
         y = percent(scale.fraction(value))
-        near_limit = limit is not None and abs(scale.fraction(limit.value) - scale.fraction(value)) * height < 13
+        near_limit = limit is not None and limit.crossed and abs(scale.fraction(limit.value) - scale.fraction(value)) * height < 13
+        if near_limit:
+            continue
         if bound is None:
             made.append(element("line", class_="grid", x1=0, x2="100%", y1=y, y2=y, stroke=GRID))
-        if not (near_limit and limit is not None and limit.crossed):
-            made.append(text(label, "-10", y, size=12, anchor="end", dy=4, extra="tick"))
+        made.append(text(label, "-10", y, size=12, anchor="end", dy=4, extra="tick"))
     if bound is not None:
         zero = percent(scale.fraction(0.0))
         made.append(element("line", class_="rule", x1=0, x2="100%", y1=zero, y2=zero, stroke=RULE))
@@ -614,7 +618,9 @@ def _names(
         if domain.calm and colour == "fault":
             colour = "soft"
         label = Label(clean(line.name, 40), clean(line.detail, 60), colour, near=own)
-        x, y = canvas.place(label, left=left)
+        reach = np.flatnonzero(np.isfinite(own))
+        within = reach.size == 0 or reach[-1] > (at + 0.05) * Canvas.COLUMNS
+        x, y = canvas.place(label, left=left if within else 0.03)
         spans = [element("tspan", label.name, font_weight=600)]
         if label.detail:
             spans.append(element("tspan", label.detail, class_="t-soft wide", fill=SOFT, dx=8))

@@ -24,6 +24,7 @@ from traindoctor.report.view import VERDICTS, in_order, view_run
 POINTS = 600
 
 _CODE = re.compile(r"`([^`\n]{1,200})`")
+_APOSTROPHE = re.compile(r"(?<=\w)'(?=\w)|(?<=s)'(?= )")
 _NUMBER = re.compile(r"(?<![\w.])(\d[\d.,]*e[-−+]?\d+|[\d,.]+\d [%×]|(?:TD)\d{3})(?!\w)")
 
 
@@ -64,16 +65,20 @@ def prose(text: str) -> Markup:
             continue
         at = 0
         for found in _NUMBER.finditer(piece):
-            parts += [escape(piece[at : found.start()]), Markup('<span class="nb">{}</span>').format(found[0])]
+            parts += [escape(_quote(piece[at : found.start()])), Markup('<span class="nb">{}</span>').format(found[0])]
             at = found.end()
-        parts.append(escape(piece[at:]))
+        parts.append(escape(_quote(piece[at:])))
     return Markup("").join(parts)
 
 
+def _quote(text: str) -> str:
+    return _APOSTROPHE.sub("’", text)
+
+
 def diff_lines(patch: str) -> list[tuple[str, str]]:
-    """Return a patch as (kind, text with its line break): "meta", "add", "del" or "same"."""
+    """Return a patch as (kind, line): "meta", "add", "del" or "same"."""
     made = []
-    for line in patch.splitlines(keepends=True):
+    for line in patch.split("\n")[: -1 if patch.endswith("\n") else None]:
         head = line[:4]
         kind = "meta" if head in ("--- ", "+++ ") or line.startswith("@@") else {"+": "add", "-": "del"}.get(line[:1], "same")
         made.append((kind, line))

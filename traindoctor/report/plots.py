@@ -196,6 +196,7 @@ def _residual(report: RunReport, curve: Curve, bound: float, domain: Domain, poi
         axis=True,
         bound=bound,
         labels=False,
+        end=w.signed(float(finite[-1])) if finite.size else "",
     )
     words = f"Reproduced over observed loss, in decades; the bound is {w.number(bound)} either way. "
     words += "No step is outside." if outside == 0 else f"{w.number(share)} % of the {unit}s lie outside."

@@ -54,6 +54,7 @@ class EvidenceView:
     text: str
     source: str
     unit_first: bool = False
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,9 +390,9 @@ def _evidence(evidence: Evidence, root: str) -> EvidenceView:
     if where and where not in source:
         source = f"{source}, {w.clean(where)}"
     kind = {"config": "settings", "state": "checkpoint"}.get(evidence.kind, evidence.kind)
-    if not source.startswith(kind):
+    if kind not in ("log", "code") and not source.startswith(kind):
         source = f"{kind}: {source}"
-    return EvidenceView(value, unit, w.clean(evidence.text, 1000), source, first)
+    return EvidenceView(value, unit, w.clean(evidence.text, 1000), source, first, kind)
 
 
 def _fix(fix: Fix, report: RunReport) -> FixView:
@@ -461,7 +462,7 @@ def _price(fix: Fix, replay: Replay | None) -> str:
     trial = trial_of(fix, replay)
     if trial is None or trial.slower is None or not math.isfinite(trial.slower) or fix.replay.verdict != "repairs":
         return ""
-    if trial.slower <= 1.0:
+    if trial.slower < 1.05:
         return "It costs no speed: the best loss of the run is reached no later."
     return f"Price: the best loss of the run is reached after {w.number(trial.slower)} times the steps."
 
@@ -489,12 +490,11 @@ def _facts(report: RunReport, findings: Sequence[FindingView], n_silent: int) ->
     found = f"{w.plural(by['error'], 'error')}, {w.plural(by['warning'], 'warning')}"
     if by["info"]:
         found += f", {w.plural(by['info'], 'remark')}"
-    n_causes = "cause" if n_silent == 1 else "causes"
-    coverage = f"{w.count(n_silent)} {n_causes} checked and silent, {w.count(len(report.not_checked))} not checked"
+    coverage = f"{w.plural(n_silent, 'cause')} silent, {w.count(len(report.not_checked))} not checked"
     sure = Fact("Confidence", f"{findings[0].confidence}, {findings[0].word}") if findings else Fact("Confidence", "nothing to be sure of")
     if report.verdict == "healthy" and not findings:
         sure = Fact("Verdict", "no fault found")
-    return (sure, _reproduced(report), Fact("Findings", found), Fact("Coverage", coverage, target="record"))
+    return (sure, _reproduced(report), Fact("Findings", found), Fact("Checked", coverage, target="record"))
 
 
 def _reproduced(report: RunReport) -> Fact:

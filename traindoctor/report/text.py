@@ -1,0 +1,210 @@
+"""The verdict for a terminal: what fits a screen, as plain text or with the same words in colour."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from traindoctor.model import Report
+from traindoctor.report import wording as w
+from traindoctor.report.view import FindingView, FixView, RunView, TagView, view_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Words with a style: "fault", "fix", "bold", "soft" or "" for none.
+Words = tuple[str, str]
+RICH = {"fault": "bold red", "fix": "bold blue", "bold": "bold", "soft": "dim", "ink": "bold", "": ""}
+#: Runs that are told in full when several are given; the table names all.
+IN_FULL = 3
+MARGIN = 15
+
+
+def render_text(report: Report, width: int = 88) -> str:
+    """Return the verdict as plain text, lines of at most about `width` characters, with a line break at the end."""
+    return "".join("".join(text for text, _ in line).rstrip() + "\n" for line in lines_of(report, width))
+
+
+def print_rich(report: Report, console: Console) -> None:
+    """Print the same words to a terminal, in colour. No string of a log is read as markup."""
+    from rich.text import Text
+
+    for line in lines_of(report, min(console.width, 100)):
+        made = Text(overflow="fold")
+        for words, style in line:
+            made.append(words, style=RICH[style])
+        console.print(made, soft_wrap=True)
+
+
+def lines_of(report: Report, width: int = 88) -> list[list[Words]]:
+    """Return the verdict as lines of styled words: the worst run first, at most a screen for each of three."""
+    views = view_of(report)
+    lines: list[list[Words]] = []
+    if not views:
+        lines.append([("no run was found", "bold")])
+    if len(views) > 1:
+        lines += _overview(views, width)
+    told = views if len(views) == 1 else tuple(v for v in views if v.verdict != "healthy")[:IN_FULL]
+    for i, view in enumerate(told):
+        if i or len(views) > 1:
+            lines.append([])
+        lines += _run(view, width)
+    if len(views) > 1 and len(told) < len(views):
+        lines += [[], [(f"{len(told)} of {len(views)} runs are told in full; --html FILE writes them all.", "soft")]]
+    for problem in report.problems:
+        lines += _entry("pack failed", [(w.clean(problem, 500), "fault")], width)
+    return lines
+
+
+def _overview(views: Sequence[RunView], width: int) -> list[list[Words]]:
+    longest = min(32, max(len(v.name) for v in views))
+    made = []
+    for v in views:
+        head = f"{_cut(v.name, longest):<{longest}}  {v.verdict:<10}  "
+        words = " ".join(f"{v.lead} {v.rest}".split())
+        made.append([(head[: longest + 2], "bold"), (head[longest + 2 :], v.tone), (_cut(words, max(20, width - len(head))), "")])
+    return made
+
+
+def _run(view: RunView, width: int) -> list[list[Words]]:
+    tone = view.tone if view.tone != "ink" else "bold"
+    lines: list[list[Words]] = [
+        [(view.name, "bold"), ("  ", ""), (view.verdict.upper(), tone), ("  " + view.extent, "soft")],
+        [],
+        *_wrapped([(view.lead, tone), (" " if view.lead else "", ""), (_plain(view.rest), "")], width),
+        [],
+    ]
+    first = view.findings[0] if view.findings else None
+    if first is not None:
+        lines += _finding(first, view, width)
+    elif view.verdict == "healthy":
+        lines += _entry("checked", [(_listed(view.silent, 8), "")], width)
+    for i, step in enumerate(view.next_steps):
+        lines += _entry("next" if i == 0 else "", [(f"{i + 1}. {_plain(step)}", "bold" if i == 0 else "")], width)
+    for i, other in enumerate(view.findings[1:4]):
+        head = f"{other.code} {other.confidence} {other.word}: "
+        lines += _entry("also found" if i == 0 else "", [(head, ""), (_plain(f"{other.lead} {other.rest}"), "")], width)
+    if len(view.findings) > 4:
+        lines += _entry("", [(f"and {w.plural(len(view.findings) - 4, 'finding')} more", "soft")], width)
+    lines += _record(view, width)
+    return lines
+
+
+def _finding(finding: FindingView, view: RunView, width: int) -> list[list[Words]]:
+    sure = [(f"{finding.confidence} {finding.word}", "bold"), (f"  {finding.code} {finding.name}", "")]
+    lines = _entry("confidence", sure, width)
+    for i, evidence in enumerate(finding.supports[:3]):
+        lines += _entry("for" if i == 0 else "", _evidence(evidence.value, evidence.unit, evidence.text, unit_first=evidence.unit_first), width)
+    against = finding.against[:2]
+    for i, evidence in enumerate(against):
+        lines += _entry("against" if i == 0 else "", _evidence(evidence.value, evidence.unit, evidence.text, unit_first=evidence.unit_first), width)
+    if not against:
+        lines += _entry("against", [("nothing that was looked at", "soft")], width)
+    if finding.fixes:
+        lines += _fix(finding.fixes[0], width)
+    if view.ladder:
+        rungs: list[Words] = []
+        for trial in view.ladder[:10]:
+            if not trial.is_recorded:
+                rungs += [((", " if rungs else "") + f"{_plain(trial.title)} ", ""), (trial.verdict, trial.tone)]
+        if rungs:
+            lines += _entry("tried", rungs, width)
+    fact = view.facts[1]
+    lines += _entry("reproduced", [(fact.text + (f"; {fact.note}" if fact.note else ""), "")], width)
+    for i, rival in enumerate(finding.rivals[:3]):
+        head = f"{rival.code} {rival.name.lower()} {rival.confidence}: "
+        lines += _entry("rivals" if i == 0 else "", [(head, ""), (_cut(_plain(rival.why_not), 160), "soft")], width)
+    return lines
+
+
+def _evidence(value: str, unit: str, text: str, *, unit_first: bool) -> list[Words]:
+    shown = f"{unit} {value}" if unit_first else f"{value} {unit}".strip()
+    return [(f"{shown}  " if value else "", "bold"), (_cut(_plain(text), 220), "")]
+
+
+def _fix(fix: FixView, width: int) -> list[list[Words]]:
+    lines = [[], *_entry("first fix", [(_plain(fix.title), "fix")], width)]
+    if fix.patch:
+        body = [line for line in fix.patch.splitlines() if not line.startswith(("---", "+++", "@@"))]
+        changed = [line for line in body if line[:1] in "+-"]
+        target = next((line[4:].removeprefix("b/") for line in fix.patch.splitlines() if line.startswith("+++ ")), "")
+        for line in changed[:6]:
+            lines.append([(" " * MARGIN + f"{_cut(line.rstrip(), 70)}", "fix" if line[0] == "+" else "soft")])
+        if target:
+            lines[-1].append((f"   in {w.clean(target, 60)}", "soft"))
+    else:
+        for s in fix.settings[:6]:
+            was = f"{s.value} → " if s.value else ""
+            lines.append([(" " * MARGIN + f"{s.key}  {was}", ""), (s.becomes, "fix")])
+    lines += _entry("", [(_plain(p.text), p.tone) for p in fix.said], width)
+    if fix.note:
+        lines += _entry("", [(_cut(_plain(fix.note), 300), "soft")], width)
+    return [*lines, []]
+
+
+def _record(view: RunView, width: int) -> list[list[Words]]:
+    lines = _entry("tags", [(_tags(view.mapped), "")], width)
+    if view.unmapped:
+        lines += _entry("", [("no role: " + _listed(tuple(t.tag for t in view.unmapped), 6), "soft")], width)
+    if view.damages:
+        for i, (kind, file, detail) in enumerate(view.damages[:4]):
+            lines += _entry("integrity" if i == 0 else "", [(f"{kind}, {file}: {_plain(detail)}", "")], width)
+        if len(view.damages) > 4:
+            lines += _entry("", [(f"and {len(view.damages) - 4} more", "soft")], width)
+    else:
+        lines += _entry("integrity", [("sound", "")], width)
+    lines += _entry("checked", [(view.facts[3].text, "")], width)
+    for i, group in enumerate(view.not_checked[:4]):
+        codes = _listed(tuple(c.split(" ")[0] for c in group.causes), 5)
+        lines += _entry("not checked" if i == 0 else "", [(f"{group.reason}: ", ""), (codes, "soft")], width)
+    if len(view.not_checked) > 4:
+        left = sum(len(g.causes) for g in view.not_checked[4:])
+        lines += _entry("", [(f"and {left} more for other reasons (--format json lists them)", "soft")], width)
+    return lines
+
+
+def _tags(mapped: Iterable[TagView]) -> str:
+    pairs = [f"{t.role} ← {t.tag}" for t in mapped]
+    return _listed(tuple(pairs), 8) if pairs else "no tag took a role; --tag QUANTITY=TAG names one"
+
+
+def _listed(items: Sequence[str], most: int) -> str:
+    shown = ", ".join(items[:most])
+    return shown + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
+
+
+def _plain(text: str) -> str:
+    return text.replace("`", "")
+
+
+def _entry(label: str, words: Sequence[Words], width: int) -> list[list[Words]]:
+    """Return a labelled paragraph: the label in the margin, the words wrapped beside it."""
+    body = _wrapped(words, max(30, width - MARGIN))
+    made: list[list[Words]] = []
+    for i, line in enumerate(body):
+        made.append([(f"{label if i == 0 else '':<{MARGIN}}", "soft"), *line])
+    return made
+
+
+def _wrapped(words: Sequence[Words], width: int) -> list[list[Words]]:
+    """Return styled words wrapped to a width, each keeping its style."""
+    whole = "".join(text for text, _ in words)
+    styles = [style for text, style in words for _ in text]
+    made: list[list[Words]] = []
+    at = 0
+    for line in textwrap.wrap(whole, width, break_on_hyphens=False, drop_whitespace=True) or [""]:
+        at = whole.index(line, at) if line else at
+        parts: list[Words] = []
+        for character, style in zip(line, styles[at : at + len(line)], strict=True):
+            if parts and parts[-1][1] == style:
+                parts[-1] = (parts[-1][0] + character, style)
+            else:
+                parts.append((character, style))
+        made.append(parts)
+        at += len(line)
+    return made
