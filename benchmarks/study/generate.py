@@ -88,7 +88,8 @@ def harm(case: Case, mine: dict[str, Any], twin: dict[str, Any] | None) -> float
         return mine["val_last"] / twin["val_best"]
     if case.measure == "max":
         return mine["tail_max"] / max(twin["tail_max"], 1e-300)
-    return mine["tail"] / max(twin["tail"], 1e-300)
+    floor = 1e-10 * twin["initial"]  # nobody minds 1e-12 against 1e-14
+    return max(mine["tail"], floor) / max(twin["tail"], floor)
 
 
 def rebounds(mine: dict[str, Any]) -> bool:
@@ -398,6 +399,16 @@ def later_cases(held: bool, base: int, pairs: list[tuple[str, int, str]], plan_o
         if j % 2:
             bare = replace(plan, steps=1500)
             out.append(Case(f"exact{j}-{task}-no-zero-grad", replace(bare, hook={"zero": "missing"}), "zero-grad-missing", bare, least=1.5))
+    # a little beyond the stability limit 2 / lambda (2 + 2 beta with momentum): slow growth that a log can see
+    beyond = [("three-lines", {}, 0.0956, 0.0), ("three-lines", {"n": 24, "d": 120}, 0.0955, 0.9)] if held else [
+        ("linreg-exact", {"n": 32, "d": 100}, 0.0041, 0.0), ("linreg-exact", {"n": 64, "d": 300}, 0.00153, 0.9), ("linreg-noisy", {"batch": None}, 0.74, 0.0),
+        ("linreg-noisy", {}, 0.6, 0.0),
+    ]  # fmt: skip
+    for j, (task, arguments, limit, beta) in enumerate(beyond):
+        for k, share in enumerate((1.02, 1.1, 1.4)):
+            kw = {"momentum": beta} if beta else {}
+            plan = Plan(task, base + 400 + 3 * j + k, "sgd", round(share * limit * (1 + beta), 6), 400, kw, dict(arguments))
+            out.append(Case(f"beyond{j}-{share}", plan, "lr-too-high", replace(plan, lr=round(0.2 * limit, 6))))
     # heavy momentum on a full batch swings slowly and dies out: not a missing zero_grad
     heavy = [("three-lines", {}, 2e-3), ("tabular", {"name": "breast_cancer", "batch": None}, 0.02)] if held else [
         ("linreg-exact", {"n": 32, "d": 100}, 3e-5), ("logreg", {}, 0.02), ("linreg-noisy", {"batch": None}, 2e-3), ("multitask", {}, 2e-3), ("factorisation", {}, 0.1),
@@ -460,11 +471,17 @@ def main() -> None:
             dropped.append({"name": case.name, "fault": case.fault, "why": why, "tail": mine, "twin": twin})
             print("dropped", case.name, why, flush=True)
             continue
-        code = FIRST_CODE.get(fault or "")
+        codes = [FIRST_CODE[fault]] if fault in FIRST_CODE else []
+        if fault == "lr-too-high" and mine["finite"] and rebounds(mine) and mine["best_step"] < 0.8 * plan.steps:
+            fault, codes = "lr-too-high-then-rebound", ["TD101", "TD201"]  # it did fit first: both are right, and both fixes work
+        seen = np.isfinite(trace.loss[:: habit.every or trace.steps_per_epoch]).sum()
+        blind = fault == "lr-too-high" and not mine["finite"] and (seen < 4 or (habit.every == 0 and mine["first_non_finite"] < 4 * trace.steps_per_epoch))
+        if blind:  # it died between two logged points: that it is not finite is all that a log can say
+            codes = ["TD201", "TD401"]
         label = {
-            "task": plan.task, "fault": fault, "expected": [code] if code else [], "severity": "error" if code else None,
+            "task": plan.task, "fault": fault, "expected": codes, "severity": "error" if codes else None,
             "seed": plan.seed, "part": options.part, "tier": habit.tier, "tail": mine, "twin": twin, "worse_than_twin": ratio,
-            "note": note, "hook": plan.hook, "schedule": plan.schedule, "clip": plan.clip, "seconds": round(time.process_time() - started, 2),
+            "blind": blind, "note": note, "hook": plan.hook, "schedule": plan.schedule, "clip": plan.clip, "seconds": round(time.process_time() - started, 2),
         }  # fmt: skip
         write_run(folder, plan, habit, trace, label)
         counts[fault or "sound"] += 1
