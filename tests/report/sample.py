@@ -194,7 +194,10 @@ def failed_run() -> RunReport:
         VitalSign(
             "Gradient norm",
             "Small for 1,900 steps; it rises with the loss, not before it.",
-            (Curve("grad_norm", "observed", steps, data["norm"][:, 0]), Curve("eps 0.1", "counterfactual", steps, data["norm"][:, 3])),
+            (
+                Curve("grad_norm", "observed", steps, data["norm"][:, 0]),
+                Curve("eps 0.1", "counterfactual", steps, data["norm"][:, 3]),
+            ),
             log_scale=True,
         ),
         VitalSign(
@@ -240,36 +243,102 @@ def failed_run() -> RunReport:
         message="Gradients near zero let v decay by beta2 a step; lr / √v̂ grew until the step was unstable.",
         segment=Segment(onset, N_STEPS, onset),
         evidence=(
-            Evidence(True, "replay", "stability_margin", "The margin is at its limit of 38 when the loss leaves its floor, and hovers there "
-                     "to the end.", 6.0, 38.0, "1", "replay, every 100 steps; arXiv:2207.14484", onset),
-            Evidence(True, "replay", "repair", "With `eps` 0.1 the highest loss at the end falls from 6.8e-3 to 3.2e-11.", 6.0, -8.3,
-                     "decades", "replay, `--set optimizer.eps=0.1`"),
-            Evidence(True, "log", "growth", "The effective learning rate grew this much while the learning rate stayed at 1e-3.", 3.0,
-                     213.0, "times", "metrics.csv: grad_norm, lr"),
-            Evidence(True, "log", "onset", "The loss leaves its floor here; nothing else changes at this step.", 1.5, float(onset),
-                     "step", "metrics.csv: train/loss"),
-            Evidence(False, "log", "root_v", "This is √v̂ at the onset, far above `eps` 1e-8. The textbook sign, √v̂ close to eps, is "
-                     "absent. This cause does not need it.", 0.7, 0.39, "1", "metrics.csv: grad_norm, 1,001 parameters"),
+            Evidence(
+                True,
+                "replay",
+                "stability_margin",
+                "The margin is at its limit of 38 when the loss leaves its floor, and hovers there to the end.",
+                6.0,
+                38.0,
+                "1",
+                "replay, every 100 steps; arXiv:2207.14484",
+                onset,
+            ),
+            Evidence(
+                True,
+                "replay",
+                "repair",
+                "With `eps` 0.1 the highest loss at the end falls from 6.8e-3 to 3.2e-11.",
+                6.0,
+                -8.3,
+                "decades",
+                "replay, `--set optimizer.eps=0.1`",
+            ),
+            Evidence(
+                True,
+                "log",
+                "growth",
+                "The effective learning rate grew this much while the learning rate stayed at 1e-3.",
+                3.0,
+                213.0,
+                "times",
+                "metrics.csv: grad_norm, lr",
+            ),
+            Evidence(
+                True,
+                "log",
+                "onset",
+                "The loss leaves its floor here; nothing else changes at this step.",
+                1.5,
+                float(onset),
+                "step",
+                "metrics.csv: train/loss",
+            ),
+            Evidence(
+                False,
+                "log",
+                "root_v",
+                "This is √v̂ at the onset, far above `eps` 1e-8. The textbook sign, √v̂ close to eps, is "
+                "absent. This cause does not need it.",
+                0.7,
+                0.39,
+                "1",
+                "metrics.csv: grad_norm, 1,001 parameters",
+            ),
         ),
         rivals=(
-            Rival("TD201", "learning-rate-too-high", 0.04, "The same 1e-3 reached 1e-12 in 392 steps and held for 1,900. Too high a rate "
-                  "shows from the start.", "One run with `amsgrad`, rate unchanged: it repairs this run; too high a rate it would not."),
-            Rival("TD501", "bad-batch", 0.01, "Every step sees the same 64 rows, and the gradient norm does not lead the loss.",
-                  "One run without the row of largest residual."),
-            Rival("TD301", "gradients-not-zeroed", 0.001, "`zero_grad` runs before `backward` in every step, train.py:46.",
-                  "None needed: the source decides."),
+            Rival(
+                "TD201",
+                "learning-rate-too-high",
+                0.04,
+                "The same 1e-3 reached 1e-12 in 392 steps and held for 1,900. Too high a rate shows from the start.",
+                "One run with `amsgrad`, rate unchanged: it repairs this run; too high a rate it would not.",
+            ),
+            Rival(
+                "TD501",
+                "bad-batch",
+                0.01,
+                "Every step sees the same 64 rows, and the gradient norm does not lead the loss.",
+                "One run without the row of largest residual.",
+            ),
+            Rival(
+                "TD301",
+                "gradients-not-zeroed",
+                0.001,
+                "`zero_grad` runs before `backward` in every step, train.py:46.",
+                "None needed: the source decides.",
+            ),
         ),
         consequences=("TD203",),
         fixes=(
-            Fix("Raise Adam's `eps` from 1e-8 to 0.1", {"optimizer.eps": 0.1}, PATCH, ReplayResult("closed", "repairs", before, after),
-                "The log asks for 0.071 to 0.076; 0.1 is the next round value. `eps` was not set: 1e-8 is the default in train.py:29."),
-            Fix("Set `amsgrad` to true", {"optimizer.amsgrad": True}, None,
-                ReplayResult("closed", "repairs", before, {"tail_loss_max": float(tails[5])})),
+            Fix(
+                "Raise Adam's `eps` from 1e-8 to 0.1",
+                {"optimizer.eps": 0.1},
+                PATCH,
+                ReplayResult("closed", "repairs", before, after),
+                "The log asks for 0.071 to 0.076; 0.1 is the next round value. `eps` was not set: 1e-8 is the default in train.py:29.",
+            ),
+            Fix(
+                "Set `amsgrad` to true",
+                {"optimizer.amsgrad": True},
+                None,
+                ReplayResult("closed", "repairs", before, {"tail_loss_max": float(tails[5])}),
+            ),
             Fix("Stop at the lowest loss", {"steps": 400}),
         ),
         refutation="A run with `eps` 0.1 or `amsgrad` that leaves its floor all the same; or a checkpoint from the onset in which the "
         "margin is well below 38.",
-    )  # fmt: skip
+    )
     second = Finding(
         code="TD702",
         name="no-validation",
@@ -278,7 +347,9 @@ def failed_run() -> RunReport:
         title="No validation loss: the run trained 64 points with 1,001 parameters and nothing watched for overfitting.",
         message="The training loss passed 1e-10; from there on it says nothing of new data.",
         segment=Segment(400, N_STEPS, 400),
-        evidence=(Evidence(True, "code", "loader", "Only one loader is made.", 1.5, None, "1", "", None, Location("train.py", 31)),),
+        evidence=(
+            Evidence(True, "code", "loader", "Only one loader is made.", 1.5, None, "1", "", None, Location("train.py", 31)),
+        ),
         locations=(Location("train.py", 31),),
         fixes=(Fix("Log a validation loss every 100 steps"),),
     )
@@ -310,7 +381,12 @@ def healthy_run() -> RunReport:
         "small-gpt",
         series("loss", "train/loss", loss, steps, "events.out.tfevents.1"),
         val,
-        series("learning_rate", "train/lr", 3e-4 * np.minimum(1, (steps + 1) / 800) * 0.5 * (1 + np.cos(np.pi * steps / 20_000)), steps),
+        series(
+            "learning_rate",
+            "train/lr",
+            3e-4 * np.minimum(1, (steps + 1) / 800) * 0.5 * (1 + np.cos(np.pi * steps / 20_000)),
+            steps,
+        ),
         series("grad_norm", "train/grad_norm", 0.6 + 0.1 * np.abs(rng.standard_normal(steps.size)), steps),
         optimizer=OptimizerSpec("adamw", lr=3e-4, beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, origin={"lr": "args.json"}),
         files=("events.out.tfevents.1",),
@@ -322,7 +398,10 @@ def healthy_run() -> RunReport:
         summary="No fault found: 17 causes were checked and all are silent.",
         findings=(),
         checked=tuple(c for c in NAMES if c not in ("TD303", "TD105")),
-        not_checked=(NotChecked("TD303", "no gradient norm per layer was logged"), NotChecked("TD105", "no checkpoint was given")),
+        not_checked=(
+            NotChecked("TD303", "no gradient norm per layer was logged"),
+            NotChecked("TD105", "no checkpoint was given"),
+        ),
     )
 
 
@@ -339,21 +418,39 @@ def undecided_run() -> RunReport:
         damages=(Damage("truncated", "history.json", "the file ends inside a record; 600 epochs were kept", 18_211),),
     )
     finding = Finding(
-        "TD201", "learning-rate-too-high", "warning", 0.46,
+        "TD201",
+        "learning-rate-too-high",
+        "warning",
+        0.46,
         "Loss unsettled from epoch 400: too high a learning rate explains it, and so does a change of the data.",
         "The loss jumps and does not come back. The log does not say more.",
         Segment(400, 600, 400),
-        (Evidence(True, "log", "jump", "The loss rises at once and stays there.", 1.5, 15.3, "times", "history.json: Loss", 400),),
-        rivals=(Rival("TD502", "not-shuffled", 0.41, "Nothing speaks against it in this log.", "Log the learning rate and the batch order; "
-                      "one run with shuffling on."),),
+        (
+            Evidence(
+                True, "log", "jump", "The loss rises at once and stays there.", 1.5, 15.3, "times", "history.json: Loss", 400
+            ),
+        ),
+        rivals=(
+            Rival(
+                "TD502",
+                "not-shuffled",
+                0.41,
+                "Nothing speaks against it in this log.",
+                "Log the learning rate and the batch order; one run with shuffling on.",
+            ),
+        ),
         fixes=(Fix("Halve the learning rate"),),
         refutation="A learning rate that stayed the same over epoch 400 in a log.",
-    )  # fmt: skip
+    )
     return RunReport(
-        run, "undecided", "Two causes fit epoch 400 equally well: the log has only a loss, and cannot tell them apart.", (finding,),
-        ("TD201", "TD502", "TD202"), (NotChecked("TD101", "no gradient norm was logged"), NotChecked("TD102", "no optimizer is known")),
+        run,
+        "undecided",
+        "Two causes fit epoch 400 equally well: the log has only a loss, and cannot tell them apart.",
+        (finding,),
+        ("TD201", "TD502", "TD202"),
+        (NotChecked("TD101", "no gradient norm was logged"), NotChecked("TD102", "no optimizer is known")),
         gaps=("Log the learning rate of each step: it decides between the two.",),
-    )  # fmt: skip
+    )
 
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}\x1b[31m\u202e"
@@ -375,17 +472,42 @@ def hostile_run() -> RunReport:
     )
     curve = Curve(h, "counterfactual", np.arange(5), np.array([3.0, 2, 1, 0.5, 0.1]))
     finding = Finding(
-        h, h, "error", 0.5, h + ": " + h, h, Segment(1, 4, 2),
-        (Evidence(True, "log", h, h, 1.0, h, h, h), Evidence(False, "code", h, h, 1.0, float("nan"), h, h, None, Location(h, 3))),
-        (Location(h, 1),), (Rival(h, h, 0.2, h, h),), (h,),
-        (Fix(h, {h: h}, f"--- a/{h}\n+++ b/{h}\n@@ -1 +1 @@\n-{h}\n+{h}\n", ReplayResult("closed", "worse", {h: 1.0}, {h: 2.0}, h), h),),
         h,
-    )  # fmt: skip
-    replay = Replay("closed", h, Segment(0, 5), curve, curve, curve, 2.0, 1.0, False, h, (Trial(h, {h: h}, "worse", 1.0, None, curve, h),))
+        h,
+        "error",
+        0.5,
+        h + ": " + h,
+        h,
+        Segment(1, 4, 2),
+        (Evidence(True, "log", h, h, 1.0, h, h, h), Evidence(False, "code", h, h, 1.0, float("nan"), h, h, None, Location(h, 3))),
+        (Location(h, 1),),
+        (Rival(h, h, 0.2, h, h),),
+        (h,),
+        (
+            Fix(
+                h,
+                {h: h},
+                f"--- a/{h}\n+++ b/{h}\n@@ -1 +1 @@\n-{h}\n+{h}\n",
+                ReplayResult("closed", "worse", {h: 1.0}, {h: 2.0}, h),
+                h,
+            ),
+        ),
+        h,
+    )
+    replay = Replay(
+        "closed", h, Segment(0, 5), curve, curve, curve, 2.0, 1.0, False, h, (Trial(h, {h: h}, "worse", 1.0, None, curve, h),)
+    )
     return RunReport(
-        run, "failed", h, (finding,), (h,), (NotChecked(h, h),), (h,), replay,
+        run,
+        "failed",
+        h,
+        (finding,),
+        (h,),
+        (NotChecked(h, h),),
+        (h,),
+        replay,
         (VitalSign(h, h, (curve,), True, 0.2, h, h),),
-    )  # fmt: skip
+    )
 
 
 def report_of(*runs: RunReport) -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,7 +68,7 @@ def bucket(step: IntArray, value: FloatArray, n_buckets: int = 600) -> Buckets:
         step, value, breaks = step[order], value[order], []
     edges = [0, *breaks, n]
     stretches: list[Stretch] = []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         stretches += _stretches(step[start:stop], value[start:stop], width)
     return Buckets(tuple(stretches), _marks(step, value, n_buckets), width)
 
@@ -85,9 +86,9 @@ def _breaks(step: IntArray) -> list[int]:
 
 def _stretches(step: IntArray, value: FloatArray, width: int) -> list[Stretch]:
     n_rows = -(-value.size // width)
-    table = np.full(n_rows * width, np.nan)
-    table[: value.size] = np.where(np.isfinite(value), value, np.nan)
-    table = table.reshape(n_rows, width)
+    padded = np.full(n_rows * width, np.nan)
+    padded[: value.size] = np.where(np.isfinite(value), value, np.nan)
+    table = padded.reshape(n_rows, width)
     filled = np.isfinite(table)
     some = filled.any(axis=1)
     low = np.where(filled, table, np.inf).min(axis=1)

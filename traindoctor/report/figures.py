@@ -6,7 +6,6 @@ Presentation attributes come first and CSS classes only refine them, so a page w
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,8 @@ from traindoctor.report.buckets import Buckets, bucket
 from traindoctor.report.wording import clean, count, number
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from traindoctor.model import FloatArray, IntArray
 
 INK, SOFT, FAULT, FIX = "#1c1b19", "#5c5a54", "#b23a0e", "#1b5fa6"
@@ -148,7 +149,7 @@ def tick(value: float, stride: float) -> str:
     size = abs(value)
     if size < stride * 1e-6:
         return "0"
-    if size >= 1e6 or stride < 1e-4:
+    if size >= 1e6 or stride < 1e-3:
         return number(value, 3)
     decimals = max(0, -math.floor(math.log10(stride) + 1e-9))
     shown = f"{size:,.{decimals}f}" if round(stride * 10**decimals, 6) % 1 == 0 else f"{size:,.{decimals + 1}f}"
@@ -229,13 +230,14 @@ def curve_paths(line: Line, buckets: Buckets, domain: Domain, scale: Scale) -> l
         colour = "soft"
     middle: list[str] = []
     band: list[str] = []
+    single: list[str] = []
     for part in buckets.stretches:
         x = np.round([domain.fraction(s) * WIDE for s in part.step]).astype(int)
         y = np.round(scale.fractions(part.middle) * HIGH).astype(int)
         top = np.round(scale.fractions(part.high) * HIGH).astype(int)
         bottom = np.round(scale.fractions(part.low) * HIGH).astype(int)
         if x.size == 1:
-            middle.append(f"M{x[0] - 4} {y[0]}l8 0")
+            single.append(f"M{x[0]} {y[0]}l1 0")
         else:
             middle.append(moves(zip(x.tolist(), y.tolist(), strict=True)))
         if line.band and buckets.width > 1:
@@ -254,6 +256,19 @@ def curve_paths(line: Line, buckets: Buckets, domain: Domain, scale: Scale) -> l
                 stroke=COLOURS[colour],
                 stroke_opacity="0.3",
                 stroke_width="0.7",
+                vector_effect="non-scaling-stroke",
+            )
+        )
+    if single:
+        made.append(
+            element(
+                "path",
+                class_=f"s-{colour}",
+                d="".join(single),
+                fill="none",
+                stroke=COLOURS[colour],
+                stroke_width="4",
+                stroke_linecap="round",
                 vector_effect="non-scaling-stroke",
             )
         )
@@ -424,12 +439,12 @@ def panel(
         )
     if bound is not None:
         top, bottom = scale.fraction(bound), scale.fraction(-bound)
-        made.append(
-            element("rect", class_="bound", x=0, y=percent(top), width="100%", height=percent(bottom - top), fill=GRID)
-        )
+        made.append(element("rect", class_="bound", x=0, y=percent(top), width="100%", height=percent(bottom - top), fill=GRID))
     for value, label in scale.ticks(4 if height >= 150 else 3):
         y = percent(scale.fraction(value))
-        near_limit = limit is not None and limit.crossed and abs(scale.fraction(limit.value) - scale.fraction(value)) * height < 13
+        near_limit = (
+            limit is not None and limit.crossed and abs(scale.fraction(limit.value) - scale.fraction(value)) * height < 13
+        )
         if near_limit:
             continue
         if bound is None:
@@ -442,7 +457,7 @@ def panel(
     paths: list[Markup] = []
     heights: list[FloatArray] = []
     order = {"limit": 0, "reproduced": 1, "forecast": 1, "observed": 2, "second": 2, "counterfactual": 3}
-    for line, buckets in prepared:
+    for _, buckets in prepared:
         heights.append(canvas.add(buckets, domain, scale))
     for line, buckets in sorted(prepared, key=lambda pair: order[pair[0].role]):
         paths += curve_paths(line, buckets, domain, scale)
@@ -498,8 +513,9 @@ def _limit_line(limit: Limit | None, scale: Scale, canvas: Canvas, *, calm: bool
     flat = np.full(Canvas.COLUMNS, at * canvas.height)
     canvas.high.append(flat)
     canvas.low.append(flat)
-    x, base = canvas.place(Label(name, "", colour, near=flat), right=0.97)
-    made.append(text(name, percent(x), percent(base / canvas.height), colour=colour))
+    wide = limit.crossed and not outside  # its value stands on the axis, so a narrow screen can do without the name
+    x, base = canvas.place(Label("" if wide else name, name if wide else "", colour, near=flat), right=0.97)
+    made.append(text(name, percent(x), percent(base / canvas.height), colour=colour, extra="halo wide" if wide else "halo"))
     return made
 
 
@@ -525,9 +541,7 @@ def _verticals(domain: Domain, canvas: Canvas, *, hero: bool, thread: bool, red:
     x = percent(at)
     made.append(element("line", class_=f"s-{red}", x1=x, x2=x, y1=0, y2="100%", stroke=COLOURS[red]))
     if thread:
-        made.append(
-            element("line", class_=f"s-{red} thread", display="none", x1=x, x2=x, y1=-120, y2=0, stroke=COLOURS[red])
-        )
+        made.append(element("line", class_=f"s-{red} thread", display="none", x1=x, x2=x, y1=-120, y2=0, stroke=COLOURS[red]))
     canvas.boxes.append((at - 0.004, at + 0.004, 0, canvas.height))
     if hero:
         to_left = at > 0.3
@@ -542,9 +556,7 @@ def _verticals(domain: Domain, canvas: Canvas, *, hero: bool, thread: bool, red:
     return made
 
 
-def _ends(
-    prepared: Sequence[tuple[Line, Buckets]], domain: Domain, scale: Scale, height: int, end: str
-) -> list[Markup]:
+def _ends(prepared: Sequence[tuple[Line, Buckets]], domain: Domain, scale: Scale, height: int, end: str) -> list[Markup]:
     """Return the last values, at the right edge, moved apart where they would touch."""
     found: list[tuple[float, str, str, bool]] = []
     for line, _ in prepared:
@@ -601,7 +613,8 @@ def _rail(prepared: Sequence[tuple[Line, Buckets]], domain: Domain, red: str) ->
 def _zero_marks(zeros: Sequence[int], domain: Domain, red: str) -> list[Markup]:
     seen = sorted({round(domain.fraction(s), 3) for s in zeros})[:300]
     return [
-        element("circle", class_=f"f-{red} hollow", cx=percent(f), cy="100%", r=2.5, fill="none", stroke=COLOURS[red]) for f in seen
+        element("circle", class_=f"f-{red} hollow", cx=percent(f), cy="100%", r=2.5, fill="none", stroke=COLOURS[red])
+        for f in seen
     ]
 
 
@@ -643,12 +656,30 @@ def _steps(domain: Domain) -> list[Markup]:
         made.append(
             text(count(round(k * stride)), x, "100%", dy=20, size=12, anchor="middle", extra="tick odd" if i % 2 else "tick")
         )
-    made.append(text({"step": "steps", "epoch": "epochs", "row": "rows"}.get(domain.unit, domain.unit), "-10", "100%", dy=20, size=12, anchor="end", extra="tick"))
+    made.append(
+        text(
+            {"step": "steps", "epoch": "epochs", "row": "rows"}.get(domain.unit, domain.unit),
+            "-10",
+            "100%",
+            dy=20,
+            size=12,
+            anchor="end",
+            extra="tick",
+        )
+    )
     return made
 
 
 def spark(
-    line: Line, ghost: Line | None, domain: Domain, scale: Scale, colour: str, *, points: int = 110, width: int = 150, height: int = 30
+    line: Line,
+    ghost: Line | None,
+    domain: Domain,
+    scale: Scale,
+    colour: str,
+    *,
+    points: int = 110,
+    width: int = 150,
+    height: int = 30,
 ) -> Markup:
     """Return a curve the size of a word, with the recorded run as a grey ghost under it."""
     parts = []

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from markupsafe import Markup
 
 from traindoctor.model import Curve, RunReport, VitalSign
 from traindoctor.report import wording as w
 from traindoctor.report.buckets import bucket
-from traindoctor.report.figures import Domain, Limit, Line, Scale, panel, scale_of, spark
+from traindoctor.report.figures import Domain, Limit, Line, Scale, nice, panel, scale_of, spark
 from traindoctor.report.view import QUANTITIES, VALIDATION, RunView, bad_words, trial_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from markupsafe import Markup
+
     from traindoctor.model import FloatArray, IntArray
 
 
@@ -73,9 +75,7 @@ def plots_of(report: RunReport, view: RunView, points: int = 600) -> Plots:
         loss = Figure("Loss", " ".join([_loss_words(observed.step, observed.value, report.run.step_unit, scale), *notes]), drawn)
     if has_residual and replay is not None and replay.residual is not None:
         residual = _residual(report, replay.residual, replay.bound, domain, points)
-    figures = tuple(
-        _sign(s, domain, report, points, last=i == len(signs) - 1, first=i == 0) for i, s in enumerate(signs)
-    )
+    figures = tuple(_sign(s, domain, report, points, last=i == len(signs) - 1, first=i == 0) for i, s in enumerate(signs))
     sparks, spark_range = _sparks(report, domain, scale)
     dotted = next((c.name for s in signs for c in s.curves if c.role == "counterfactual"), "")
     lede = f"Dotted: the same sign with {w.clean(dotted, 60)}." if dotted else ""
@@ -96,6 +96,7 @@ def _domain(report: RunReport, signs: Sequence[VitalSign]) -> Domain:
     last = float(max((s.max() for s in steps), default=1))
     if 0 < first <= 0.05 * last:
         first = 0.0
+    last = _rounded_up(first, last)
     segment = onset = None
     others: list[tuple[int, str]] = []
     for i, finding in enumerate(report.findings):
@@ -110,6 +111,15 @@ def _domain(report: RunReport, signs: Sequence[VitalSign]) -> Domain:
     if onset is not None and not first <= onset <= last:
         onset = None
     return Domain(first, last, segment, None if calm else onset, run.step_unit, calm, run.restarts, tuple(others))
+
+
+def _rounded_up(first: float, last: float) -> float:
+    """Return the last step, or the round one just after it: a run of 6,000 steps ends at 5,999."""
+    if last <= first:
+        return last
+    stride = nice((last - first) / 6)
+    up = -(-last // stride) * stride
+    return up if up - last <= 0.01 * (last - first) else last
 
 
 def _loss_lines(report: RunReport) -> tuple[list[Line], list[str]]:
@@ -140,7 +150,15 @@ def _loss_lines(report: RunReport) -> tuple[list[Line], list[str]]:
     fixes = report.findings[0].fixes if report.findings else ()
     chosen = next((t for f in fixes[:1] if (t := trial_of(f, replay)) is not None), None)
     if chosen is not None:
-        lines.append(Line("counterfactual", f"with {w.clean(chosen.title, 40)}", chosen.loss.step, chosen.loss.value, "replayed with the fix"))
+        lines.append(
+            Line(
+                "counterfactual",
+                f"with {w.clean(chosen.title, 40)}",
+                chosen.loss.step,
+                chosen.loss.value,
+                "replayed with the fix",
+            )
+        )
     return lines, notes
 
 
@@ -165,7 +183,8 @@ def _loss_words(step: IntArray, value: FloatArray, unit: str, scale: Scale) -> s
     if finite.size == 0:
         return "No finite value was logged."
     best = finite[int(np.argmin(value[finite]))]
-    words = f"Lowest {w.number(float(value[best]))} at {unit} {w.count(int(step[best]))}, {w.number(float(value[finite[-1]]))} at the end."
+    lowest, last = w.number(float(value[best])), w.number(float(value[finite[-1]]))
+    words = f"Lowest {lowest} at {unit} {w.count(int(step[best]))}, {last} at the end."
     bad = np.flatnonzero(~np.isfinite(value))
     if bad.size:
         words += f" {w.plural(int(bad.size), 'value is', 'values are')} not finite, first at {unit} {w.count(int(step[bad[0]]))}."
@@ -191,12 +210,12 @@ def _residual(report: RunReport, curve: Curve, bound: float, domain: Domain, poi
         domain,
         scale,
         height=76,
-        sentence=f"Residual of the replay in decades: {w.number(share)} percent of the {unit}s lie outside the bound of {w.number(bound)}.",
+        sentence=f"Residual of the replay in decades: {w.number(share)} percent of the {unit}s lie beyond {w.number(bound)}.",
         points=points,
         axis=True,
         bound=bound,
         labels=False,
-        end=w.signed(float(finite[-1])) if finite.size else "",
+        end=w.signed(float(finite[-1]), 2) if finite.size else "",
     )
     words = f"Reproduced over observed loss, in decades; the bound is {w.number(bound)} either way. "
     words += "No step is outside." if outside == 0 else f"{w.number(share)} % of the {unit}s lie outside."
@@ -206,7 +225,7 @@ def _residual(report: RunReport, curve: Curve, bound: float, domain: Domain, poi
 def _sign(sign: VitalSign, domain: Domain, report: RunReport, points: int, *, last: bool, first: bool) -> Figure:
     role = {"reproduced": "reproduced", "counterfactual": "counterfactual", "forecast": "forecast", "limit": "limit"}
     curves = sorted(sign.curves, key=lambda c: c.role != "observed")
-    lines = []
+    lines: list[Line] = []
     for curve in curves:
         name = "forecast" if curve.role == "forecast" else w.clean(curve.name, 40) if curve.role == "limit" else ""
         known = role.get(curve.role, "observed" if not lines else "second")
@@ -247,7 +266,9 @@ def _sign_sentence(sign: VitalSign, line: Line | None, unit: str) -> str:
     finite = line.value[np.isfinite(line.value)] if line is not None else np.zeros(0)
     if line is None or not finite.size:
         return f"{name}: nothing to draw."
-    words = f"{name}: from {w.number(float(finite[0]))} to {w.number(float(finite[-1]))}, lowest {w.number(float(finite.min()))}, "
+    words = (
+        f"{name}: from {w.number(float(finite[0]))} to {w.number(float(finite[-1]))}, lowest {w.number(float(finite.min()))}, "
+    )
     words += f"highest {w.number(float(finite.max()))} over {w.plural(int(line.step[-1] - line.step[0]) or 1, unit)}."
     if sign.limit is not None:
         words += f" {w.clean(sign.limit_name, 60) or 'Limit'}: {w.number(sign.limit)}."
@@ -256,7 +277,7 @@ def _sign_sentence(sign: VitalSign, line: Line | None, unit: str) -> str:
 
 def _signs_of_the_log(report: RunReport) -> tuple[VitalSign, ...]:
     """Return what was logged besides the loss as vital signs, where the diagnosis made none."""
-    made = []
+    made: list[VitalSign] = []
     for quantity, series in report.run.primary.items():
         if quantity in ("loss", *VALIDATION) or not len(series) or len(made) == 5:
             continue

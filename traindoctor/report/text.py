@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from traindoctor.model import Report
 from traindoctor.report import wording as w
 from traindoctor.report.view import FindingView, FixView, RunView, TagView, view_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from rich.console import Console
+
+    from traindoctor.model import Report
 
 #: Words with a style: "fault", "fix", "bold", "soft" or "" for none.
 Words = tuple[str, str]
@@ -95,10 +97,18 @@ def _finding(finding: FindingView, view: RunView, width: int) -> list[list[Words
     sure = [(f"{finding.confidence} {finding.word}", "bold"), (f"  {finding.code} {finding.name}", "")]
     lines = _entry("confidence", sure, width)
     for i, evidence in enumerate(finding.supports[:3]):
-        lines += _entry("for" if i == 0 else "", _evidence(evidence.value, evidence.unit, evidence.text, unit_first=evidence.unit_first), width)
+        lines += _entry(
+            "for" if i == 0 else "",
+            _evidence(evidence.value, evidence.unit, evidence.text, unit_first=evidence.unit_first),
+            width,
+        )
     against = finding.against[:2]
     for i, evidence in enumerate(against):
-        lines += _entry("against" if i == 0 else "", _evidence(evidence.value, evidence.unit, evidence.text, unit_first=evidence.unit_first), width)
+        lines += _entry(
+            "against" if i == 0 else "",
+            _evidence(evidence.value, evidence.unit, evidence.text, unit_first=evidence.unit_first),
+            width,
+        )
     if not against:
         lines += _entry("against", [("nothing that was looked at", "soft")], width)
     if finding.fixes:
@@ -129,9 +139,8 @@ def _fix(fix: FixView, width: int) -> list[list[Words]]:
         body = [line for line in fix.patch.splitlines() if not line.startswith(("---", "+++", "@@"))]
         changed = [line for line in body if line[:1] in "+-"]
         target = next((line[4:].removeprefix("b/") for line in fix.patch.splitlines() if line.startswith("+++ ")), "")
-        for line in changed[:6]:
-            lines.append([(" " * MARGIN + f"{_cut(line.rstrip(), 70)}", "fix" if line[0] == "+" else "soft")])
-        if target:
+        lines += [[(" " * MARGIN + _cut(line.rstrip(), 70), "fix" if line[0] == "+" else "soft")] for line in changed[:6]]
+        if target and changed:
             lines[-1].append((f"   in {w.clean(target, 60)}", "soft"))
     else:
         for s in fix.settings[:6]:

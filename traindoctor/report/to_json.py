@@ -6,10 +6,12 @@ import json
 import math
 from collections.abc import Mapping
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from traindoctor.model import Evidence, Finding, Fix, OptimizerSpec, Replay, Report, RunReport, Series
 from traindoctor.report.wording import relative
+
+if TYPE_CHECKING:
+    from traindoctor.model import Evidence, Finding, Fix, OptimizerSpec, Replay, Report, RunReport, Series
 
 SCHEMA_VERSION = "1.0"
 

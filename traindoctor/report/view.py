@@ -6,13 +6,16 @@ Strings from logs are made visible here (`wording.clean`) and escaped where they
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from traindoctor.model import Evidence, Finding, Fix, Replay, Report, Run, RunReport, Series, Trial
 from traindoctor.report import wording as w
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 #: Worst first.
 VERDICTS = ("failed", "suspicious", "undecided", "healthy")
@@ -402,7 +405,9 @@ def _fix(fix: Fix, report: RunReport) -> FixView:
     settings = tuple(_change(key, new, report.run) for key, new in fix.settings.items())
     replay = fix.replay
     price = _price(fix, report.replay)
-    note = " ".join(w.clean(part, 1000) for part in (price, replay.note if replay.verdict != "not tried" else "", fix.note) if part)
+    note = " ".join(
+        w.clean(part, 1000) for part in (price, replay.note if replay.verdict != "not tried" else "", fix.note) if part
+    )
     return FixView(w.clean(fix.title, 300), patch, settings, _said(fix, report), replay.verdict, note)
 
 
@@ -448,9 +453,9 @@ def _said(fix: Fix, report: RunReport) -> tuple[Piece, ...]:
             Piece(without, "fault"),
             Piece("."),
         )
-    words = {"postpones": "the failure comes later", "no effect": "it does not help", "worse": "it makes the run worse"}
+    other = {"postpones": "the failure comes later", "no effect": "it does not help", "worse": "it makes the run worse"}
     return (
-        Piece(how + words[replay.verdict] + ". The loss reaches "),
+        Piece(how + other[replay.verdict] + ". The loss reaches "),
         Piece(w.number(after), "fault"),
         Piece(" in the last sixth of the run, against "),
         Piece(without, "fault"),
@@ -463,7 +468,8 @@ def _price(fix: Fix, replay: Replay | None) -> str:
     if trial is None or trial.slower is None or not math.isfinite(trial.slower) or fix.replay.verdict != "repairs":
         return ""
     if trial.slower < 1.05:
-        return "It costs no speed: the best loss of the run is reached no later."
+        steps = "no later" if trial.slower <= 1.0 else f"in {trial.slower:.2f} times the steps"
+        return f"It costs no speed: the best loss of the run is reached {steps}."
     return f"Price: the best loss of the run is reached after {w.number(trial.slower)} times the steps."
 
 
@@ -491,7 +497,11 @@ def _facts(report: RunReport, findings: Sequence[FindingView], n_silent: int) ->
     if by["info"]:
         found += f", {w.plural(by['info'], 'remark')}"
     coverage = f"{w.plural(n_silent, 'cause')} silent, {w.count(len(report.not_checked))} not checked"
-    sure = Fact("Confidence", f"{findings[0].confidence}, {findings[0].word}") if findings else Fact("Confidence", "nothing to be sure of")
+    sure = (
+        Fact("Confidence", f"{findings[0].confidence}, {findings[0].word}")
+        if findings
+        else Fact("Confidence", "nothing to be sure of")
+    )
     if report.verdict == "healthy" and not findings:
         sure = Fact("Verdict", "no fault found")
     return (sure, _reproduced(report), Fact("Findings", found), Fact("Checked", coverage, target="record"))
@@ -536,14 +546,29 @@ def _ladder(report: RunReport) -> tuple[TrialView, ...]:
         if not is_recorded and trial.tail_max > 0 and recorded.tail_max > 0:
             ratio = math.log10(trial.tail_max) - math.log10(recorded.tail_max)
             against = w.signed(ratio) if math.isfinite(ratio) else w.number(ratio)
-        price = "" if is_recorded else "never" if trial.slower is None else f"×{trial.slower:.2f}" if trial.slower < 100 else f"×{w.number(trial.slower)}"
+        price = (
+            ""
+            if is_recorded
+            else "never"
+            if trial.slower is None
+            else f"×{trial.slower:.2f}"
+            if trial.slower < 100
+            else f"×{w.number(trial.slower)}"
+        )
         tone = "fault" if verdict == "fails" else TRIAL_TONES.get(verdict, "")
         rows.append(
             TrialView(
-                w.clean(trial.title, 80), verdict, tone, w.number(trial.tail_max), against, price,
-                w.clean(trial.note, 200), trial is chosen, is_recorded,
+                w.clean(trial.title, 80),
+                verdict,
+                tone,
+                w.number(trial.tail_max),
+                against,
+                price,
+                w.clean(trial.note, 200),
+                trial is chosen,
+                is_recorded,
             )
-        )  # fmt: skip
+        )
     return tuple(rows)
 
 
@@ -570,9 +595,14 @@ def _tag(series: Series, run: Run) -> TagView:
     status = "used" if primary is series else "another speaks for it" if series.quantity else "no role"
     span = f"{w.count(int(series.step.min()))} to {w.count(int(series.step.max()))}" if len(series) else "empty"
     return TagView(
-        w.clean(series.tag), w.clean(series.quantity), status, w.count(len(series)), span, bad_words(series),
+        w.clean(series.tag),
+        w.clean(series.quantity),
+        status,
+        w.count(len(series)),
+        span,
+        bad_words(series),
         w.clean(w.relative(series.source, run.root)),
-    )  # fmt: skip
+    )
 
 
 def _settings(report: RunReport) -> tuple[SettingView, ...]:
@@ -581,7 +611,19 @@ def _settings(report: RunReport) -> tuple[SettingView, ...]:
     rows: dict[str, SettingView] = {}
     if run.optimizer is not None:
         spec = run.optimizer
-        for name in ("name", "lr", "beta1", "beta2", "eps", "momentum", "nesterov", "alpha", "weight_decay", "amsgrad", "dialect"):
+        for name in (
+            "name",
+            "lr",
+            "beta1",
+            "beta2",
+            "eps",
+            "momentum",
+            "nesterov",
+            "alpha",
+            "weight_decay",
+            "amsgrad",
+            "dialect",
+        ):
             value = getattr(spec, name)
             if value is not None:
                 key = f"optimizer.{name}"
@@ -625,6 +667,14 @@ def _row(name: str, series: Series, source: str) -> NumbersView:
     )
     ends = (w.number(float(series.value[0])), w.number(float(series.value[-1]))) if len(series) else ("", "")
     return NumbersView(
-        name, ends[0], low, middle, high, ends[1], w.count(len(series)), w.count(int(bad.size)),
-        w.count(int(series.step[bad[0]])) if bad.size else "", source,
-    )  # fmt: skip
+        name,
+        ends[0],
+        low,
+        middle,
+        high,
+        ends[1],
+        w.count(len(series)),
+        w.count(int(bad.size)),
+        w.count(int(series.step[bad[0]])) if bad.size else "",
+        source,
+    )

@@ -1,0 +1,7 @@
+"""`python -m traindoctor`."""
+
+import sys
+
+from traindoctor.cli import main
+
+sys.exit(main())

@@ -1,0 +1,173 @@
+"""`traindoctor diagnose`: logs in, verdict out."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from traindoctor.model import Report
+
+RANKS = {"info": 0, "warning": 1, "error": 2}
+
+
+@click.command(short_help="What went wrong in a run, why, and which change repairs it.")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
+@click.option(
+    "--config", type=click.Path(path_type=Path), metavar="FILE", help="The run's config file; found beside the logs if not given."
+)
+@click.option(
+    "--code", type=click.Path(path_type=Path), metavar="FILE", help="The training script; found beside the logs if not given."
+)
+@click.option("--step-column", metavar="NAME", help="The column or field that counts the steps.")
+@click.option(
+    "--tag", "tags", multiple=True, metavar="QUANTITY=TAG", help="Which tag is which quantity, e.g. loss=train/total. Repeatable."
+)
+@click.option("--parameters", type=click.IntRange(min=1), metavar="N", help="Number of trained parameters of the model.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="What to print.")
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write the report as one HTML page."
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warning", "never"]),
+    default="error",
+    show_default=True,
+    help="Exit with 1 when a finding is at least this severe.",
+)
+@click.option("--select", multiple=True, metavar="CODES", help="Only these causes: TD101,TD2 (a prefix selects a family).")
+@click.option("--ignore", multiple=True, metavar="CODES", help="All but these causes.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no hints on stderr.")
+def diagnose(
+    paths: tuple[Path, ...],
+    config: Path | None,
+    code: Path | None,
+    step_column: str | None,
+    tags: tuple[str, ...],
+    parameters: int | None,
+    form: str,
+    html: Path | None,
+    fail_on: str,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    quiet: bool,
+) -> int:
+    """Say what went wrong in the runs under PATH (files or folders), why, and which change repairs it."""
+    from traindoctor.diagnose import DiagnoseOptions
+    from traindoctor.diagnose import diagnose as run
+    from traindoctor.settings import load_settings
+
+    settings = load_settings(paths[0])
+    options = DiagnoseOptions(
+        config=config,
+        code=code,
+        step_column=step_column,
+        tags={**settings.tags, **_tags(tags)},
+        select=_codes(select) or settings.select,
+        ignore=_codes(ignore) or settings.ignore,
+        thresholds=settings.thresholds,
+        parameters=parameters,
+    )
+    if html is not None and not html.parent.is_dir():
+        raise click.BadParameter(f"the folder {str(html.parent)!r} does not exist", param_hint="'--html'")
+    with _progress(quiet=quiet) as progress:
+        report = run(paths, options, progress)
+    if html is not None:
+        from traindoctor.report.html import render_html
+
+        write_whole(html, render_html(report))
+        if not quiet:
+            click.echo(f"wrote {html}", err=True)
+    _print(report, form)
+    return exit_code(report, fail_on)
+
+
+def exit_code(report: Report, fail_on: str) -> int:
+    """Return 1 when a finding is at least as severe as `fail_on`, else 0."""
+    if fail_on == "never":
+        return 0
+    worst = max((RANKS[f.severity] for r in report.runs for f in r.findings), default=-1)
+    return 1 if worst >= RANKS[fail_on] else 0
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all: into a temporary one beside it, then renamed over it.
+
+    Raises: UnreadableInputError when the place cannot be written.
+    """
+    from traindoctor.errors import UnreadableInputError
+
+    made: str | None = None
+    try:
+        handle, made = tempfile.mkstemp(prefix=f".{path.name[:60]}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(made).chmod(0o666 & ~umask)
+        Path(made).replace(path)
+    except OSError as error:
+        raise UnreadableInputError(
+            str(path), f"cannot be written: {error.strerror or error}", "another place for --html"
+        ) from error
+    except BaseException:
+        if made is not None:
+            Path(made).unlink(missing_ok=True)
+        raise
+
+
+def _print(report: Report, form: str) -> None:
+    if form == "json":
+        from traindoctor.report.to_json import to_json
+
+        click.echo(json.dumps(to_json(report), ensure_ascii=True, allow_nan=False, indent=2))
+        return
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        from traindoctor.report.text import print_rich
+
+        print_rich(report, Console(highlight=False, markup=False, emoji=False))
+        return
+    from traindoctor.report.text import render_text
+
+    click.echo(render_text(report), nl=False)
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[str], None] | None]:
+    """Yield what tells the progress: a spinner on a terminal, nothing elsewhere."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    from traindoctor.report.wording import clean
+
+    console = Console(stderr=True, highlight=False)
+    with console.status(Text("reading")) as status:
+        yield lambda message: status.update(Text(clean(message, 100)))
+
+
+def _codes(given: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(code.strip().upper() for one in given for code in one.split(",") if code.strip())
+
+
+def _tags(given: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
+    made: dict[str, tuple[str, ...]] = {}
+    for one in given:
+        quantity, equals, tag = one.partition("=")
+        if not equals or not quantity.strip() or not tag.strip():
+            raise click.BadParameter(f"{one!r} is not QUANTITY=TAG, e.g. loss=train/total", param_hint="'--tag'")
+        made[quantity.strip()] = (*made.get(quantity.strip(), ()), tag.strip())
+    return made

@@ -1,0 +1,74 @@
+"""`traindoctor explain CODE`: everything that is known of one cause."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import textwrap
+from typing import TYPE_CHECKING
+
+import click
+
+from traindoctor.errors import TraindoctorError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from traindoctor.rule import Cause
+
+
+@click.command(short_help="Everything that is known of one cause.")
+@click.argument("code", metavar="CODE")
+def explain(code: str) -> None:
+    """Say what the cause CODE is, what the evidence is, when it is wrong, how to fix it, and where that is from."""
+    from traindoctor.registry import load_rules
+
+    click.echo(page_of(find(code, load_rules().causes)))
+
+
+def find(code: str, causes: Mapping[str, Cause]) -> Cause:
+    """Return the cause of a code or of a name.
+
+    Raises: TraindoctorError naming the nearest when there is none.
+    """
+    wanted = code.strip()
+    by_name = {cause.name: cause for cause in causes.values()}
+    found = causes.get(wanted.upper()) or by_name.get(wanted.lower())
+    if found is not None:
+        return found
+    near = difflib.get_close_matches(wanted.upper(), causes, 3, 0.5) + difflib.get_close_matches(wanted.lower(), by_name, 3, 0.5)
+    ways = [f"did you mean {', '.join(dict.fromkeys(near))}?"] if near else []
+    raise TraindoctorError(wanted, "no cause has this code or name", *ways, "traindoctor rules")
+
+
+def page_of(cause: Cause) -> str:
+    """Return the explanation as plain text, with thresholds and what the cause looks at."""
+    title = f"{cause.code} {cause.name} ({cause.severity})"
+    parts = [title, "=" * len(title), cause.summary, "", inspect.cleandoc(cause.explanation)]
+    looks = [
+        name
+        for name, rules in (
+            ("the log", cause.log_rules),
+            ("the settings", cause.config_rules),
+            ("the training script", cause.code_rules),
+        )
+        if rules
+    ]
+    if looks:
+        needs = f"; needs {', '.join(cause.needs)}" if cause.needs else ""
+        parts += ["", "## Where it looks", _wrap(f"{', '.join(looks)}{needs}.")]
+    if cause.thresholds:
+        parts += ["", "## Thresholds"]
+        for t in cause.thresholds:
+            parts.append(
+                _wrap(f"{t.name} = {t.value:g} {'' if t.unit == '1' else t.unit}".rstrip() + f"; source: {t.source}", "- ")
+            )
+        parts.append(f"Set them under [tool.traindoctor.thresholds.{cause.code}].")
+    for heading, words in (("What separates it from its rivals", cause.experiment), ("What would refute it", cause.refutation)):
+        if words:
+            parts += ["", f"## {heading}", _wrap(words)]
+    return "\n".join(parts)
+
+
+def _wrap(words: str, bullet: str = "") -> str:
+    return textwrap.fill(words, 100, initial_indent=bullet, subsequent_indent=" " * len(bullet), break_on_hyphens=False)
