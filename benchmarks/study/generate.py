@@ -1,6 +1,6 @@
 """Train many short runs, sound ones and ones with a known fault, and write what a log would have shown.
 
-    python benchmarks/study/generate.py --out /tmp/study --part tuning
+python benchmarks/study/generate.py --out /tmp/study --part tuning
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable  # noqa: TC003
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,20 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import torch  # noqa: E402
-from habits import habit_of, write_run  # noqa: E402
-from training import Plan, Trace, train  # noqa: E402
+import torch
+from habits import habit_of, write_run
+from training import Plan, Trace, train
 
 FIRST_CODE = {
-    "second-moment-collapse": "TD101", "epsilon-too-small": "TD102", "epsilon-too-large": "TD103", "lr-too-high": "TD201",
-    "lr-too-low": "TD202", "zero-grad-missing": "TD301", "zero-grad-misplaced": "TD302", "non-finite": "TD401",
-}  # fmt: skip
+    "second-moment-collapse": "TD101",
+    "epsilon-too-small": "TD102",
+    "epsilon-too-large": "TD103",
+    "lr-too-high": "TD201",
+    "lr-too-low": "TD202",
+    "zero-grad-missing": "TD301",
+    "zero-grad-misplaced": "TD302",
+    "non-finite": "TD401",
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,15 @@ def smooth_best(loss: np.ndarray) -> tuple[float, int]:
     return float(level[at]), at
 
 
+def rise(loss: np.ndarray) -> float:
+    """The largest rise of an exact fit above its best so far, beyond the float floor; 1 before it fits to 1e-6 of the start."""
+    width = max(1, min(9, len(loss) // 100))
+    level = np.convolve(loss, np.ones(width) / width, "valid")
+    best = np.minimum.accumulate(level)
+    fits = best < 1e-6 * abs(loss[0])
+    return float((level / np.maximum(best, 1e-13 * abs(loss[0])))[fits].max()) if fits.any() else 1.0
+
+
 def summary(trace: Trace) -> dict[str, Any]:
     loss = trace.loss
     sound = np.isfinite(loss)
@@ -66,9 +81,15 @@ def summary(trace: Trace) -> dict[str, Any]:
     best, at = smooth_best(np.where(sound, loss, np.inf))
     end = loss[-max(3, len(loss) // 10) :]
     out = {
-        "initial": float(loss[0]), "tail": tail(loss), "tail_max": float(np.max(end)), "best": best, "best_step": at,
-        "finite": bool(sound.all()), "first_non_finite": None if sound.all() else int(np.argmin(sound)),
-    }  # fmt: skip
+        "initial": float(loss[0]),
+        "tail": tail(loss),
+        "tail_max": float(np.max(end)),
+        "best": best,
+        "best_step": at,
+        "rise": rise(loss[sound]),
+        "finite": bool(sound.all()),
+        "first_non_finite": None if sound.all() else int(np.argmin(sound)),
+    }
     if trace.val:
         v = np.array([x[1] for x in trace.val])
         out |= {"val_last": float(v[-1]), "val_best": float(np.nanmin(v)), "accuracy_last": trace.val[-1][2]}
@@ -93,7 +114,9 @@ def harm(case: Case, mine: dict[str, Any], twin: dict[str, Any] | None) -> float
 
 
 def rebounds(mine: dict[str, Any]) -> bool:
-    """Whether an exact fit (1e-6 of the start) ends 100 times above its best, beyond what the float floor does."""
+    """Whether an exact fit (1e-6 of the start) ends, or ever was, 100 times above its best, beyond what the float floor does."""
+    if mine.get("rise", 1.0) > 100:
+        return True
     return mine["best"] < 1e-6 * mine["initial"] and mine["tail_max"] > 100 * max(mine["best"], 1e-13 * mine["initial"])
 
 
@@ -107,6 +130,8 @@ def sound(case: Case, mine: dict[str, Any], twin: dict[str, Any] | None) -> str:
         return "ends above its start"
     if rebounds(mine):
         return "rebounds"
+    if case.measure != "flat" and mine["tail"] > 8 * max(mine["best"], 1e-6 * mine["initial"]):
+        return "ends far above its best"
     if twin is not None and mine["tail"] > 1.3 * twin["tail"]:
         return "worse than its twin"
     return ""
@@ -116,7 +141,7 @@ def benign(mine: dict[str, Any], twin: dict[str, Any] | None, ratio: float) -> b
     """Whether a run with a large rate is as good as its twin, in training and in validation."""
     if twin is None or not (mine["finite"] and twin["finite"] and ratio <= 1.0) or mine["tail"] > 0.9 * mine["initial"]:
         return False
-    if rebounds(mine):
+    if rebounds(mine) or mine["tail"] > 3 * max(mine["best"], 1e-6 * mine["initial"]):
         return False
     return mine.get("val_last", 0.0) <= 1.3 * twin.get("val_last", 0.0)
 
@@ -127,9 +152,31 @@ def benign(mine: dict[str, Any], twin: dict[str, Any] | None, ratio: float) -> b
 SGDM, NESTEROV, DAMPED = {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"amsgrad": True}
 Recipe = tuple[str, dict[str, Any], int, list[tuple[str, float, dict[str, Any]]]]
 TUNING: dict[str, Recipe] = {
-    "mlp": ("mlp-digits", {}, 690, [("adam", 1e-3, {}), ("sgd", 0.1, {}), ("sgd", 0.05, SGDM), ("rmsprop", 1e-3, {}), ("adamw", 1e-3, {}), ("adagrad", 2e-2, {})]),
-    "mlp1": ("mlp-digits", {"hidden": 128, "layers": 1, "batch": 32}, 880, [("adam", 1e-3, DAMPED), ("sgd", 0.1, {}), ("adam", 2e-3, {})]),
-    "cnn": ("cnn-digits", {}, 352, [("sgd", 0.05, SGDM), ("adam", 2e-3, {}), ("adamw", 2e-3, {"weight_decay": 0.05}), ("rmsprop", 1e-3, {})]),
+    "mlp": (
+        "mlp-digits",
+        {},
+        690,
+        [
+            ("adam", 1e-3, {}),
+            ("sgd", 0.1, {}),
+            ("sgd", 0.05, SGDM),
+            ("rmsprop", 1e-3, {}),
+            ("adamw", 1e-3, {}),
+            ("adagrad", 2e-2, {}),
+        ],
+    ),
+    "mlp1": (
+        "mlp-digits",
+        {"hidden": 128, "layers": 1, "batch": 32},
+        880,
+        [("adam", 1e-3, DAMPED), ("sgd", 0.1, {}), ("adam", 2e-3, {})],
+    ),
+    "cnn": (
+        "cnn-digits",
+        {},
+        352,
+        [("sgd", 0.05, SGDM), ("adam", 2e-3, {}), ("adamw", 2e-3, {"weight_decay": 0.05}), ("rmsprop", 1e-3, {})],
+    ),
     "plaincnn": ("cnn-digits", {"norm": False, "width": 6}, 352, [("adam", 3e-3, {}), ("sgd", 0.05, NESTEROV)]),
     "gru": ("gru-sines", {}, 400, [("adam", 5e-3, {}), ("rmsprop", 3e-3, {}), ("sgd", 0.2, SGDM)]),
     "ae": ("autoencoder", {}, 660, [("adam", 2e-3, {}), ("sgd", 1.0, SGDM), ("rmsprop", 1e-3, {})]),
@@ -139,7 +186,7 @@ TUNING: dict[str, Recipe] = {
     "factor": ("factorisation", {}, 700, [("sgd", 3.0, SGDM), ("adam", 1e-2, {})]),
     "deeplin": ("deep-linear", {}, 600, [("sgd", 0.2, {}), ("adam", 3e-3, {})]),
     "heads": ("multitask", {"batch": 32, "n": 512}, 800, [("adam", 3e-3, {}), ("sgd", 0.05, {}), ("adamw", 3e-3, {})]),
-}  # fmt: skip
+}
 HELD_BACK: dict[str, Recipe] = {
     "bow": ("bag-of-words", {}, 480, [("adam", 5e-3, {}), ("sgd", 1.0, SGDM), ("adamw", 5e-3, {})]),
     "conv1d": ("conv-signals", {}, 450, [("adam", 3e-3, {}), ("sgd", 0.05, SGDM), ("rmsprop", 1e-3, {})]),
@@ -149,7 +196,7 @@ HELD_BACK: dict[str, Recipe] = {
     "copy": ("attention-copy", {}, 420, [("adam", 3e-3, {}), ("adamw", 3e-3, {})]),
     "contrast": ("contrastive", {}, 420, [("adam", 1e-3, {}), ("sgd", 0.1, SGDM)]),
     "lines": ("three-lines", {}, 400, [("sgd", 0.02, {}), ("adam", 3e-3, {})]),
-}  # fmt: skip
+}
 EXACT_TUNING: list[tuple[str, dict[str, Any], str, float, dict[str, Any], int]] = [
     ("linreg-exact", {"n": 64, "d": 1000}, "adam", 1e-3, {}, 5000),
     ("linreg-exact", {"n": 48, "d": 600}, "adam", 2e-3, {}, 4500),
@@ -169,7 +216,7 @@ EXACT_TUNING: list[tuple[str, dict[str, Any], str, float, dict[str, Any], int]] 
     ("multitask", {"n": 40, "heads": 2, "hidden": 128}, "adam", 2e-3, {}, 5000),
     ("deep-linear", {}, "adam", 3e-3, {}, 5000),
     ("factorisation", {}, "adam", 1e-2, {}, 4500),
-]  # fmt: skip
+]
 EXACT_HELD_BACK: list[tuple[str, dict[str, Any], str, float, dict[str, Any], int]] = [
     ("tanh-exact", {}, "adam", 3e-3, {}, 6000),
     ("tanh-exact", {"n": 20, "hidden": 160}, "adam", 3e-3, {"betas": (0.9, 0.99)}, 5000),
@@ -188,7 +235,9 @@ def cases(part: str) -> list[Case]:
     base = 500 if held else 10
     recipes = dict(HELD_BACK) if held else dict(TUNING)
     if held:  # the tasks of the other part too, with other seeds and fewer runs
-        recipes |= {k: (t, a, n, o[:1]) for k, (t, a, n, o) in TUNING.items() if k in ("mlp", "cnn", "gru", "lm", "noisy", "factor", "ae")}
+        recipes |= {
+            k: (t, a, n, o[:1]) for k, (t, a, n, o) in TUNING.items() if k in ("mlp", "cnn", "gru", "lm", "noisy", "factor", "ae")
+        }
     draw = random.Random(part)
     out: list[Case] = []
 
@@ -197,7 +246,15 @@ def cases(part: str) -> list[Case]:
         name, lr, kw = optimizers[i % len(optimizers)]
         return Plan(task, base + seed, name, lr, steps, dict(kw), dict(arguments))
 
-    def add(name: str, plan: Plan, fault: str | None = None, twin: Plan | None = None, measure: str = "loss", least: float = 2.0, **habit: Any) -> None:
+    def add(
+        name: str,
+        plan: Plan,
+        fault: str | None = None,
+        twin: Plan | None = None,
+        measure: str = "loss",
+        least: float = 2.0,
+        **habit: Any,
+    ) -> None:
         out.append(Case(name, plan, fault, twin, measure, least, habit))
 
     pairs = [(key, i, o[0]) for key, r in recipes.items() for i, o in enumerate(r[3])]
@@ -220,12 +277,18 @@ def cases(part: str) -> list[Case]:
         if draw.random() < 0.85:
             factor = draw.choice((1, 1, 1, 0.3, 0.1))
             slow = replace(plan, lr=plan.lr * factor)
-            add(f"{label}-no-zero-grad{'' if factor == 1 else '-slow'}", replace(slow, hook={"zero": "missing"}), "zero-grad-missing", slow, least=1.5)
+            add(
+                f"{label}-no-zero-grad{'' if factor == 1 else '-slow'}",
+                replace(slow, hook={"zero": "missing"}),
+                "zero-grad-missing",
+                slow,
+                least=1.5,
+            )
         if draw.random() < 0.35:
             kind = draw.choice(("misplaced", "misplaced", "misplaced-logged-before"))
             add(f"{label}-{kind}", replace(plan, hook={"zero": kind}), "zero-grad-misplaced", plan)
         # epsilon
-        if adam and draw.random() < 0.7 or adam and held:
+        if (adam and draw.random() < 0.7) or (adam and held):
             eps = draw.choice((1.0, 10.0, 100.0))
             add(f"{label}-eps-{eps:g}", replace(plan, kw=plan.kw | {"eps": eps}), "epsilon-too-large", plan)
         # singular losses
@@ -233,7 +296,12 @@ def cases(part: str) -> list[Case]:
             kind = draw.choice(("log0", "0/0", "overflow", "sqrt0"))
             at = draw.randrange(plan.steps // 5, plan.steps * 3 // 4)
             run_on = {"run_on": 1} if draw.random() < 0.5 else {}
-            add(f"{label}-{kind.replace('/', '-over-')}", replace(plan, hook={"non_finite": kind, "at": at} | run_on), "non-finite", plan)
+            add(
+                f"{label}-{kind.replace('/', '-over-')}",
+                replace(plan, hook={"non_finite": kind, "at": at} | run_on),
+                "non-finite",
+                plan,
+            )
         if not held or draw.random() < 0.5:  # sound again, another seed, clip or decay or schedule
             other = plan_of(key, i, 100 + i)
             style = draw.choice(("clip", "cosine", "warmup-cosine", "step", "decay", "restarts", "plain", "epoch-cosine"))
@@ -266,16 +334,38 @@ def cases(part: str) -> list[Case]:
 
     # epsilon 0, or one that float16 rounds to 0: 0/0 at the first gradient of exactly 0
     pixels = "wine" if held else "mlp"
-    for j, (lr, opt, hook, kw) in enumerate([
-        (1e-3, "adam", {}, {"eps": 0.0}), (3e-4, "adamw", {}, {"eps": 0.0}), (1e-3, "rmsprop", {}, {"eps": 0.0}),
-        (1e-3, "adam", {"half": 1}, {}), (3e-4, "adamw", {"half": 1}, {"eps": 1e-8}), (1e-3, "adam", {"half": 1}, {"eps": 1e-9}),
-        (2e-3, "adam", {"half": 1}, {"eps": 1e-8}), (1e-3, "rmsprop", {"half": 1}, {}),
-    ]):  # fmt: skip
+    for j, (lr, opt, hook, kw) in enumerate(
+        [
+            (1e-3, "adam", {}, {"eps": 0.0}),
+            (3e-4, "adamw", {}, {"eps": 0.0}),
+            (1e-3, "rmsprop", {}, {"eps": 0.0}),
+            (1e-3, "adam", {"half": 1}, {}),
+            (3e-4, "adamw", {"half": 1}, {"eps": 1e-8}),
+            (1e-3, "adam", {"half": 1}, {"eps": 1e-9}),
+            (2e-3, "adam", {"half": 1}, {"eps": 1e-8}),
+            (1e-3, "rmsprop", {"half": 1}, {}),
+        ]
+    ):
         for key in (pixels,) if held else ("mlp", "logreg" if j % 2 else "ae"):
             task, arguments, steps, _ = recipes[key] if key in recipes else TUNING[key]
             steps = min(steps, 300)
-            plan = Plan("mlp-digits" if held else task, base + 60 + j, opt, lr, steps, kw, {"hidden": 40} if held else dict(arguments), hook=hook)
-            add(f"{key}-{opt}-zero-eps{j}", plan, "epsilon-too-small", replace(plan, hook={}, kw={}), config=draw.choice(("flat", "nested", "target", "training")))
+            plan = Plan(
+                "mlp-digits" if held else task,
+                base + 60 + j,
+                opt,
+                lr,
+                steps,
+                kw,
+                {"hidden": 40} if held else dict(arguments),
+                hook=hook,
+            )
+            add(
+                f"{key}-{opt}-zero-eps{j}",
+                plan,
+                "epsilon-too-small",
+                replace(plan, hook={}, kw={}),
+                config=draw.choice(("flat", "nested", "target", "training")),
+            )
 
     # faults without a rule yet: nothing wrong may be said of their cause
     some = ["bow", "conv1d", "cancer"] if held else ["mlp", "mlp1", "cnn", "lm", "logreg"]
@@ -286,7 +376,15 @@ def cases(part: str) -> list[Case]:
             add(f"{key}-softmax-twice", replace(plan, hook={"softmax_twice": 1}), "softmax-twice", plan)
             add(f"{key}-shuffled-labels", replace(plan, hook={"shuffle_labels": 1}), "shuffled-labels", plan, "val", 1.5, tier=3)
         if key != "logreg":
-            add(f"{key}-sorted", replace(plan, hook={"sorted": 1}), "unshuffled-data", plan, "val", 1.5, every=draw.choice((1, 2, 5)))
+            add(
+                f"{key}-sorted",
+                replace(plan, hook={"sorted": 1}),
+                "unshuffled-data",
+                plan,
+                "val",
+                1.5,
+                every=draw.choice((1, 2, 5)),
+            )
         if classes and key != "logreg":
             add(f"{key}-bad-batch", replace(plan, hook={"bad_batch": 300.0}), "bad-batch", plan, "max", 2.0, every=1)
             add(f"{key}-bad-batch-mild", replace(plan, hook={"bad_batch": 40.0}), "bad-batch", plan, "max", 2.0, every=1)
@@ -300,8 +398,18 @@ def cases(part: str) -> list[Case]:
         add(f"{key}-dead", replace(plan, hook={"dead": 12.0}), "dead-relu", plan)
     for j, key in enumerate(["bow", "copy"] if held else ["mlp", "ae", "lm", "gru"]):
         plan = plan_of(key, 0, 84 + j)
-        add(f"{key}-bf16", replace(plan, lr=plan.lr / 20, hook={"bf16": 1}), "bf16-weights", replace(plan, lr=plan.lr / 20), least=1.5)
-    exact = [("tanh-exact", {}), ("three-lines", {})] if held else [("mlp-exact", {}), ("multitask", {}), ("linreg-exact", {"n": 32, "d": 400}), ("deep-linear", {})]
+        add(
+            f"{key}-bf16",
+            replace(plan, lr=plan.lr / 20, hook={"bf16": 1}),
+            "bf16-weights",
+            replace(plan, lr=plan.lr / 20),
+            least=1.5,
+        )
+    exact = (
+        [("tanh-exact", {}), ("three-lines", {})]
+        if held
+        else [("mlp-exact", {}), ("multitask", {}), ("linreg-exact", {"n": 32, "d": 400}), ("deep-linear", {})]
+    )
     for j, (task, arguments) in enumerate(exact):
         plan = Plan(task, base + 90 + j, "adam", 3e-3, 1200, {}, dict(arguments))
         add(f"{task}-state-lost", replace(plan, hook={"lose_state": 1100}), "state-lost-at-resume", plan, "max", 10.0)
@@ -311,28 +419,60 @@ def cases(part: str) -> list[Case]:
         add(f"mlp-overfit{j}", plan, "overfitting", wide, "val", 1.5, tier=3)
 
     # sound, though it does not look so
-    task_of = (lambda a, b: b) if held else (lambda a, b: a)
+    task_of = (lambda a, b: b) if held else (lambda a, b: a)  # noqa: ARG005
     k0 = task_of("mlp", "bow")
     p = plan_of(k0, 0, 200)
     small = {"batch": 4}
     add("tiny-batch-adam", replace(p, lr=p.lr / 4, steps=1500, task_kw=p.task_kw | small))
-    add("tiny-batch-sgd", replace(p, optimizer="sgd", lr=task_of(0.01, 0.1), kw={}, steps=1500, seed=base + 201, task_kw=p.task_kw | small))
+    add(
+        "tiny-batch-sgd",
+        replace(p, optimizer="sgd", lr=task_of(0.01, 0.1), kw={}, steps=1500, seed=base + 201, task_kw=p.task_kw | small),
+    )
     add("restarts", replace(p, schedule="restarts:4", seed=base + 202))
     add("restarts-many", replace(plan_of(task_of("cnn", "conv1d"), 0, 203), schedule="restarts:7"), every=2)
     add("warmup-cosine-lm", replace(plan_of(task_of("lm", "copy"), 0, 204), schedule="warmup-cosine:0.1"))
     add("warmup-cosine-lm-clip", replace(plan_of(task_of("lm", "copy"), 0, 205), schedule="warmup-cosine:0.2", clip=1.0))
     add("warmup-only", replace(p, schedule="warmup:150", seed=base + 206))
     for j in range(4):
-        add(f"noise-floor{j}", Plan("linreg-noisy", base + 210 + j, ("adam", "sgd", "rmsprop", "adamw")[j], (0.02, 0.03, 5e-3, 0.02)[j], 1500, {}, {"noise": (1.0, 0.5, 2.0, 0.1)[j]}), measure="flat")
+        add(
+            f"noise-floor{j}",
+            Plan(
+                "linreg-noisy",
+                base + 210 + j,
+                ("adam", "sgd", "rmsprop", "adamw")[j],
+                (0.02, 0.03, 5e-3, 0.02)[j],
+                1500,
+                {},
+                {"noise": (1.0, 0.5, 2.0, 0.1)[j]},
+            ),
+            measure="flat",
+        )
     for j in range(2 if held else 4):
         add(f"gan{j}", Plan("gan", base + 220 + j, "adam", 1e-3, 600, {"betas": (0.5, 0.999)}, {"dims": 2 if held else 1}))
-        add(f"bandit{j}", Plan("bandit", base + 225 + j, ("adam", "sgd", "rmsprop", "adamw")[j], (3e-3, 0.05, 1e-3, 3e-3)[j], 500, {}, {}))
+        add(
+            f"bandit{j}",
+            Plan("bandit", base + 225 + j, ("adam", "sgd", "rmsprop", "adamw")[j], (3e-3, 0.05, 1e-3, 3e-3)[j], 500, {}, {}),
+        )
     for j, key in enumerate([k0, task_of("cnn", "conv1d"), task_of("ae", "contrast")]):
         q = plan_of(key, 0, 230 + j)
         add(f"{key}-one-spike", replace(q, hook={"one_spike": q.steps // (3 + 3 * j)}), every=1)
         add(f"{key}-accumulate", replace(q, accumulate=4, steps=q.steps // 3, seed=base + 234 + j))
-        add(f"{key}-fine-tune", replace(q, lr=1e-5, steps=300, seed=base + 237 + j, hook={"head_start": 600, "head_start_lr": q.lr if q.optimizer != "sgd" else 1e-3}), measure="flat")
-        add(f"{key}-fine-tune-more", replace(q, lr=1e-4, optimizer="adamw", kw={}, steps=300, seed=base + 240 + j, hook={"head_start": 300}), measure="flat")
+        add(
+            f"{key}-fine-tune",
+            replace(
+                q,
+                lr=1e-5,
+                steps=300,
+                seed=base + 237 + j,
+                hook={"head_start": 600, "head_start_lr": q.lr if q.optimizer != "sgd" else 1e-3},
+            ),
+            measure="flat",
+        )
+        add(
+            f"{key}-fine-tune-more",
+            replace(q, lr=1e-4, optimizer="adamw", kw={}, steps=300, seed=base + 240 + j, hook={"head_start": 300}),
+            measure="flat",
+        )
         add(f"{key}-per-epoch", replace(q, seed=base + 243 + j), every=0, tier=3)
         add(f"{key}-fifteen-steps", replace(q, steps=15, seed=base + 246 + j), every=1, measure="flat")
         add(f"{key}-sparse", replace(q, steps=1500, seed=base + 249 + j), every=50)
@@ -349,10 +489,16 @@ def cases(part: str) -> list[Case]:
         add("rare-class", Plan("mlp-digits", base + 280, "adam", 1e-3, 460, {}, {"target": "rare"}))
         add("rare-class-sgd", Plan("mlp-digits", base + 281, "sgd", 0.05, 460, {}, {"target": "rare"}))
         add("edge-of-stability", Plan("mlp-digits", base + 284, "sgd", 0.6, 400, {}, {"batch": None, "rows": 500}))
-        add("edge-of-stability-momentum", Plan("mlp-digits", base + 285, "sgd", 0.15, 400, dict(SGDM), {"batch": None, "rows": 300}))
+        add(
+            "edge-of-stability-momentum",
+            Plan("mlp-digits", base + 285, "sgd", 0.15, 400, dict(SGDM), {"batch": None, "rows": 300}),
+        )
     else:
         add("edge-of-stability", Plan("tabular", base + 284, "sgd", 1.0, 400, {}, {"name": "breast_cancer", "batch": None}))
-        add("edge-of-stability-momentum", Plan("tabular", base + 285, "sgd", 0.3, 400, dict(SGDM), {"name": "wine", "batch": None}))
+        add(
+            "edge-of-stability-momentum",
+            Plan("tabular", base + 285, "sgd", 0.3, 400, dict(SGDM), {"name": "wine", "batch": None}),
+        )
     for j, share in enumerate((0.4, 0.7, 0.85)):
         q = plan_of(task_of("mlp", "conv1d"), j % 2, 290 + j)
         add(f"label-noise{j}", replace(q, steps=300, hook={"label_noise": share}))
@@ -368,15 +514,33 @@ def later_cases(held: bool, base: int, pairs: list[tuple[str, int, str]], plan_o
     for key, i, name in pairs:
         plan = plan_of(key, i, 300 + i)
         label = f"{key}-{name}{'m' if plan.kw.get('momentum') else ''}{i}"
-        ups = {"adam": (20, 50, 80, 150, 300), "adamw": (20, 50, 80, 150), "rmsprop": (60, 200, 500), "sgd": (6, 15, 60), "adagrad": (100, 1000)}[name]
+        ups = {
+            "adam": (20, 50, 80, 150, 300),
+            "adamw": (20, 50, 80, 150),
+            "rmsprop": (60, 200, 500),
+            "sgd": (6, 15, 60),
+            "adagrad": (100, 1000),
+        }[name]
         for up in draw.sample(ups, 2):
-            out.append(Case(f"{label}-hot-{up}", replace(plan, lr=plan.lr * up), "lr-too-high", plan))
+            out.append(Case(f"{label}-hot-{up}", replace(plan, lr=plan.lr * up), "lr-too-high", plan))  # noqa: PERF401
         if draw.random() < 0.5:
             hot = plan.lr * draw.choice(ups)
-            out.append(Case(f"{label}-hot-cosine", replace(plan, lr=hot, schedule="cosine"), "lr-too-high", replace(plan, schedule="cosine")))
+            out.append(
+                Case(
+                    f"{label}-hot-cosine",
+                    replace(plan, lr=hot, schedule="cosine"),
+                    "lr-too-high",
+                    replace(plan, schedule="cosine"),
+                )
+            )
         out.append(Case(f"{label}-seed", plan))
         if draw.random() < 0.6:
-            out.append(Case(f"{label}-long", replace(plan, seed=plan.seed + 40, steps=2 * plan.steps, schedule=draw.choice(("", "cosine", "step")))))
+            out.append(
+                Case(
+                    f"{label}-long",
+                    replace(plan, seed=plan.seed + 40, steps=2 * plan.steps, schedule=draw.choice(("", "cosine", "step"))),
+                )
+            )
         if draw.random() < 0.4:
             kind = draw.choice(("log0", "0/0", "overflow", "sqrt0"))
             at = draw.randrange(plan.steps // 10, plan.steps * 9 // 10)
@@ -389,33 +553,56 @@ def later_cases(held: bool, base: int, pairs: list[tuple[str, int, str]], plan_o
         plan = Plan(task, base + 340 + j, name, lr, steps, dict(kw), dict(arguments))
         if held and j in (0, 2, 3, 4, 5, 6):
             out.append(Case(f"exact{j}-{task}-again", plan, "second-moment-collapse", None, "rebound", 1e3))
-        quiet = {"short": replace(plan, steps=steps // (8 if "betas" in kw else 5)), "cosine": replace(plan, schedule="cosine", steps=steps // 2)}
+        quiet = {
+            "short": replace(plan, steps=steps // (8 if "betas" in kw else 5)),
+            "cosine": replace(plan, schedule="cosine", steps=steps // 2),
+        }
         if name != "rmsprop":
             quiet["amsgrad-long"] = replace(plan, kw=plan.kw | DAMPED, steps=steps)
         for style in draw.sample(sorted(quiet), 1 if held else 2):
-            out.append(Case(f"exact{j}-{task}-quiet-{style}", quiet[style]))
+            out.append(Case(f"exact{j}-{task}-quiet-{style}", quiet[style]))  # noqa: PERF401
         hot = replace(plan, lr=plan.lr * draw.choice((100, 1000)), steps=1500)
         out.append(Case(f"exact{j}-{task}-hot", hot, "lr-too-high", replace(plan, steps=1500)))
         if j % 2:
             bare = replace(plan, steps=1500)
-            out.append(Case(f"exact{j}-{task}-no-zero-grad", replace(bare, hook={"zero": "missing"}), "zero-grad-missing", bare, least=1.5))
+            out.append(
+                Case(
+                    f"exact{j}-{task}-no-zero-grad", replace(bare, hook={"zero": "missing"}), "zero-grad-missing", bare, least=1.5
+                )
+            )
     # a little beyond the stability limit 2 / lambda (2 + 2 beta with momentum): slow growth that a log can see
-    beyond = [("three-lines", {}, 0.0956, 0.0), ("three-lines", {"n": 24, "d": 120}, 0.0955, 0.9)] if held else [
-        ("linreg-exact", {"n": 32, "d": 100}, 0.0041, 0.0), ("linreg-exact", {"n": 64, "d": 300}, 0.00153, 0.9), ("linreg-noisy", {"batch": None}, 0.74, 0.0),
-        ("linreg-noisy", {}, 0.6, 0.0),
-    ]  # fmt: skip
+    beyond = (
+        [("three-lines", {}, 0.0956, 0.0), ("three-lines", {"n": 24, "d": 120}, 0.0955, 0.9)]
+        if held
+        else [
+            ("linreg-exact", {"n": 32, "d": 100}, 0.0041, 0.0),
+            ("linreg-exact", {"n": 64, "d": 300}, 0.00153, 0.9),
+            ("linreg-noisy", {"batch": None}, 0.74, 0.0),
+            ("linreg-noisy", {}, 0.6, 0.0),
+        ]
+    )
     for j, (task, arguments, limit, beta) in enumerate(beyond):
         for k, share in enumerate((1.02, 1.1, 1.4)):
             kw = {"momentum": beta} if beta else {}
             plan = Plan(task, base + 400 + 3 * j + k, "sgd", round(share * limit * (1 + beta), 6), 400, kw, dict(arguments))
             out.append(Case(f"beyond{j}-{share}", plan, "lr-too-high", replace(plan, lr=round(0.2 * limit, 6))))
     # heavy momentum on a full batch swings slowly and dies out: not a missing zero_grad
-    heavy = [("three-lines", {}, 2e-3), ("tabular", {"name": "breast_cancer", "batch": None}, 0.02)] if held else [
-        ("linreg-exact", {"n": 32, "d": 100}, 3e-5), ("logreg", {}, 0.02), ("linreg-noisy", {"batch": None}, 2e-3), ("multitask", {}, 2e-3), ("factorisation", {}, 0.1),
-    ]  # fmt: skip
+    heavy = (
+        [("three-lines", {}, 2e-3), ("tabular", {"name": "breast_cancer", "batch": None}, 0.02)]
+        if held
+        else [
+            ("linreg-exact", {"n": 32, "d": 100}, 3e-5),
+            ("logreg", {}, 0.02),
+            ("linreg-noisy", {"batch": None}, 2e-3),
+            ("multitask", {}, 2e-3),
+            ("factorisation", {}, 0.1),
+        ]
+    )
     for j, (task, arguments, lr) in enumerate(heavy):
         for beta in (0.97, 0.99):
-            out.append(Case(f"heavy-momentum{j}-{beta}", Plan(task, base + 380 + j, "sgd", lr, 800, {"momentum": beta}, dict(arguments))))
+            out.append(  # noqa: PERF401
+                Case(f"heavy-momentum{j}-{beta}", Plan(task, base + 380 + j, "sgd", lr, 800, {"momentum": beta}, dict(arguments)))
+            )
     return out
 
 
@@ -453,8 +640,8 @@ def main() -> None:
             dropped.append({"name": case.name, "fault": case.fault, "why": f"failed: {error}"})
             print("failed", case.name, error, file=sys.stderr)
             continue
-        if habit.every == 0 and trace.steps_per_epoch < 4:
-            habit = replace(habit, every=max(1, plan.steps // 300))
+        if habit.every == 0 and (trace.steps_per_epoch < 4 or plan.steps < 8 * trace.steps_per_epoch):
+            habit = replace(habit, every=max(1, plan.steps // 200))
         mine = summary(trace)
         if not case.fault and not plan.hook:
             twins.setdefault(plan.key, mine)
@@ -475,14 +662,31 @@ def main() -> None:
         if fault == "lr-too-high" and mine["finite"] and rebounds(mine) and mine["best_step"] < 0.8 * plan.steps:
             fault, codes = "lr-too-high-then-rebound", ["TD101", "TD201"]  # it did fit first: both are right, and both fixes work
         seen = np.isfinite(trace.loss[:: habit.every or trace.steps_per_epoch]).sum()
-        blind = fault == "lr-too-high" and not mine["finite"] and (seen < 4 or (habit.every == 0 and mine["first_non_finite"] < 4 * trace.steps_per_epoch))
+        blind = (
+            fault == "lr-too-high"
+            and not mine["finite"]
+            and (seen < 4 or (habit.every == 0 and mine["first_non_finite"] < 4 * trace.steps_per_epoch))
+        )
         if blind:  # it died between two logged points: that it is not finite is all that a log can say
             codes = ["TD201", "TD401"]
         label = {
-            "task": plan.task, "fault": fault, "expected": codes, "severity": "error" if codes else None,
-            "seed": plan.seed, "part": options.part, "tier": habit.tier, "tail": mine, "twin": twin, "worse_than_twin": ratio,
-            "blind": blind, "note": note, "hook": plan.hook, "schedule": plan.schedule, "clip": plan.clip, "seconds": round(time.process_time() - started, 2),
-        }  # fmt: skip
+            "task": plan.task,
+            "fault": fault,
+            "expected": codes,
+            "severity": "error" if codes else None,
+            "seed": plan.seed,
+            "part": options.part,
+            "tier": habit.tier,
+            "tail": mine,
+            "twin": twin,
+            "worse_than_twin": ratio,
+            "blind": blind,
+            "note": note,
+            "hook": plan.hook,
+            "schedule": plan.schedule,
+            "clip": plan.clip,
+            "seconds": round(time.process_time() - started, 2),
+        }
         write_run(folder, plan, habit, trace, label)
         counts[fault or "sound"] += 1
         print(f"{case.name:40} {fault or 'sound':24} {ratio:9.3g} {time.process_time() - started:5.1f} s", flush=True)

@@ -7,12 +7,12 @@ import math
 import random
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path  # noqa: TC003
 from typing import Any
 
 import numpy as np
 import yaml
-from training import Plan, Trace
+from training import Plan, Trace  # noqa: TC002
 
 CLASSES = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "rmsprop": "RMSprop", "adagrad": "Adagrad"}
 # loss, lr, grad norm, weight norm, validation loss, validation accuracy
@@ -55,10 +55,15 @@ def habit_of(name: str, plan: Plan, per_epoch: int, forced: dict[str, Any]) -> H
     form = draw.choice(("events", "events", "csv", "sparse-csv"))
     tier = draw.choice((1, 2, 2, 3))
     values = {
-        "every": every, "form": form, "tier": tier, "spelling": draw.randrange(len(SPELLINGS)), "log_lr": draw.random() < 0.8,
-        "weight_norm": draw.random() < 0.6, "window": every > 1 and draw.random() < 0.2,
+        "every": every,
+        "form": form,
+        "tier": tier,
+        "spelling": draw.randrange(len(SPELLINGS)),
+        "log_lr": draw.random() < 0.8,
+        "weight_norm": draw.random() < 0.6,
+        "window": every > 1 and draw.random() < 0.2,
         "config": draw.choice(("flat", "flat", "nested", "nested", "target", "hf", "training", "")),
-    }  # fmt: skip
+    }
     values.update(forced)
     return Habit(**values)
 
@@ -67,7 +72,9 @@ def config_of(plan: Plan, layout: str, trace: Trace) -> dict[str, Any]:
     kw = dict(plan.kw)
     batch = {"batch_size": trace.batch} if trace.steps_per_epoch > 1 else {}
     name, epochs = plan.optimizer, max(1, plan.steps // trace.steps_per_epoch)
-    length = {"epochs": epochs} if trace.steps_per_epoch > 1 and plan.steps % trace.steps_per_epoch == 0 else {"steps": plan.steps}
+    length = (
+        {"epochs": epochs} if trace.steps_per_epoch > 1 and plan.steps % trace.steps_per_epoch == 0 else {"steps": plan.steps}
+    )
     betas = list(kw.pop("betas", (0.9, 0.999)))
     adam = name in ("adam", "adamw")
     schedule = {"scheduler": plan.schedule.split(":")[0]} if plan.schedule else {}
@@ -81,12 +88,28 @@ def config_of(plan: Plan, layout: str, trace: Trace) -> dict[str, Any]:
         return out | kw | batch | length | schedule | clip | extra | precision
     if layout == "nested":
         inner = {"name": name, "lr": plan.lr} | ({"betas": betas} if adam and betas != [0.9, 0.999] else {}) | kw
-        return {"seed": plan.seed, "optimizer": inner, "train": batch | length | clip | extra | precision} | ({"scheduler": {"name": schedule["scheduler"]}} if schedule else {})
+        return {"seed": plan.seed, "optimizer": inner, "train": batch | length | clip | extra | precision} | (
+            {"scheduler": {"name": schedule["scheduler"]}} if schedule else {}
+        )
     if layout == "target":
-        inner = {"_target_": f"torch.optim.{CLASSES[name]}", "lr": plan.lr} | ({"betas": betas, "eps": kw.pop("eps", 1e-8)} if adam else {}) | kw
-        return {"seed": plan.seed, "optim": inner, "data": batch, "trainer": {"max_steps": plan.steps} | clip | extra | precision} | schedule
+        inner = (
+            {"_target_": f"torch.optim.{CLASSES[name]}", "lr": plan.lr}
+            | ({"betas": betas, "eps": kw.pop("eps", 1e-8)} if adam else {})
+            | kw
+        )
+        return {
+            "seed": plan.seed,
+            "optim": inner,
+            "data": batch,
+            "trainer": {"max_steps": plan.steps} | clip | extra | precision,
+        } | schedule
     if layout == "hf":
-        out = {"optim": name + ("_torch" if name == "adamw" else ""), "learning_rate": plan.lr, "seed": plan.seed, "max_steps": plan.steps}
+        out = {
+            "optim": name + ("_torch" if name == "adamw" else ""),
+            "learning_rate": plan.lr,
+            "seed": plan.seed,
+            "max_steps": plan.steps,
+        }
         if adam:
             out |= {"adam_beta1": betas[0], "adam_beta2": betas[1], "adam_epsilon": kw.pop("eps", 1e-8)}
         if batch:
@@ -200,5 +223,12 @@ def write_run(folder: Path, plan: Plan, habit: Habit, trace: Trace, label: dict[
             file.write_bytes(file.read_bytes()[:-17])
     if habit.config:
         (folder / "config.yaml").write_text(yaml.safe_dump(config_of(plan, habit.config, trace), sort_keys=False))
-    label |= {"optimizer": plan.optimizer, "lr": plan.lr, "settings": plan.kw, "steps": len(trace.loss), "parameters": trace.parameters, "logging": asdict(habit)}
+    label |= {
+        "optimizer": plan.optimizer,
+        "lr": plan.lr,
+        "settings": plan.kw,
+        "steps": len(trace.loss),
+        "parameters": trace.parameters,
+        "logging": asdict(habit),
+    }
     (folder / "label.json").write_text(json.dumps(label, indent=1, default=str))

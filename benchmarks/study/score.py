@@ -1,6 +1,6 @@
 """Diagnose every run of a study and count: causes found, causes missed, false alarms.
 
-    PYTHONPATH=.:rules python benchmarks/study/score.py /work/study/tuning --json rows.json
+PYTHONPATH=.:rules python benchmarks/study/score.py /work/study/tuning --json rows.json
 """
 
 from __future__ import annotations
@@ -23,10 +23,18 @@ def examine(folder: Path) -> dict[str, Any]:
     """One row: what is true of a run, and what was said of it."""
     label = json.loads((folder / "label.json").read_text())
     row: dict[str, Any] = {
-        "name": folder.name, "path": str(folder), "fault": label["fault"], "expected": label["expected"], "tier": label["tier"],
-        "part": label["part"], "form": label["logging"]["form"], "every": label["logging"]["every"],
-        "config": bool(label["logging"]["config"]), "damage": label["logging"]["damage"], "worse": label["worse_than_twin"],
-    }  # fmt: skip
+        "name": folder.name,
+        "path": str(folder),
+        "fault": label["fault"],
+        "expected": label["expected"],
+        "tier": label["tier"],
+        "part": label["part"],
+        "form": label["logging"]["form"],
+        "every": label["logging"]["every"],
+        "config": bool(label["logging"]["config"]),
+        "damage": label["logging"]["damage"],
+        "worse": label["worse_than_twin"],
+    }
     begun = time.perf_counter()
     try:
         from traindoctor.diagnose import DiagnoseOptions, diagnose
@@ -79,7 +87,9 @@ def show(rows: list[dict[str, Any]]) -> None:
         if not r["right"]:
             wrong[r["expected"][0], r["first"] or "nothing"].append(r)
     for (expected, said), some in sorted(wrong.items(), key=lambda p: -len(p[1])):
-        print(f"  {expected} <- {said:8} {len(some):3}: {', '.join(r['name'] for r in some[:12])}{' ...' if len(some) > 12 else ''}")
+        print(
+            f"  {expected} <- {said:8} {len(some):3}: {', '.join(r['name'] for r in some[:12])}{' ...' if len(some) > 12 else ''}"
+        )
     sound = by_fault.get("sound", [])
     alarmed = [r for r in sound if r["first"]]
     print(f"\nSound runs: {len(alarmed)} false alarms in {len(sound)}")
@@ -92,9 +102,13 @@ def show(rows: list[dict[str, Any]]) -> None:
     for fault, some in sorted(by_fault.items()):
         if fault != "sound" and not some[0]["expected"]:
             said = Counter(f"{r['first'] or 'nothing'}" for r in some)
-            sure = [f"{r['name']}: {r['first']} {r['confidence']:.2f}" for r in some if r["first"] and (r["confidence"] or 0) >= 0.6]
+            sure = [
+                f"{r['name']}: {r['first']} {r['confidence']:.2f}" for r in some if r["first"] and (r["confidence"] or 0) >= 0.6
+            ]
             print(f"  {fault:24} {dict(said)}" + (f"   sure of: {'; '.join(sure)}" if sure else ""))
-    print(f"\n{len(rows)} runs, {sum(r['seconds'] for r in rows):.1f} s in all, slowest {max(rows, key=lambda r: r['seconds'])['seconds']} s")
+    print(
+        f"\n{len(rows)} runs, {sum(r['seconds'] for r in rows):.1f} s in all, slowest {max(rows, key=lambda r: r['seconds'])['seconds']} s"  # noqa: E501
+    )
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """How well plain statistics of the logged series tell one fault from sound runs (AUC), to choose what a rule looks at.
 
-    python benchmarks/study/separation.py /work/study/tuning [--names]
+python benchmarks/study/separation.py /work/study/tuning [--names]
 """
 
 from __future__ import annotations
@@ -16,14 +16,20 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from habits import CLASSES, SPELLINGS  # noqa: E402
+from habits import CLASSES, SPELLINGS
 
 Series = tuple[np.ndarray, np.ndarray]
 
 
 def series_of(folder: Path, label: dict) -> dict[str, Series]:
     """Loss, norms and validation loss as logged, by our own names."""
-    tags = dict(zip((t.format(cls=CLASSES[label["optimizer"]]) for t in SPELLINGS[label["logging"]["spelling"]]), ("loss", "lr", "g", "w", "val", "acc"), strict=True))
+    tags = dict(
+        zip(
+            (t.format(cls=CLASSES[label["optimizer"]]) for t in SPELLINGS[label["logging"]["spelling"]]),
+            ("loss", "lr", "g", "w", "val", "acc"),
+            strict=True,
+        )
+    )
     points: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for file in (folder / "logs").iterdir():
         if file.suffix == ".csv":
@@ -70,8 +76,12 @@ def statistics(s: dict[str, Series]) -> dict[str, float]:
     out["when best (share)"] = best / len(level)
     out["tail cv"] = float(np.std(end) / np.mean(end))
     half = loss[n // 2 :]
-    out["second half falls (log10)"] = float(np.log10(np.mean(half[: max(1, len(half) // 5)]) / np.mean(half[-max(1, len(half) // 5) :])))
-    out["ac1 of log loss, detrended"] = ac1(ll[n // 5 :] - np.polyval(np.polyfit(np.arange(n - n // 5), ll[n // 5 :], 2), np.arange(n - n // 5)))
+    out["second half falls (log10)"] = float(
+        np.log10(np.mean(half[: max(1, len(half) // 5)]) / np.mean(half[-max(1, len(half) // 5) :]))
+    )
+    out["ac1 of log loss, detrended"] = ac1(
+        ll[n // 5 :] - np.polyval(np.polyfit(np.arange(n - n // 5), ll[n // 5 :], 2), np.arange(n - n // 5))
+    )
     out["rises among smoothed steps"] = float((np.diff(smooth(loss, 100)) > 0).mean())
     if "g" in s:
         g = s["g"][1][np.isfinite(s["g"][1])]
@@ -89,7 +99,9 @@ def statistics(s: dict[str, Series]) -> dict[str, float]:
             out["roughness of log g"] = float(np.median(np.abs(np.diff(lg))))
             out["smooth and apart from loss"] = out["ac1 of log g, late"] - out["corr of differences"]
             k = max(3, m // 10)
-            out["g over sqrt loss, end over start"] = float(np.log10(np.median(g[-k:] / np.sqrt(gl[-k:])) / np.median(g[:3] / np.sqrt(gl[:3]))))
+            out["g over sqrt loss, end over start"] = float(
+                np.log10(np.median(g[-k:] / np.sqrt(gl[-k:])) / np.median(g[:3] / np.sqrt(gl[:3])))
+            )
     if "w" in s:
         w = s["w"][1][np.isfinite(s["w"][1])]
         if len(w) > 5:
@@ -134,7 +146,9 @@ def main() -> None:
                 scores.append((abs(auc(a, b) - 0.5), auc(a, b), name, a, b))
         for _, score, name, a, b in sorted(scores, key=lambda s: -s[0])[:7]:
             qa, qb = np.percentile(a, (0, 10, 50, 90, 100)), np.percentile(b, (0, 10, 50, 90, 100))
-            print(f"  AUC {score:.2f}  {name:34} {np.array2string(qa, precision=2, suppress_small=True)}  {options.against} {np.array2string(qb, precision=2, suppress_small=True)}  n {len(a)}/{len(b)}")
+            print(
+                f"  AUC {score:.2f}  {name:34} {np.array2string(qa, precision=2, suppress_small=True)}  {options.against} {np.array2string(qb, precision=2, suppress_small=True)}  n {len(a)}/{len(b)}"  # noqa: E501
+            )
             if options.names:
                 edge = sorted(table[name][options.against], reverse=score > 0.5)[:5]
                 print("           nearest:", ", ".join(f"{r} {v:.2f}" for v, r in edge))

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from sklearn import datasets
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -66,7 +66,7 @@ def digits() -> tuple[Tensor, Tensor]:
 
 def dense(sizes: list[int], act: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for a, b in zip(sizes, sizes[1:], strict=False):
+    for a, b in zip(sizes, sizes[1:], strict=False):  # noqa: RUF007
         layers += [nn.Linear(a, b), act()]
     return nn.Sequential(*layers[:-1])
 
@@ -74,7 +74,9 @@ def dense(sizes: list[int], act: type[nn.Module] = nn.ReLU) -> nn.Sequential:
 # -- problems for setting thresholds ------------------------------------------------------------------------------------
 
 
-def mlp_digits(hidden: int = 64, layers: int = 2, batch: int | None = 64, target: str = "digit", rows: int | None = None) -> Problem:
+def mlp_digits(
+    hidden: int = 64, layers: int = 2, batch: int | None = 64, target: str = "digit", rows: int | None = None
+) -> Problem:
     x, y, xv, yv = split(*digits())
     classes = 10
     if target == "rare":
@@ -89,9 +91,17 @@ class Convolutions(nn.Module):
         super().__init__()
         n1, n2 = (nn.BatchNorm2d(width), nn.BatchNorm2d(2 * width)) if norm else (nn.Identity(), nn.Identity())
         self.body = nn.Sequential(
-            nn.Conv2d(1, width, 3, padding=1), n1, nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(width, 2 * width, 3, padding=1), n2, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * width, 10),
-        )  # fmt: skip
+            nn.Conv2d(1, width, 3, padding=1),
+            n1,
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(width, 2 * width, 3, padding=1),
+            n2,
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(8 * width, 10),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x.view(-1, 1, 8, 8))
@@ -174,10 +184,17 @@ class Attention(nn.Module):
         super().__init__()
         self.embed, self.place = nn.Embedding(tokens, width), nn.Parameter(0.02 * torch.randn(length, width))
         self.layers = nn.ModuleList(
-            nn.ModuleDict({"n1": nn.LayerNorm(width), "qkv": nn.Linear(width, 3 * width), "out": nn.Linear(width, width),
-                           "n2": nn.LayerNorm(width), "mlp": dense([width, 2 * width, width], nn.GELU)})
+            nn.ModuleDict(
+                {
+                    "n1": nn.LayerNorm(width),
+                    "qkv": nn.Linear(width, 3 * width),
+                    "out": nn.Linear(width, width),
+                    "n2": nn.LayerNorm(width),
+                    "mlp": dense([width, 2 * width, width], nn.GELU),
+                }
+            )
             for _ in range(layers)
-        )  # fmt: skip
+        )
         self.norm, self.head, self.causal = nn.LayerNorm(width), nn.Linear(width, tokens), causal
 
     def forward(self, x: Tensor) -> Tensor:
@@ -201,7 +218,9 @@ def char_lm(width: int = 32, length: int = 24, batch: int = 16, layers: int = 1)
     ids = torch.tensor([letters.index(c) for c in text()])
     rows = ids[: len(ids) // (length + 1) * (length + 1)].view(-1, length + 1)
     x, y, xv, yv = split(rows[:, :-1], rows[:, 1:], 0.9)
-    return Problem(Attention(len(letters), width, length, layers, True), x, y, cross_entropy, xv[:100], yv[:100], batch, len(letters))
+    return Problem(
+        Attention(len(letters), width, length, layers, True), x, y, cross_entropy, xv[:100], yv[:100], batch, len(letters)
+    )
 
 
 def logreg(batch: int | None = None) -> Problem:
@@ -212,7 +231,9 @@ def logreg(batch: int | None = None) -> Problem:
 def deep_linear(n: int = 40, d: int = 12, depth: int = 3, width: int = 24) -> Problem:
     x = torch.randn(n, d)
     y = x @ torch.randn(d, 3) / d**0.5
-    model = nn.Sequential(*[nn.Linear(a, b, bias=False) for a, b in zip([d] + [width] * (depth - 1), [width] * (depth - 1) + [3], strict=True)])
+    model = nn.Sequential(
+        *[nn.Linear(a, b, bias=False) for a, b in zip([d] + [width] * (depth - 1), [width] * (depth - 1) + [3], strict=True)]
+    )
     return Problem(model, x, y, mean_squares, batch=None)
 
 
@@ -221,7 +242,7 @@ class Factors(nn.Module):
         super().__init__()
         self.u, self.v = nn.Parameter(0.3 * torch.randn(rows, rank)), nn.Parameter(0.3 * torch.randn(columns, rank))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: ARG002
         return self.u @ self.v.T
 
 
@@ -245,7 +266,7 @@ def gan(dims: int = 1, lr: float = 1e-3, batch: int = 64) -> Problem:
         optimizer.step()
         return loss.item()
 
-    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:  # noqa: ARG001
         return F.softplus(-judge(model(torch.randn(len(x), 4)))).mean()
 
     return Problem(maker, x, x, loss, batch=batch, extra=judge_step, extra_tag="d_loss")
@@ -257,7 +278,7 @@ def bandit(arms: int = 10, batch: int = 32) -> Problem:
     worth = torch.randn(6, arms)
     seen = [0.0]
 
-    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:  # noqa: ARG001
         logits = model(x)
         arm = torch.distributions.Categorical(logits=logits).sample()
         reward = (x @ worth).gather(1, arm[:, None])[:, 0] + torch.randn(len(x))
@@ -326,7 +347,7 @@ def attention_copy(length: int = 10, tokens: int = 12, batch: int = 32, width: i
 def contrastive(batch: int = 64) -> Problem:
     x, _ = digits()
 
-    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:  # noqa: ARG001
         z = [F.normalize(model(x + 0.15 * torch.randn_like(x)), dim=1) for _ in range(2)]
         return F.cross_entropy(z[0] @ z[1].T / 0.2, torch.arange(len(x)))
 
@@ -348,7 +369,26 @@ def three_lines(n: int = 40, d: int = 200) -> Problem:
 TASKS: dict[str, Callable[..., Problem]] = {
     f.__name__.replace("_", "-"): f
     for f in (
-        mlp_digits, cnn_digits, gru_sines, linreg_exact, linreg_noisy, mlp_exact, multitask, autoencoder, char_lm, logreg, deep_linear,
-        factorisation, gan, bandit, bag_of_words, conv_signals, tabular, attention_copy, contrastive, tanh_exact, three_lines,
-    )  # fmt: skip
+        mlp_digits,
+        cnn_digits,
+        gru_sines,
+        linreg_exact,
+        linreg_noisy,
+        mlp_exact,
+        multitask,
+        autoencoder,
+        char_lm,
+        logreg,
+        deep_linear,
+        factorisation,
+        gan,
+        bandit,
+        bag_of_words,
+        conv_signals,
+        tabular,
+        attention_copy,
+        contrastive,
+        tanh_exact,
+        three_lines,
+    )
 }

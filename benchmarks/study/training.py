@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tasks import TASKS, Problem
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def norm(tensors: list[Tensor]) -> float:
 
 
 def build_optimizer(plan: Plan, parameters: list[Tensor]) -> torch.optim.Optimizer:
-    return getattr(torch.optim, {"rmsprop": "RMSprop", "sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "adagrad": "Adagrad"}[plan.optimizer])(
-        parameters, lr=plan.lr, **plan.kw
-    )
+    return getattr(
+        torch.optim, {"rmsprop": "RMSprop", "sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "adagrad": "Adagrad"}[plan.optimizer]
+    )(parameters, lr=plan.lr, **plan.kw)
 
 
 def lr_factor(plan: Plan, step: int, per_epoch: int) -> float:
@@ -210,13 +210,17 @@ def train(plan: Plan, every: int) -> Trace:
         out["loss"][step], out["lr"][step] = total, plan.lr * factor
         if problem.x_val is not None and (step + 1) % val_every == 0:
             val.append((step, *evaluate(problem, loss_of)))
-        if not math.isfinite(total):
-            if step > 20 and not np.isfinite(out["loss"][max(0, step - 60) : step + 1]).any() and "run_on" not in hook:
-                out = {k: v[: step + 1] for k, v in out.items()}  # nobody lets it run on for ever
-                break
+        if step > 20 and "run_on" not in hook and not np.isfinite(out["loss"][max(0, step - 60) : step + 1]).any():
+            out = {k: v[: step + 1] for k, v in out.items()}  # nobody lets it run on for ever
+            break
     return Trace(
-        **out, val=val, steps_per_epoch=per_epoch, batch=size, parameters=sum(p.numel() for p in parameters), extra_tag=problem.extra_tag
-    )  # fmt: skip
+        **out,
+        val=val,
+        steps_per_epoch=per_epoch,
+        batch=size,
+        parameters=sum(p.numel() for p in parameters),
+        extra_tag=problem.extra_tag,
+    )
 
 
 def poison(kind: str, loss: Tensor, model: torch.nn.Module, x: Tensor) -> Tensor:
