@@ -238,8 +238,8 @@ def failed_run() -> RunReport:
         name="second-moment-collapse",
         severity="error",
         confidence=0.93,
-        title=f"Training failed from step {onset:,}: Adam's second moment collapsed, and the effective learning rate outgrew what "
-        "the loss surface allows.",
+        title=f"Training failed from step {onset:,}: Adam's second moment collapsed, and the effective learning rate outgrew "
+        "what the loss surface allows.",
         message="Gradients near zero let v decay by beta2 a step; lr / √v̂ grew until the step was unstable.",
         segment=Segment(onset, N_STEPS, onset),
         evidence=(
