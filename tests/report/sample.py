@@ -326,7 +326,8 @@ def failed_run() -> RunReport:
                 {"optimizer.eps": 0.1},
                 PATCH,
                 ReplayResult("closed", "repairs", before, after),
-                "The log asks for 0.071 to 0.076; 0.1 is the next round value. `eps` was not set: 1e-8 is the default in train.py:29.",
+                "The log asks for 0.071 to 0.076; 0.1 is the next round value. `eps` was not set: "
+                "1e-8 is the default in train.py:29.",
             ),
             Fix(
                 "Set `amsgrad` to true",
@@ -336,8 +337,8 @@ def failed_run() -> RunReport:
             ),
             Fix("Stop at the lowest loss", {"steps": 400}),
         ),
-        refutation="A run with `eps` 0.1 or `amsgrad` that leaves its floor all the same; or a checkpoint from the onset in which the "
-        "margin is well below 38.",
+        refutation="A run with `eps` 0.1 or `amsgrad` that leaves its floor all the same; or a checkpoint from the onset "
+        "in which the margin is well below 38.",
     )
     second = Finding(
         code="TD702",

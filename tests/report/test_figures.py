@@ -44,7 +44,9 @@ def test_values_that_are_not_finite_are_marks_on_a_rail():
     value = np.ones(100)
     value[[10, 60, 61, 62]] = np.nan
     svg = drawn([line(value)])
-    marks = [e for e in svg.iter() if e.get("cy") == "-9" or (e.tag == "line" and e.get("y1") == "-9" and e.get("stroke-width") == "5")]
+    marks = [
+        e for e in svg.iter() if e.get("cy") == "-9" or (e.tag == "line" and e.get("y1") == "-9" and e.get("stroke-width") == "5")
+    ]
     assert len(marks) == 2
     assert "NaN" in [t.text for t in svg.iter("text")]
 
@@ -63,7 +65,9 @@ def test_a_calm_figure_has_no_red():
     value = np.ones(100)
     value[10] = np.nan
     domain = Domain(0, 99, None, None, calm=True, restarts=(30,))
-    svg = ET.tostring(drawn([line(value), line(value, "reproduced")], domain=domain, limit=Limit(1.0, "limit", True)), encoding="unicode")
+    svg = ET.tostring(
+        drawn([line(value), line(value, "reproduced")], domain=domain, limit=Limit(1.0, "limit", True)), encoding="unicode"
+    )
     assert "#b23a0e" not in svg
     assert "fault" not in svg
 

@@ -64,7 +64,9 @@ def test_a_terminal_gets_the_same_words_in_colour():
     from rich.console import Console
 
     stream = io.StringIO()
-    print_rich(sample.report_of(sample.hostile_run()), Console(file=stream, width=88, no_color=True, highlight=False, markup=True))
+    print_rich(
+        sample.report_of(sample.hostile_run()), Console(file=stream, width=88, no_color=True, highlight=False, markup=True)
+    )
     assert stream.getvalue() == render_text(sample.report_of(sample.hostile_run()), 88)
     coloured = io.StringIO()
     print_rich(sample.report_of(sample.failed_run()), Console(file=coloured, width=88, force_terminal=True))

@@ -35,7 +35,15 @@ def test_an_upper_bound_is_rounded_up():
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(1e-8, "1e-8"), (0.001, "0.001"), (3e-4, "3e-4"), (True, "true"), (None, "none"), ((0.9, 0.999), "0.9, 0.999"), (6000, "6000")],
+    [
+        (1e-8, "1e-8"),
+        (0.001, "0.001"),
+        (3e-4, "3e-4"),
+        (True, "true"),
+        (None, "none"),
+        ((0.9, 0.999), "0.9, 0.999"),
+        (6000, "6000"),
+    ],
 )
 def test_settings_are_written_as_in_a_config(value, shown):
     assert w.setting(value) == shown
@@ -55,7 +63,9 @@ def test_paths_do_not_tell_of_the_machine():
     assert w.relative("runs/a.csv") == "runs/a.csv"
 
 
-@pytest.mark.parametrize(("p", "word"), [(0.95, "very likely"), (0.9, "very likely"), (0.7, "likely"), (0.4, "possible"), (0.1, "unlikely")])
+@pytest.mark.parametrize(
+    ("p", "word"), [(0.95, "very likely"), (0.9, "very likely"), (0.7, "likely"), (0.4, "possible"), (0.1, "unlikely")]
+)
 def test_confidence_has_a_word(p, word):
     assert w.likelihood(p) == word
 

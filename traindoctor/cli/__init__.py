@@ -35,6 +35,7 @@ cli.add_command(rules)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 or 2; 130 after Ctrl-C, 141 when the reader went away."""
+    stdout = sys.stdout
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal without √ is no reason to fail
@@ -51,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
+    except SystemExit as error:
+        # click raises it for shell completion, and where the reader went away: then it has put a mute stream for stdout
+        return 141 if sys.stdout is not stdout else int(error.code or 0)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -62,5 +66,5 @@ def _complain(error: TraindoctorError) -> int:
 
     click.echo(f"{click.style('error:', fg='red', bold=True)} {clean(error.where)}: {clean(error.what, 2000)}", err=True)
     for i, way in enumerate(error.ways_out):
-        click.echo(f"  {'try:' if i == 0 else '    '} {clean(way, 1000)}", err=True)
+        click.echo(f"  {'try:' if i == 0 else '':<8} {clean(way, 1000)}", err=True)
     return 2

@@ -119,10 +119,9 @@ def write_whole(path: Path, text: str) -> None:
         raise UnreadableInputError(
             str(path), f"cannot be written: {error.strerror or error}", "another place for --html"
         ) from error
-    except BaseException:
+    finally:
         if made is not None:
             Path(made).unlink(missing_ok=True)
-        raise
 
 
 def _print(report: Report, form: str) -> None:
