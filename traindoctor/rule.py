@@ -90,7 +90,7 @@ class Cause:
     needs: tuple[str, ...] = ()
     valid: tuple[Example, ...] = ()
     invalid: tuple[Example, ...] = ()
-    log_rules: list[LogRule] = field(default_factory=list)
+    log_rules: list[tuple[LogRule, tuple[str, ...]]] = field(default_factory=list)
     config_rules: list[ConfigRule] = field(default_factory=list)
     code_rules: list[CodeRule] = field(default_factory=list)
     fix_rules: list[FixRule] = field(default_factory=list)
@@ -103,7 +103,7 @@ class Cause:
         """
 
         def register(rule: LogRule) -> LogRule:
-            self.log_rules.append(rule)
+            self.log_rules.append((rule, needs))
             self.needs = tuple(dict.fromkeys((*self.needs, *needs)))
             return rule
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from traindoctor.model import Curve, Replay, ReplayResult, Segment, Trial, TrialVerdict
+from traindoctor.model import Curve, Fix, Replay, ReplayResult, Segment, Trial, TrialVerdict
 from traindoctor.optim.stability import stability_limit
 from traindoctor.replay.closed_loop import N_COORDINATES, Candidate, Fit, Recording, Simulation, simulate
 from traindoctor.signals.changes import Rebound, first_above
@@ -151,11 +151,13 @@ def _fit(recording: Recording, base: Candidate, rebound: Rebound, stop: int) -> 
         width *= 1.2 / (n_scales - 1)
     simulation = simulate(recording, [base] * uneven.size, centers, uneven, begin=begin, stop=stop)
     at = recording.step[recording.step >= simulation.step[0]] - simulation.step[0]
-    errors = [
-        _compare(Curve("", "reproduced", simulation.step[at], simulation.loss[at, k]), recording.step, recording.loss, rebound)[1]
-        for k in range(uneven.size)
-    ]
-    best = int(np.argmin(errors))
+    misses = []
+    for k in range(uneven.size):
+        shown = Curve("", "reproduced", simulation.step[at], simulation.loss[at, k])
+        _, error, onset = _compare(shown, recording.step, recording.loss, rebound)
+        late = abs((stop if onset is None else onset) - rebound.onset) / (BOUND_ONSET * max(rebound.onset, 1))
+        misses.append(error / BOUND_DECADES + late)
+    best = int(np.argmin(misses))
     return Fit(float(centers[best]), float(uneven[best]))
 
 
@@ -270,13 +272,35 @@ def _eps(trial: Trial) -> float:
     return float(str(trial.settings["optimizer.eps"]))
 
 
-def result_of(trial: Trial, base: Trial) -> ReplayResult:
-    """Return what the replay said of a trial, for the fix."""
-    figures: list[Mapping[str, float]] = []
-    for t in (base, trial):
-        figures.append({"tail_loss_max": t.tail_max})
+def tried_fixes(replay: Replay, spec: OptimizerSpec) -> list[Fix]:
+    """Return every change that was tried as a fix with its verdict: those that repair first, the smallest change leading."""
+    good = repairs(replay)
+    rest = [t for t in replay.trials[1:] if t not in good]
+    rest.sort(key=lambda t: ("repairs", "postpones", "no effect", "worse").index(t.verdict))
+    return [
+        Fix(_imperative(t.settings, spec), t.settings, replay=_result(t, replay.trials[0]), note=t.note) for t in (*good, *rest)
+    ]
+
+
+def _imperative(settings: Mapping[str, object], spec: OptimizerSpec) -> str:
+    """Return a change as an order, with old and new value."""
+    (key, value), *_ = settings.items()
+    if key == "optimizer.eps":
+        return f"Raise eps from {spec.eps:g} to {value:g}" if spec.eps is not None else f"Set eps to {value:g}"
+    if key == "optimizer.amsgrad":
+        return "Turn amsgrad on"
+    if key == "optimizer.lr":
+        return f"Lower lr from {spec.lr:g} to {value:g}" if spec.lr is not None else f"Set lr to {value:g}"
+    if key == "optimizer.betas" and isinstance(value, list):
+        return f"Set betas to {value[0]:g} and {value[1]:g}"
+    if key == "gradient.clip_norm":
+        return f"Clip the gradient norm at {value:g}"
+    return f"Let the learning rate decay to 0 ({value})"
+
+
+def _result(trial: Trial, base: Trial) -> ReplayResult:
     note = trial.note
     if trial.slower is not None and not note:
         pace = "no slower" if trial.slower < 1.1 else f"{trial.slower:.1f} times as many steps"
         note = f"{pace} to the floor"
-    return ReplayResult("closed", trial.verdict, figures[0], figures[1], note)
+    return ReplayResult("closed", trial.verdict, {"tail_loss_max": base.tail_max}, {"tail_loss_max": trial.tail_max}, note)

@@ -39,6 +39,11 @@ class SeriesMeasurements:
         return int(self.value.size)
 
     @cached_property
+    def stride(self) -> float:
+        """Steps between logged points, median; 1 for fewer than two."""
+        return float(np.median(np.diff(self.step))) if self.n > 1 else 1.0
+
+    @cached_property
     def smooth(self) -> FloatArray:
         """Running median over a fortieth of the points, at least three."""
         return robust.running_median(self.value, max(3, self.n // 40))
@@ -92,8 +97,7 @@ class SeriesMeasurements:
         """Period in steps of the strongest oscillation of the later half, and its share of the variance."""
         half = self.value[self.n // 2 :]
         points, share = changes.period(half)
-        stride = float(np.median(np.diff(self.step))) if self.n > 1 else 1.0
-        return points * stride, share
+        return points * self.stride, share
 
     @cached_property
     def noise(self) -> float:
@@ -275,6 +279,17 @@ class Measurements:
             return self.learning_rate.highest
         lr = self.setting("optimizer.lr")
         return float(lr) if isinstance(lr, int | float) else None
+
+    @cached_property
+    def usual_lr(self) -> float | None:
+        """Learning rate that the run's optimizer is usually given: PyTorch's default; None when the optimizer is not known.
+
+        0.01 for RMSprop and Adagrad is theirs too, but trained networks want less of RMSprop: 1e-3, as in Keras.
+        """
+        spec = self.run.optimizer
+        if spec is None:
+            return None
+        return {"sgd": 1e-2, "adagrad": 1e-2, "rmsprop": 1e-3}.get(spec.name, 1e-3 if spec.is_adam else None)
 
     @cached_property
     def lr_source(self) -> str:

@@ -1,0 +1,3 @@
+"""The built-in rules: one file per cause, named like the cause."""
+
+API = 1

@@ -1,0 +1,233 @@
+"""The learning rate is too high for this loss surface: divergence, or a fast fall and then bouncing at a level.
+
+## What it looks like
+Either the loss grows beyond its start, often until it overflows; or it falls at once and then wanders at a level that it does
+not leave, with a weight norm that was blown up in the first steps. At the stability limit of full-batch descent it alternates
+with a period of two steps.
+
+## Why it happens
+Along a direction of curvature lambda an update of lr * lambda beyond the optimizer's stability limit overshoots by more than it
+gains (2 for SGD, 2 (1 + mu) with momentum, 38 for Adam on the preconditioned Hessian). Below the limit, noisy gradients keep the
+loss at a level proportional to the learning rate.
+
+## When it is wrong
+The learning rate alone is a poor witness: 25 to 40 times a task's usual rate was harmless on three tasks of the study, so that
+evidence in the loss or the weights is asked for. A noisy plateau at a usual rate is the noise of small batches. Losses of games
+(GAN) and policies need not fall. Gradients that are never cleared look alike in the loss (TD301).
+
+## What repairs it
+A smaller learning rate; warmup if only the first steps are violent; decay if only the end is noisy.
+
+## References
+Cohen et al. 2021, Gradient descent on neural networks typically occurs at the edge of stability, arXiv:2103.00065.
+Zhang et al. 2019, Which algorithmic choices matter at which batch sizes?, arXiv:1907.04164 (the noise floor).
+Godbole et al. 2023, Deep learning tuning playbook, Google, "How can optimization failures be debugged and mitigated?".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment
+from traindoctor.rule import MODERATE, PROOF, STRONG, WEAK, Cause, Example, Limits, Statement, Threshold, against, run_of, supports
+
+if TYPE_CHECKING:
+    from traindoctor.signals.measurements import Measurements
+
+STUDY = "benchmarks/study, tuning part"
+
+CAUSE = Cause(
+    code="TD201",
+    name="learning-rate-too-high",
+    summary="divergence, or a fast fall and then bouncing at a level",
+    explanation=__doc__,
+    thresholds=(
+        Threshold("grown", 1.5, "smoothed loss at the end over initial loss", STUDY),
+        Threshold("growth", 2.0, "last finite level over the lowest before NaN", STUDY),
+        Threshold("usual", 30.0, "learning rate over the optimizer's default", STUDY),
+        Threshold("far", 90.0, "learning rate over the optimizer's default", STUDY),
+        Threshold("overshoot", 1.3, "highest early loss over the first", STUDY),
+        Threshold("alternating", 0.4, "share of the variance at periods of up to 2.5 steps", "arXiv:2103.00065: period 2 at the limit"),
+        Threshold("settled", 0.35, "share of the run until the level is reached", STUDY),
+        Threshold("noise", 0.1, "point-to-point noise over the level", STUDY),
+    ),
+    explains=("TD401",),
+    experiment="the first tenth of the run at a tenth of the learning rate: it passes the old level if the rate was too high",
+    refutation="A run at a tenth of the learning rate that stays at the same level.",
+)
+
+
+@CAUSE.in_logs(needs=("loss",))
+def diverges(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield growth beyond the start, or growth before the loss was lost."""
+    loss = m.loss
+    if m.is_adversarial or loss.positive_share < 0.95:
+        return
+    first_bad = loss.first_not_finite()
+    before = loss.before(first_bad) if first_bad is not None else loss.value
+    start = float(before[0]) if len(before) else float("nan")
+    if first_bad is not None and len(before) >= 3:
+        last, low = sorted(before[-3:])[1], float(min(before))
+        top = float(max(before[-3:]))
+        if last > limits["growth"] * low and top > limits["grown"] * start:
+            yield supports(
+                "growth",
+                top / low,
+                unit="times its lowest",
+                weight=PROOF,
+                onset=_onset(m),
+                source=loss.source,
+                text=f"The loss grew from {low:.3g} to {top:.3g} before it overflowed.",
+            )
+    elif first_bad is not None and len(before) in (1, 2):
+        lr = m.peak_lr
+        ratio = lr / m.usual_lr if lr and m.usual_lr else 0.0
+        if ratio > 1.0 / limits["usual"]:
+            yield supports(
+                "at_once", first_bad, unit="step", weight=MODERATE, onset=first_bad, source=loss.source, text="The loss was lost within the first logged steps."
+            )
+    elif first_bad is None and loss.n >= 4:
+        high = float(max(loss.smooth[-max(2, loss.n // 10) :]))
+        if high > limits["grown"] * loss.initial and loss.tail > limits["grown"] * loss.best:
+            yield supports(
+                "grown",
+                high / loss.initial,
+                unit="times the initial loss",
+                weight=PROOF if high > 2.0 * limits["grown"] * loss.initial else STRONG + WEAK,
+                onset=_onset(m),
+                source=loss.source,
+                text=f"The loss ends at {high:.3g}, above its start of {loss.initial:.3g}.",
+            )
+
+
+def _onset(m: Measurements) -> int:
+    """Return the step of the lowest smoothed loss, after which it grew."""
+    return int(m.loss.step[int(m.loss.smooth.argmin())])
+
+
+@CAUSE.in_logs(needs=("loss",))
+def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a level that is reached early and not left, with its noise, overshoot or alternation."""
+    loss = m.loss
+    if m.is_adversarial or loss.positive_share < 0.95 or loss.n < 8 or loss.first_not_finite() is not None:
+        return
+    if loss.n >= 64 and loss.stride == 1:
+        period, share = loss.oscillation
+        if period <= 2.5 and share > limits["alternating"] and loss.noise > 0.002:
+            yield supports(
+                "alternating",
+                period,
+                unit="steps",
+                weight=PROOF,
+                source=loss.source,
+                text=f"The loss alternates with a period of {period:.1f} steps: each update overshoots.",
+            )
+    left = loss.tail / loss.initial
+    if left < 0.02:
+        yield against("low", left, unit="tail / initial loss", weight=MODERATE, source=loss.source, text="The loss got down well.")
+        return
+    if loss.settled < limits["settled"] and loss.noise > limits["noise"]:
+        yield supports(
+            "level",
+            loss.noise,
+            unit="noise / level",
+            weight=MODERATE,
+            source=loss.source,
+            text=f"The level of {loss.tail:.3g} is reached after {loss.settled:.0%} of the run and not left; the loss bounces by {loss.noise:.0%}.",
+        )
+    early = loss.value[: max(3, loss.n // 5)]
+    if float(max(early)) > limits["overshoot"] * float(early[0]):
+        yield supports(
+            "overshoot",
+            float(max(early) / early[0]),
+            unit="times the first loss",
+            weight=MODERATE,
+            source=loss.source,
+            text=f"The loss first rises from {early[0]:.3g} to {max(early):.3g}.",
+        )
+    if m.has("weight_norm") and m.weight_norm.n >= 3 and m.weight_norm.relative_change > 2.0 and left > 0.1:
+        yield supports(
+            "weights",
+            m.weight_norm.relative_change,
+            unit="times the first weight norm",
+            weight=WEAK,
+            source=m.weight_norm.source,
+            text=f"The weight norm goes from {m.weight_norm.value[0]:.3g} to {m.weight_norm.highest:.3g}.",
+        )
+
+
+@CAUSE.in_logs(needs=("loss",))
+def rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield the learning rate against the optimizer's default; it never convicts alone."""
+    lr, usual = m.peak_lr, m.usual_lr
+    if lr is None or usual is None:
+        return
+    ratio = lr / usual
+    name = m.run.optimizer.name if m.run.optimizer else "the optimizer"
+    if m.run.optimizer is not None and not m.run.optimizer.is_adaptive and ratio < 3000.0:
+        return
+    if ratio >= limits["far"]:
+        yield supports(
+            "rate", lr, weight=STRONG, kind="config", source=m.lr_source, text=f"lr {lr:g} is {ratio:,.0f} times the default of {name}: each update moves every weight by as much."
+        )
+    elif ratio >= limits["usual"]:
+        yield supports("rate", lr, weight=MODERATE + WEAK, kind="config", source=m.lr_source, text=f"lr {lr:g} is {ratio:.0f} times the default of {name}.")
+    elif ratio <= 1.0:
+        yield against("rate", lr, weight=WEAK, kind="config", source=m.lr_source, text=f"lr {lr:g} is not above the default of {name}.")
+
+
+@CAUSE.fixes
+def lower(m: Measurements, limits: Limits) -> Iterator[Fix]:  # noqa: ARG001
+    """Yield a smaller rate: the optimizer's default where the run is far above it, a tenth elsewhere."""
+    lr = m.setting("optimizer.lr")
+    lr = lr if isinstance(lr, int | float) and lr > 0 else m.peak_lr
+    if lr is None:
+        yield Fix("Divide the learning rate by 10", note="the log does not hold it, so it cannot be sized")
+        return
+    far = m.usual_lr is not None and m.run.optimizer is not None and m.run.optimizer.is_adaptive and lr > 10.0 * m.usual_lr
+    value = m.usual_lr if far and m.usual_lr else float(f"{lr / 10.0:.2g}")
+    note = "the optimizer's default" if far else "a tenth; a factor of three either way is worth a short run each"
+    yield Fix(f"Lower lr from {lr:g} to {value:g}", {"optimizer.lr": value}, note=note)
+
+
+@CAUSE.says
+def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
+    """Return the verdict's sentence."""
+    loss, names = m.loss, {e.name for e in evidence if e.supports}
+    last = int(loss.series.step[-1]) + 1
+    rate = f"a learning rate of {m.peak_lr:g}" if m.peak_lr else "the learning rate"
+    if names & {"growth", "grown", "at_once"}:
+        onset = next(e.onset for e in evidence if e.name in ("growth", "grown", "at_once"))
+        start = 0 if onset is None else onset
+        title = f"Training diverged from step {start:,}: {rate} was too high."
+        return Statement(title, " ".join(e.text for e in evidence if e.supports), Segment(start, last, start))
+    start = int(loss.step[min(loss.n - 1, int(loss.settled * loss.n))])
+    title = f"Training stalled at step {start:,}: {rate} was too high, and the loss bounced near {loss.tail:.2g}."
+    return Statement(title, " ".join(e.text for e in evidence if e.supports), Segment(start, last, start))
+
+
+def _wave(k: int) -> float:
+    """Return a deterministic noise in [-1, 1]."""
+    return ((k * 2654435761) % 2048) / 1024.0 - 1.0
+
+
+_ADAM = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
+_HOT = OptimizerSpec("adam", lr=0.3, beta1=0.9, beta2=0.999, eps=1e-8)
+_FALL = [2.3 * 0.97**k for k in range(200)]
+_STUCK = [(2.3 if k < 6 else 0.6) * (1.0 + 0.3 * _wave(k)) for k in range(200)]
+CAUSE.valid = (
+    Example("clean descent", run_of(_ADAM, loss=_FALL)),
+    Example("high rate that does no harm", run_of(_HOT, loss=[2.3 * 0.95**k for k in range(200)])),
+    Example("noisy plateau at the default rate", run_of(_ADAM, loss=_STUCK)),
+    Example("early spike that recovers", run_of(_ADAM, loss=[2.3, 9.0, 4.0, *_FALL])),
+    Example("signed loss of a policy", run_of(_ADAM, loss=[-0.1 - 0.02 * k for k in range(100)])),
+    Example("a generator's loss rises", run_of(_ADAM, loss=[0.7 + 0.02 * k for k in range(100)], d_loss=[1.0] * 5)),
+    Example("one value", run_of(_HOT, loss=[1.0])),
+)
+CAUSE.invalid = (
+    Example("diverges", run_of(OptimizerSpec("sgd", lr=1.0), loss=[2.3 * 1.08**k for k in range(60)])),
+    Example("overflows", run_of(OptimizerSpec("sgd", lr=9.0), loss=[2.0**k for k in range(40)] + [float("inf")] * 9)),
+    Example("bounces at a level, rate 300 times the default", run_of(_HOT, loss=_STUCK)),
+    Example("alternates", run_of(OptimizerSpec("sgd", lr=0.5), loss=[0.4 + 0.02 * (-1) ** k for k in range(200)])),
+)

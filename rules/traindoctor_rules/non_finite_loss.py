@@ -1,0 +1,135 @@
+"""The loss or a gradient norm becomes NaN or infinite.
+
+## What it looks like
+Finite values, then NaN or Inf to the end. Either they come out of a growth (then the growth is the cause, and this finding
+folds under it), or out of nothing.
+
+## Why it happens
+Out of nothing: the logarithm or square root of zero, a division by zero, an overflow in half precision, a NaN in the data.
+Settings that make an update 0/0 are causes of their own (TD102, TD104).
+
+## When it is wrong
+A logger that writes NaN for "not measured" in rows of another kind; timers and rewards are not losses and are left alone.
+
+## What repairs it
+The operation, not the optimizer: find it with `torch.autograd.set_detect_anomaly(True)` on the batch of that step.
+
+## References
+Goodfellow, Bengio and Courville 2016, Deep learning, section 4.1 (overflow and underflow).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment
+from traindoctor.rule import MODERATE, PROOF, STRONG, Cause, Example, Limits, Statement, Threshold, against, run_of, supports
+
+if TYPE_CHECKING:
+    from traindoctor.signals.measurements import Measurements, SeriesMeasurements
+
+NAN = float("nan")
+CAUSE = Cause(
+    code="TD401",
+    name="non-finite-loss",
+    summary="the loss or a gradient norm becomes NaN or infinite",
+    explanation=__doc__,
+    thresholds=(
+        Threshold("share", 0.5, "of the values from the first bad one on", "definition: the run does not come back"),
+        Threshold("growth", 2.0, "last finite level over the lowest before", "benchmarks/study: sudden NaN stays below"),
+    ),
+    experiment="run the step before the first bad value with torch.autograd.set_detect_anomaly(True)",
+    refutation="The same step recomputed from its checkpoint and batch with a finite loss.",
+)
+
+
+def _lost(series: SeriesMeasurements, share: float) -> int | None:
+    """Return the first step from which most values are not finite."""
+    import numpy as np
+
+    bad = ~np.isfinite(series.series.value)
+    first = int(np.argmax(bad)) if bad.any() else -1
+    if first < 0 or float(np.mean(bad[first:])) < share:
+        return None
+    return int(series.series.step[first])
+
+
+@CAUSE.in_logs(needs=())
+def not_finite(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield the first step at which a loss, gradient or weight norm is lost for good."""
+    for quantity in ("loss", "grad_norm", "weight_norm", "val_loss"):
+        if quantity not in m.run.primary:
+            continue
+        series = m.series(quantity)
+        step = _lost(series, limits["share"])
+        if step is None:
+            continue
+        weight = PROOF if quantity == "loss" else MODERATE
+        yield supports(
+            f"{quantity}_not_finite",
+            step,
+            unit="step",
+            weight=weight,
+            onset=step,
+            source=series.source,
+            text=f"{series.tag} is not finite from step {step:,} on: {series.n_not_finite:,} of {len(series.series):,} values.",
+        )
+    if "loss" in m.run.primary:
+        step = _lost(m.loss, limits["share"])
+        before = m.loss.before(step) if step is not None else []
+        if len(before) >= 4 and min(before) > 0.0:
+            last = sorted(before[-3:])[1]
+            if last < limits["growth"] * min(before):
+                yield supports(
+                    "calm_before",
+                    float(last),
+                    unit="loss",
+                    weight=STRONG,
+                    source=m.loss.source,
+                    text="The loss was low until the last finite value: an operation failed, the training did not diverge.",
+                )
+            else:
+                yield against(
+                    "growth_before",
+                    float(last / min(before)),
+                    unit="times its lowest",
+                    weight=STRONG,
+                    source=m.loss.source,
+                    text="The loss had grown before it was lost: what made it grow is the cause.",
+                )
+
+
+@CAUSE.fixes
+def change(m: Measurements, limits: Limits) -> Iterator[Fix]:  # noqa: ARG001
+    """Yield the way to the operation."""
+    yield Fix(
+        "Find the operation with torch.autograd.set_detect_anomaly(True) and bound its argument",
+        note="log(x) as log(x + tiny), sqrt(x) as sqrt(x + tiny), a division with its denominator held above 0",
+    )
+
+
+@CAUSE.says
+def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
+    """Return the verdict's sentence."""
+    first = min((e for e in evidence if e.onset is not None), key=lambda e: e.onset or 0)
+    onset = first.onset or 0
+    last = max(int(s.step[-1]) for s in m.run.primary.values() if len(s))
+    return Statement(
+        f"Training failed from step {onset:,}: the {first.name.removesuffix('_not_finite').replace('_', ' ')} became NaN or infinite, and nothing finite followed.",
+        first.text,
+        Segment(onset, last + 1, onset),
+    )
+
+
+_FALL = [2.3 / (1.0 + 0.1 * k) for k in range(60)]
+CAUSE.valid = (
+    Example("finite", run_of(OptimizerSpec("sgd", lr=0.1), loss=_FALL)),
+    Example("one NaN that was skipped", run_of(OptimizerSpec("adam", lr=1e-3), loss=[*_FALL[:30], NAN, *_FALL[30:]])),
+    Example("one value", run_of(loss=[1.0])),
+    Example("grew before it was lost", run_of(OptimizerSpec("sgd", lr=9.0), loss=[2.0**k for k in range(40)] + [float("inf")] * 9)),
+)
+CAUSE.invalid = (
+    Example("NaN out of nothing", run_of(OptimizerSpec("sgd", lr=0.1), loss=[*_FALL, *[NAN] * 20])),
+    Example("all NaN", run_of(OptimizerSpec("sgd", lr=0.1), loss=[NAN] * 20)),
+)

@@ -1,0 +1,236 @@
+"""Adam's second moment (v) decays under vanishing gradients until the step it allows is unstable.
+
+## What it looks like
+The loss reaches its floor, stays there for a long time, and then climbs by many decades at a constant learning rate. The
+gradient norm rises with the loss, not before it. Longer training makes it worse; a restart from the last checkpoint, with
+the data in another order, does the same again.
+
+## Why it happens
+With gradients near zero, v shrinks by beta2 at each step, so that the effective learning rate lr / (sqrt(v) + eps) grows
+without bound. When lr times the curvature over sqrt(v) meets the stability limit of the optimizer, (2 + 2 beta1) / (1 -
+beta1) for Adam (38 at beta1 = 0.9), the iteration becomes unstable and stays at that limit for ever. sqrt(v) is then far
+above eps: seven orders in the run this rule was first measured on. "sqrt(v) is close to eps" is not the test, and rounding
+is not the cause: float64 does it too.
+
+## How it is told
+From the late rebound, from g^2 / v far below one on the floor (v remembers larger gradients), and by replay: the run's own
+optimizer on a small model of the valley floor has to leave the floor at the same step and climb as far.
+
+## When it is wrong
+A resume that lost the optimizer's state rises within one step. A learning rate that was raised on the floor has its cause
+there. A loss that was low by chance once is no floor.
+
+## What repairs it
+An eps of the size of the second moment at the onset, which the replay works out (advice such as 1e-4 fails where 0.1 is
+needed, and ruins a run that needs 1e-3), amsgrad, or a learning rate that decays. Clipping does nothing: the gradients are
+small. A smaller learning rate only postpones it, unless it is much smaller. A smaller beta1 or beta2 makes it worse.
+
+## References
+Cohen et al. 2022, Adaptive gradient methods at the edge of stability, arXiv:2207.14484 (the limit).
+Bai et al. 2025, Adaptive preconditioners trigger loss spikes in Adam, arXiv:2506.04805 (the decoupling of v from g^2).
+Reddi et al. 2018, On the convergence of Adam and beyond, arXiv:1904.09237 (amsgrad).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment
+from traindoctor.rule import MODERATE, PROOF, STRONG, WEAK, Cause, Example, Limits, Statement, Threshold, against, run_of, supports
+
+if TYPE_CHECKING:
+    from traindoctor.signals.measurements import Measurements
+
+STUDY = "benchmarks/study, tuning part: every healthy run is below, every collapse above"
+
+CAUSE = Cause(
+    code="TD101",
+    name="second-moment-collapse",
+    summary="v decays under vanishing gradients until the effective learning rate passes the stability limit",
+    explanation=__doc__,
+    thresholds=(
+        Threshold("rebound", 3.0, "decades above the floor", STUDY),
+        Threshold("floor", 1e-4, "loss on the floor over initial loss", STUDY),
+        Threshold("quiet", 0.1, "share of the run spent on the floor", STUDY),
+        Threshold("memory", 0.1, "g^2 / v_hat on the floor, median", "arXiv:2506.04805: decoupled when far below 1"),
+        Threshold("jump", 0.6, "share of the rise within one logged step", STUDY),
+    ),
+    explains=("TD201", "TD401", "TD102"),
+    experiment="retrain to the end with the eps offered here and nothing else changed; it must stay on its floor",
+    refutation="A run with amsgrad, all else equal, that leaves its floor at the same step.",
+    replay_model="adaptive-quadratic",
+)
+
+
+@CAUSE.in_logs(needs=("loss", "optimizer"))
+def late_rebound(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield the rise from the floor, and what speaks against reading it so."""
+    rebound = m.loss.rebound
+    if rebound is None or rebound.decades < 1.0 or m.is_adversarial:
+        return
+    depth = rebound.floor / m.loss.initial if m.loss.initial > 0.0 else 1.0
+    if depth > limits["floor"] or rebound.quiet_share < limits["quiet"] or rebound.decades < limits["rebound"]:
+        return
+    yield supports(
+        "rebound",
+        rebound.decades,
+        unit="decades",
+        weight=STRONG,
+        onset=rebound.onset,
+        source=m.loss.source,
+        text=f"The loss lay near {rebound.floor:.1e} from step {rebound.quiet:,} on and leaves this floor at step {rebound.onset:,}.",
+    )
+    if not m.optimizer.is_adaptive:
+        yield against(
+            "optimizer",
+            m.optimizer.name,
+            weight=PROOF,
+            source=m.origin("optimizer.name"),
+            kind="config",
+            text=f"{m.optimizer.name} has no second moment that could collapse.",
+        )
+        return
+    if m.optimizer.amsgrad or m.optimizer.name == "adagrad":
+        yield against(
+            "monotone",
+            m.optimizer.name,
+            weight=PROOF,
+            source=m.origin("optimizer.amsgrad"),
+            kind="config",
+            text="This optimizer's second moment never shrinks.",
+        )
+        return
+    before, after = m.loss.value[rebound.onset_index - 1 : rebound.onset_index + 1] if rebound.onset_index else (1.0, 1.0)
+    rise = (after / before) if before > 0.0 else 1.0
+    if rise > 10.0 ** (limits["jump"] * rebound.decades):
+        yield against(
+            "jump",
+            rise,
+            unit="times in one logged step",
+            weight=STRONG,
+            source=m.loss.source,
+            text="The loss rises at once; an instability grows over many steps. Look for a resume, a bad batch or a change of settings there.",
+        )
+    early, late = m.lr_at(m.loss.step[[rebound.quiet_index, rebound.onset_index]])
+    if late > 1.5 * early:
+        yield against(
+            "learning_rate",
+            float(late / early),
+            unit="times as high",
+            weight=STRONG,
+            source=m.lr_source,
+            text="The learning rate was raised while the loss lay on its floor.",
+        )
+
+
+@CAUSE.in_logs(needs=("loss", "optimizer"))
+def second_moment_coasts(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield how far v lived on old gradients while the loss lay on its floor."""
+    rebound = m.loss.rebound
+    if rebound is None or rebound.decades < limits["rebound"] or not m.optimizer.is_adaptive:
+        return
+    if m.has("grad_norm"):
+        ratio = m.second_moment.ratio
+        calm = (m.second_moment.step >= rebound.quiet) & (m.second_moment.step < rebound.onset)
+        if calm.sum() < 3:
+            return
+        middle = float(sorted(ratio[calm])[int(calm.sum()) // 2])
+        fall = m.second_moment.collapse(rebound.quiet, rebound.onset)
+        if middle < limits["memory"]:
+            yield supports(
+                "memory",
+                middle,
+                unit="g² / v̂",
+                weight=STRONG,
+                source=f"{m.grad_norm.source}, replayed",
+                text=f"On the floor v lives on old gradients: √v̂ falls {fall:.1f} times by the onset, and lr/√v̂ grows as much.",
+            )
+        else:
+            yield against(
+                "memory",
+                middle,
+                unit="g² / v̂",
+                weight=MODERATE,
+                source=f"{m.grad_norm.source}, replayed",
+                text="The second moment has long settled to the gradients of the floor.",
+            )
+    else:
+        horizon = 1.0 / (1.0 - (m.optimizer.beta2 or m.optimizer.alpha or 0.999))
+        calm_steps = rebound.onset - rebound.quiet
+        if calm_steps > 0.5 * horizon:
+            yield supports(
+                "calm",
+                calm_steps,
+                unit="steps",
+                weight=MODERATE,
+                source=m.loss.source,
+                text=f"v forgets over {horizon:,.0f} steps; for {calm_steps:,} it was fed by a loss {rebound.floor / m.loss.initial:.0e} of the first.",
+            )
+    if m.optimizer.eps is not None and m.optimizer.eps <= 1e-3:
+        yield supports(
+            "epsilon",
+            m.optimizer.eps,
+            weight=WEAK,
+            kind="config",
+            source=m.origin("optimizer.eps"),
+            text="eps is too small to keep the effective learning rate bounded.",
+        )
+
+
+@CAUSE.fixes
+def change(m: Measurements, limits: Limits) -> Iterator[Fix]:  # noqa: ARG001
+    """Yield what helps when the replay could not size it: the sufficient eps from the curvature, and what needs no size."""
+    from traindoctor.optim.stability import stability_limit
+
+    curvature, lr = m.curvature_after, m.peak_lr
+    if curvature == curvature and lr:
+        eps = float(f"{lr * curvature / stability_limit(m.optimizer):.1g}")
+        yield Fix(
+            f"Raise eps from {m.optimizer.eps:g} to {eps:g}" if m.optimizer.eps is not None else f"Set eps to {eps:g}",
+            {"optimizer.eps": eps},
+            note=f"lr·λ over the stability limit, λ = {curvature:.3g} from the gradient norm after the onset; not replayed",
+        )
+    if m.optimizer.is_adam:
+        yield Fix("Turn amsgrad on", {"optimizer.amsgrad": True}, note="keeps v from shrinking")
+    yield Fix("Let the learning rate decay to 0 over the run", {"schedule.name": "cosine"})
+
+
+@CAUSE.says
+def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:  # noqa: ARG001
+    """Return the verdict's sentence."""
+    rebound = m.loss.rebound
+    assert rebound is not None
+    name = {"adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}.get(m.optimizer.name, m.optimizer.name)
+    return Statement(
+        f"Training failed from step {rebound.onset:,}: {name}'s second moment collapsed, "
+        "and the effective learning rate outgrew what the loss surface allows.",
+        f"The gradients of a loss near {rebound.floor:.1e} let v decay for {rebound.onset - rebound.quiet:,} steps. From step "
+        f"{rebound.onset:,} on the step size exceeds the stability limit, and the loss climbs {rebound.decades:.1f} decades.",
+        Segment(rebound.onset, int(m.loss.step[-1]) + 1, rebound.onset),
+    )
+
+
+def _collapse() -> list[float]:
+    return [10.0 ** -(k / 4.0) for k in range(40)] + [1e-10] * 260 + [10.0 ** min(-10.0 + (k / 12.0), -3.0) for k in range(200)]
+
+
+def _norms() -> list[float]:
+    return [(2.0 * value) ** 0.5 for value in _collapse()]
+
+
+_ADAM = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
+CAUSE.valid = (
+    Example("converged and calm", run_of(_ADAM, every=10, loss=_collapse()[:290])),
+    Example("plain descent", run_of(_ADAM, every=10, loss=[1.0 / (1 + k) for k in range(300)])),
+    Example("SGD cannot", run_of(OptimizerSpec("sgd", lr=0.1), every=10, loss=_collapse())),
+    Example("amsgrad cannot", run_of(OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, amsgrad=True), every=10, loss=_collapse())),
+    Example("a single bad batch", run_of(_ADAM, every=10, loss=[*_collapse()[:200], 1.0, *_collapse()[200:290]])),
+    Example("exact fit wanders at the float floor", run_of(_ADAM, loss=[10.0**-k for k in range(13)] + [1e-13, 8e-13] * 150)),
+    Example("three points", run_of(_ADAM, loss=[1.0, 1e-9, 1.0])),
+    Example("rises within one step, as a lost state does", run_of(_ADAM, every=1, loss=_collapse()[:290] + [1e-2] * 100)),
+)
+CAUSE.invalid = (
+    Example("late rebound, loss alone", run_of(_ADAM, every=10, loss=_collapse())),
+    Example("late rebound with gradient norm", run_of(_ADAM, every=10, loss=_collapse(), grad_norm=_norms())),
+)

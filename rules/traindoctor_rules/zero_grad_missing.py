@@ -1,0 +1,199 @@
+"""Gradients are never cleared: every backward pass adds to the sum of all before it.
+
+## What it looks like
+The gradient norm is smooth from step to step, grows (as t early on), stays large while the loss is small, and does not follow
+the loss. The loss falls at first, and then swings with a long period, often with growing amplitude.
+
+## Why it happens
+PyTorch adds to `.grad`. Without `optimizer.zero_grad()` the optimizer is given the sum of all gradients ever seen. Under SGD that
+is heavy-ball momentum with a factor of 1: an undamped oscillator, L - L* + lr * ||G||^2 / 2 = const on a quadratic, whose loss swings
+with the period pi / sqrt(lr * lambda).
+
+## When it is wrong
+A full batch gives a smooth gradient too, but one that follows the loss. Gradient accumulation over k micro-batches clears every k
+passes. Correct scripts that clear through `model.zero_grad()`, a helper, an engine or a hook are recognised where they can be resolved.
+
+## What repairs it
+`optimizer.zero_grad()` before each backward pass (or after each step).
+
+## References
+PyTorch documentation, torch.optim.Optimizer.zero_grad. Qian 1999, On the momentum term in gradient descent learning algorithms,
+Neural Networks 12, 145 (the oscillator).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from traindoctor.code.order import clears_correctly, missing_zero_grad
+from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment, TrainingLoop
+from traindoctor.rule import MODERATE, PROOF, STRONG, WEAK, Cause, Example, Limits, Statement, Threshold, against, run_of, supports
+
+if TYPE_CHECKING:
+    from traindoctor.signals.measurements import Measurements
+
+STUDY = "benchmarks/study, tuning part"
+
+CAUSE = Cause(
+    code="TD301",
+    name="zero-grad-missing",
+    summary="gradients are never cleared and add up over all steps",
+    explanation=__doc__,
+    thresholds=(
+        Threshold("smooth", 0.95, "lag-1 autocorrelation of the gradient norm", STUDY),
+        Threshold("noisy", 0.8, "lag-1 autocorrelation below which gradients cannot be adding up", STUDY),
+        Threshold("follows", 0.3, "correlation of log gradient norm with log loss", STUDY),
+        Threshold("grown", 4.0, "late over early gradient norm", STUDY),
+        Threshold("slope", 0.4, "growth of the norm, log over log of the step", "0.5 for a sum of independent gradients, 1 for equal ones"),
+        Threshold("conserved", 0.8, "correlation of ||G||^2 with -L under SGD", "exact on a quadratic: L + lr ||G||^2 / 2 is constant"),
+    ),
+    explains=("TD201", "TD401"),
+    experiment="print the gradient norm right after zero_grad, or read the loop: it must be 0 there",
+    refutation="A gradient norm of 0 right before the backward pass.",
+    replay_model="accumulated-gradients",
+)
+
+
+@CAUSE.in_logs(needs=("loss", "grad_norm"))
+def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield the signs of a sum in the gradient norm: smooth, growing, not following the loss."""
+    grad, loss = m.grad_norm, m.loss
+    if grad.n < 12 or grad.is_constant:
+        return
+    smooth = grad.autocorrelation(1)
+    if smooth < limits["noisy"]:
+        yield against("smooth", smooth, weight=STRONG, source=grad.source, text="The gradient norm is noisy from point to point; a sum of all gradients is not.")
+        return
+    if m.has("weight_norm") and m.weight_norm.is_constant:
+        yield against("weights", 0.0, weight=PROOF, source=m.weight_norm.source, text="The weights never move: the optimizer does not hold these parameters.")
+        return
+    follows = m.grad_follows_loss
+    grown = grad.tail / grad.initial if grad.initial > 0.0 else float("nan")
+    fell = loss.tail < 1.5 * loss.initial
+    if smooth >= limits["smooth"] and follows < limits["follows"] and grown > 0.5 and fell:
+        yield supports(
+            "follows",
+            follows,
+            weight=STRONG,
+            source=f"{grad.source} and {loss.source}",
+            text=f"The gradient norm is smooth (autocorrelation {smooth:.2f}) and does not follow the loss (correlation {follows:.2f}).",
+        )
+    elif follows > 0.9 and grown < 1.0:
+        yield against("follows", follows, weight=STRONG, source=grad.source, text="The gradient norm follows the loss down, as it should.")
+    slope = grad.growth(1, max(200, int(grad.step[-1]) // 5))
+    if grown > limits["grown"] and smooth >= limits["noisy"]:
+        yield supports(
+            "grown",
+            grown,
+            unit="late / early gradient norm",
+            weight=STRONG if slope > limits["slope"] else MODERATE,
+            source=grad.source,
+            text=f"The gradient norm grows {grown:.3g} times, early on as the step count to the power {slope:.2f}.",
+        )
+
+
+@CAUSE.in_logs(needs=("loss", "grad_norm", "optimizer.lr"))
+def energy_is_conserved(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield the law of the undamped oscillator under plain SGD: ||G||^2 falls by 2/lr where the loss rises by 1."""
+    from traindoctor.signals.robust import correlation
+
+    spec, grad, loss = m.optimizer, m.grad_norm, m.loss
+    if spec.name != "sgd" or spec.momentum or not spec.lr or grad.n < 20 or grad.is_constant:
+        return
+    import numpy as np
+
+    value = np.interp(grad.step, loss.step, loss.value)
+    squared = grad.value**2
+    together = correlation(squared, value)
+    if together > -limits["conserved"] or not np.ptp(value) > 0.0:
+        return
+    seen = float(np.std(squared) / np.std(value)) * spec.lr / 2.0
+    if 0.3 < seen < 3.0:
+        yield supports(
+            "energy",
+            seen,
+            unit="of 2/lr",
+            weight=PROOF,
+            source=f"{grad.source} and {loss.source}",
+            text=f"Loss and squared gradient norm trade places at {seen:.2f} of the rate 2/lr, as in momentum without damping.",
+        )
+
+
+@CAUSE.in_logs(needs=("loss",))
+def swings(m: Measurements, limits: Limits) -> Iterator[Evidence]:  # noqa: ARG001
+    """Yield a slow, strong oscillation of the loss."""
+    loss = m.loss
+    if loss.n < 48 or loss.positive_share < 0.95 or m.is_adversarial:
+        return
+    period, share = loss.oscillation
+    later = loss.value[loss.n // 2 :]
+    swing = float(later.max() - later.min()) / loss.initial if loss.initial > 0.0 else 0.0
+    if share > 0.5 and period > 6.0 * loss.stride and period < 0.3 * float(loss.step[-1]) and swing > 0.05 and loss.autocorrelation(1) > 0.8:
+        yield supports(
+            "period", period, unit="steps", weight=WEAK, source=loss.source, text=f"The loss swings with a period of {period:,.0f} steps."
+        )
+
+
+@CAUSE.in_code
+def never_cleared(loop: TrainingLoop) -> Iterator[Evidence]:
+    """Yield the backward pass whose gradients are never cleared, or the order that clears them."""
+    place = missing_zero_grad(loop)
+    if place is not None:
+        yield supports(
+            "never_cleared",
+            f"{place.file}:{place.line}",
+            unit="",
+            weight=PROOF + STRONG,
+            kind="code",
+            source=f"{place.file}:{place.line}",
+            location=place,
+            text="No zero_grad between this backward pass and the next one: gradients add up.",
+        )
+    elif clears_correctly(loop):
+        where = f"{loop.location.file}:{loop.location.line}"
+        yield against("cleared", where, unit="", weight=PROOF, kind="code", source=where, text="The loop clears the gradients before each backward pass.")
+
+
+@CAUSE.fixes
+def clear(m: Measurements, limits: Limits) -> Iterator[Fix]:  # noqa: ARG001
+    """Yield the call that is missing."""
+    yield Fix("Call optimizer.zero_grad() before each backward pass", note="costs nothing; learning rates that were tuned without it are too small")
+
+
+@CAUSE.says
+def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
+    """Return the verdict's sentence."""
+    steps = [int(s.step[-1]) for s in m.run.primary.values() if len(s)]
+    return Statement(
+        "Training failed from the first step: gradients were never cleared, and every update used the sum of all before it.",
+        " ".join(e.text for e in evidence if e.supports),
+        Segment(0, max(steps, default=0) + 1, 0),
+    )
+
+
+def _line(k: int) -> float:
+    import math
+
+    return 4.0 * math.cos(0.2 * k) ** 2 + 0.001
+
+
+def _sum(k: int) -> float:
+    import math
+
+    return abs((2.0 * 4.0 / 0.01) ** 0.5 * math.sin(0.2 * k)) + 0.001
+
+
+_ADAM = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
+_FALL = [2.3 * 0.97**k + 0.05 for k in range(200)]
+CAUSE.valid = (
+    Example("full batch: smooth, and follows the loss", run_of(_ADAM, loss=_FALL, grad_norm=[0.5 * v for v in _FALL])),
+    Example("mini-batches: noisy", run_of(_ADAM, loss=_FALL, grad_norm=[1.0 + 0.5 * ((k * 7) % 11) for k in range(200)])),
+    Example("gradients that grow with the loss", run_of(_ADAM, loss=[1.1**k for k in range(200)], grad_norm=[1.1**k for k in range(200)])),
+    Example("five points", run_of(_ADAM, loss=[5.0, 4.0, 3.0, 2.0, 1.0], grad_norm=[1.0, 2.0, 3.0, 4.0, 5.0])),
+    Example("loss alone", run_of(_ADAM, loss=_FALL)),
+)
+CAUSE.invalid = (
+    Example("grows as t and leaves the loss", run_of(_ADAM, loss=_FALL, grad_norm=[0.5 * (k + 1) for k in range(200)])),
+    Example("undamped oscillator under SGD", run_of(OptimizerSpec("sgd", lr=0.01, momentum=0.0), loss=map(_line, range(200)), grad_norm=map(_sum, range(200)))),
+)

@@ -1,0 +1,124 @@
+"""Evidence -> one first cause, its consequences, its rivals, and a stated confidence.
+
+The model fits on a page, so that an engineer can follow a finding by hand. Each cause starts at the log-odds of one run in
+twenty; each piece of evidence adds its weight (0.7, 1.5, 3 or 6 nats) when it supports and takes it away when it speaks
+against. Causes that another present cause explains are its consequences. The rest are rivals: with "none of these" at
+log-odds 0, the confidence of a cause is its share, exp(s) / (1 + sum of exp(s)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp
+from typing import TYPE_CHECKING
+
+from traindoctor.model import Rival, Severity
+from traindoctor.rule import PRIOR, STRONG, Cause
+
+if TYPE_CHECKING:
+    from traindoctor.model import Evidence
+
+#: Confidence from which a cause is named.
+NAMED = 0.5
+#: Confidence from which a cause keeps its own severity; below it is a warning at most.
+SURE = 0.7
+#: A rival below this is not worth a line.
+MENTIONED = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """A cause with all evidence on it. `log_odds`: prior and weights added up."""
+
+    cause: Cause
+    evidence: tuple[Evidence, ...]
+
+    @property
+    def log_odds(self) -> float:
+        """Prior plus the weights of the evidence, for and against."""
+        return PRIOR + sum(e.weight if e.supports else -e.weight for e in self.evidence)
+
+    @property
+    def is_supported(self) -> bool:
+        """Whether anything speaks for the cause."""
+        return any(e.supports for e in self.evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """A cause that is named: its share of the belief, what it brought about, and what else it could be."""
+
+    suspicion: Suspicion
+    confidence: float
+    severity: Severity
+    consequences: tuple[str, ...]
+    rivals: tuple[Rival, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """The diagnoses, first cause first. `undecided`: something is wrong, but no cause holds half of the belief."""
+
+    diagnoses: tuple[Diagnosis, ...]
+    undecided: bool
+
+
+def decide(suspicions: Sequence[Suspicion]) -> Opinion:
+    """Return the opinion on all suspicions of one run."""
+    alone = [s for s in suspicions if s.cause.standalone and s.is_supported]
+    present = {s.cause.code: s for s in suspicions if s.is_supported and not s.cause.standalone}
+    folded = _fold(present)
+    roots = sorted(
+        (s for code, s in present.items() if code not in folded), key=lambda s: (-s.log_odds, s.cause.code)
+    )
+    total = 1.0 + sum(exp(s.log_odds) for s in roots)
+    share = {s.cause.code: exp(s.log_odds) / total for s in roots}
+    doubt = sum(share.values()) >= NAMED
+    named = [s for s in roots if share[s.cause.code] >= NAMED]
+    undecided = doubt and not named
+    if undecided:
+        named = [s for s in roots if share[s.cause.code] >= NAMED / 2] or roots[:1]
+    diagnoses = []
+    for s in named:
+        code = s.cause.code
+        consequences = tuple(sorted(c for c, root in folded.items() if root == code))
+        diagnoses.append(
+            Diagnosis(s, share[code], _severity(s.cause.severity, share[code]), consequences, _rivals(s, roots, share))
+        )
+    diagnoses += [Diagnosis(s, 1.0 / (1.0 + exp(-s.log_odds)), s.cause.severity, (), ()) for s in alone]
+    return Opinion(tuple(diagnoses), undecided)
+
+
+def _fold(present: Mapping[str, Suspicion]) -> dict[str, str]:
+    """Return consequence -> root cause: explained by a cause that is likely itself, and not far weaker."""
+    folded: dict[str, str] = {}
+    for code, s in present.items():
+        explaining = [
+            root
+            for root in present.values()
+            if code in root.cause.explains and root.log_odds > 0.0 and root.log_odds >= s.log_odds - STRONG
+        ]
+        if explaining:
+            folded[code] = max(explaining, key=lambda root: root.log_odds).cause.code
+    for code in folded:
+        while folded[code] in folded:
+            folded[code] = folded[folded[code]]
+    return folded
+
+
+def _severity(own: Severity, confidence: float) -> Severity:
+    return "warning" if own == "error" and confidence < SURE else own
+
+
+def _rivals(first: Suspicion, roots: Sequence[Suspicion], share: Mapping[str, float]) -> tuple[Rival, ...]:
+    rivals = []
+    for s in roots:
+        if s is first or share[s.cause.code] < MENTIONED:
+            continue
+        against = [e.text for e in s.evidence if not e.supports]
+        why_not = against[0] if against else "Less of what it predicts is in the log: " + "; ".join(
+            e.text.rstrip(".") for e in s.evidence[:2]
+        ) + "."
+        rivals.append(Rival(s.cause.code, s.cause.name, share[s.cause.code], why_not, s.cause.experiment))
+    return tuple(rivals)
