@@ -328,6 +328,7 @@ class VitalSign:
     """One small figure of the optimizer's state over the run: observed, and with the first fix where it was tried.
 
     `limit`: the value that theory gives as the bound of health, with its name; None when theory gives none.
+    `limit_is_bound`: False for a value to compare with, which may be crossed without harm.
     """
 
     name: str
@@ -337,6 +338,7 @@ class VitalSign:
     limit: float | None = None
     limit_name: str = ""
     unit: str = "1"
+    limit_is_bound: bool = True
 
 
 @dataclass(frozen=True, slots=True)
