@@ -358,7 +358,7 @@ def failed_run() -> RunReport:
     return RunReport(
         run=run,
         verdict="failed",
-        summary="Adam's second moment collapsed.",
+        summary=finding.title,
         findings=(finding, second),
         checked=silent,
         not_checked=(
@@ -367,7 +367,7 @@ def failed_run() -> RunReport:
             NotChecked("TD105", "no checkpoint was given"),
             NotChecked("TD204", "the run was not resumed"),
         ),
-        gaps=("a validation loss", "gradient norms per layer"),
+        gaps=("no validation loss: overfitting cannot be told", "no gradient norms per layer"),
         replay=replay,
         vital_signs=signs,
     )
@@ -450,7 +450,7 @@ def undecided_run() -> RunReport:
         (finding,),
         ("TD201", "TD502", "TD202"),
         (NotChecked("TD101", "no gradient norm was logged"), NotChecked("TD102", "no optimizer is known")),
-        gaps=("Log the learning rate of each step: it decides between the two.",),
+        gaps=("no logged learning rate: taken as constant", "no gradient norm: no eps can be sized"),
     )
 
 

@@ -45,7 +45,9 @@ def test_values_that_are_not_finite_are_marks_on_a_rail():
     value[[10, 60, 61, 62]] = np.nan
     svg = drawn([line(value)])
     marks = [
-        e for e in svg.iter() if e.get("cy") == "-9" or (e.tag == "line" and e.get("y1") == "-9" and e.get("stroke-width") == "5")
+        e
+        for e in svg.iter()
+        if e.get("cy") == "-14" or (e.tag == "line" and e.get("y1") == "-14" and e.get("stroke-width") == "5")
     ]
     assert len(marks) == 2
     assert "NaN" in [t.text for t in svg.iter("text")]

@@ -123,9 +123,23 @@ def test_a_healthy_run_has_no_red():
 def test_an_undecided_run_says_what_to_do_next():
     made = page(sample.undecided_run())
     assert "What to do next" in made.text
-    assert "Log the learning rate of each step" in made.text
+    assert "Log the learning rate and the batch order" in made.text
+    assert "The log lacks:" in made.text
+    assert "logged learning rate: taken as constant" in made.text
     assert "6 values are not finite, first at epoch 450" in made.text
     assert "byte 18,211" in made.text
+
+
+def test_the_finding_of_the_verdict_comes_first_and_remarks_of_a_healthy_run_are_no_diagnosis():
+    failed, healthy = sample.failed_run(), sample.healthy_run()
+    turned = dataclasses.replace(failed, findings=failed.findings[::-1])
+    assert page(turned).text == page(failed).text
+    remark = dataclasses.replace(failed.findings[1], severity="info")
+    made = page(dataclasses.replace(healthy, findings=(remark,)))
+    assert "No fault found" in made.text
+    assert "Also found" in made.text
+    assert "why" not in made.ids()
+    assert "First fix" not in made.text
 
 
 def test_several_runs_have_a_table_worst_first():

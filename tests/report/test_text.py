@@ -39,7 +39,8 @@ def test_a_healthy_run_says_what_was_checked():
 
 def test_an_undecided_run_says_what_to_log_next():
     text = render_text(sample.report_of(sample.undecided_run()))
-    assert "1. Log the learning rate of each step" in text
+    assert "1. Log the learning rate and the batch order" in text
+    assert "the log lacks  logged learning rate: taken as constant" in text
     assert "truncated, history.json, byte 18,211" in text
     assert "Not tried" in text
 

@@ -72,3 +72,9 @@ def test_confidence_has_a_word(p, word):
 
 def test_confidence_is_never_certain():
     assert (w.confidence(1.0), w.confidence(0.0), w.confidence(0.934)) == ("> 0.99", "< 0.01", "0.93")
+
+
+def test_numbers_in_sentences_are_written_as_people_type_them():
+    assert w.sentence("eps 1e-08, λ = 2.83e+03, tag e-07, 0x1e05") == "eps 1e-8, λ = 2.83e3, tag e-07, 0x1e05"
+    assert w.stopped("a") == "a."
+    assert w.stopped("a.") == "a."

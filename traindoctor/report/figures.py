@@ -551,7 +551,9 @@ def _verticals(domain: Domain, canvas: Canvas, *, hero: bool, thread: bool, red:
                 element("tspan", "onset", class_="wide", dx=6),
             ]
         )
-        made.append(text(label, x, "0", dx=-8 if to_left else 8, dy=13, colour=red, anchor="end" if to_left else None))
+        made.append(
+            text(label, x, "0", dx=-8 if to_left else 8, dy=13, colour=red, anchor="end" if to_left else None, extra="halo")
+        )
         canvas.boxes.append((at - 0.42, at, 0, 20) if to_left else (at, at + 0.42, 0, 20))
     return made
 
@@ -593,19 +595,26 @@ def _rail(prepared: Sequence[tuple[Line, Buckets]], domain: Domain, red: str) ->
             continue
         kinds = sorted({m.kind for m in buckets.marks})
         made = [
-            element("line", class_="rule", x1=0, x2="100%", y1=-9, y2=-9, stroke=RULE),
-            text(", ".join(kinds), "-10", "-9", dy=4, size=12, anchor="end", colour=red, bold=True, extra="tick"),
+            element("line", class_="rule", x1=0, x2="100%", y1=-14, y2=-14, stroke=RULE),
+            text(", ".join(kinds), "-10", "-14", dy=4, size=12, anchor="end", colour=red, bold=True, extra="tick"),
         ]
         for mark in buckets.marks:
             a, b = domain.fraction(mark.first), domain.fraction(mark.last)
             if b - a > 0.002:
                 made.append(
                     element(
-                        "line", class_=f"s-{red}", x1=percent(a), x2=percent(b), y1=-9, y2=-9, stroke=COLOURS[red], stroke_width=5
+                        "line",
+                        class_=f"s-{red}",
+                        x1=percent(a),
+                        x2=percent(b),
+                        y1=-14,
+                        y2=-14,
+                        stroke=COLOURS[red],
+                        stroke_width=5,
                     )
                 )
             else:
-                made.append(element("circle", class_=f"f-{red}", cx=percent(a), cy=-9, r=3, fill=COLOURS[red]))
+                made.append(element("circle", class_=f"f-{red}", cx=percent(a), cy=-14, r=3, fill=COLOURS[red]))
         return made
     return []
 

@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 
 from traindoctor.report.plots import plots_of
 from traindoctor.report.to_json import to_json
-from traindoctor.report.view import VERDICTS, in_order, view_run
+from traindoctor.report.view import VERDICTS, diagnosis_first, in_order, view_run
 
 if TYPE_CHECKING:
     from traindoctor.model import Report
@@ -37,7 +37,7 @@ def render_html(report: Report) -> str:
     The page holds the findings as JSON, needs no network and no script to be read, and is the same for the same
     report: it knows neither the time nor the machine.
     """
-    runs = in_order(report)
+    runs = [diagnosis_first(r) for r in in_order(report)]
     points = max(150, POINTS * 5 // max(5, len(runs) * 2))
     views = [view_run(r, report.names) for r in runs]
     sections = [{"view": v, "plots": plots_of(r, v, points)} for r, v in zip(runs, views, strict=True)]

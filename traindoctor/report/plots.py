@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from traindoctor.model import FloatArray, IntArray
+    from traindoctor.model import FloatArray, IntArray, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ def _loss_lines(report: RunReport) -> tuple[list[Line], list[str]]:
         lines.append(
             Line(
                 "counterfactual",
-                f"with {w.clean(chosen.title, 40)}",
+                f"with {short(chosen)}",
                 chosen.loss.step,
                 chosen.loss.value,
                 "replayed with the fix",
@@ -162,13 +162,20 @@ def _loss_lines(report: RunReport) -> tuple[list[Line], list[str]]:
     return lines, notes
 
 
+def short(trial: Trial) -> str:
+    """Return a trial by its settings, short enough for a label: "eps 0.1"."""
+    pairs = [f"{w.clean(key).rpartition('.')[2]} {w.setting(value)}" for key, value in trial.settings.items()]
+    label = ", ".join(pairs)
+    return label if label and len(label) <= 32 else w.clean(trial.title, 32)
+
+
 def _below_zero(step: IntArray, value: FloatArray, scale: Scale) -> tuple[str, list[int]]:
     if not scale.log:
         return "", []
     below = np.flatnonzero(value <= 0)
     if below.size == 0:
         return "", []
-    where = [int(step[i]) for i in below[:: max(1, below.size // 300)]]
+    where = [int(step[i]) for i in below[:: -(-below.size // 300)]]
     words = w.plural(int(below.size), "value is", "values are")
     return f"{words} zero, which a logarithmic axis cannot show: circles on the lower edge.", where
 
@@ -184,7 +191,10 @@ def _loss_words(step: IntArray, value: FloatArray, unit: str, scale: Scale) -> s
         return "No finite value was logged."
     best = finite[int(np.argmin(value[finite]))]
     lowest, last = w.number(float(value[best])), w.number(float(value[finite[-1]]))
-    words = f"Lowest {lowest} at {unit} {w.count(int(step[best]))}, {last} at the end."
+    end = (
+        f"{last} at the end" if finite[-1] + 1 == value.size else f"last finite {last} at {unit} {w.count(int(step[finite[-1]]))}"
+    )
+    words = f"Lowest {lowest} at {unit} {w.count(int(step[best]))}, {end}."
     bad = np.flatnonzero(~np.isfinite(value))
     if bad.size:
         words += f" {w.plural(int(bad.size), 'value is', 'values are')} not finite, first at {unit} {w.count(int(step[bad[0]]))}."
@@ -235,7 +245,7 @@ def _sign(sign: VitalSign, domain: Domain, report: RunReport, points: int, *, la
     limit, include = None, []
     if sign.limit is not None and np.isfinite(sign.limit) and seen.size:
         own = curves[0].value[np.isfinite(curves[0].value)]
-        crossed = bool(own.size and own.min() < 0.98 * sign.limit <= own.max())
+        crossed = bool(sign.limit_is_bound and own.size and own.min() < 0.98 * sign.limit <= own.max())
         limit = Limit(sign.limit, w.clean(sign.limit_name, 60), crossed)
         near = sign.log_scale or abs(sign.limit) <= 4 * max(abs(float(seen.max())), 1e-300)
         include = [sign.limit] if near else []

@@ -77,18 +77,18 @@ def _run(view: RunView, width: int) -> list[list[Words]]:
         *_wrapped([(view.lead, tone), (" " if view.lead else "", ""), (_plain(view.rest), "")], width),
         [],
     ]
-    first = view.findings[0] if view.findings else None
+    first = view.diagnosis
     if first is not None:
         lines += _finding(first, view, width)
-    elif view.verdict == "healthy":
+    if view.verdict == "healthy":
         lines += _entry("checked", [(_listed(view.silent, 8), "")], width)
     for i, step in enumerate(view.next_steps):
         lines += _entry("next" if i == 0 else "", [(f"{i + 1}. {_plain(step)}", "bold" if i == 0 else "")], width)
-    for i, other in enumerate(view.findings[1:4]):
+    for i, other in enumerate(view.others[:3]):
         head = f"{other.code} {other.confidence} {other.word}: "
         lines += _entry("also found" if i == 0 else "", [(head, ""), (_plain(f"{other.lead} {other.rest}"), "")], width)
-    if len(view.findings) > 4:
-        lines += _entry("", [(f"and {w.plural(len(view.findings) - 4, 'finding')} more", "soft")], width)
+    if len(view.others) > 3:
+        lines += _entry("", [(f"and {w.plural(len(view.others) - 3, 'finding')} more", "soft")], width)
     lines += _record(view, width)
     return lines
 
@@ -121,7 +121,9 @@ def _finding(finding: FindingView, view: RunView, width: int) -> list[list[Words
         if rungs:
             lines += _entry("tried", rungs, width)
     fact = view.facts[1]
-    lines += _entry("reproduced", [(fact.text + (f"; {fact.note}" if fact.note else ""), "")], width)
+    told = " ".join(piece.text for fix in finding.fixes[:1] for piece in fix.said)
+    why = f"; {fact.note}" if fact.note and fact.note[1:] not in told else ""
+    lines += _entry("reproduced", [(fact.text + why, "")], width)
     for i, rival in enumerate(finding.rivals[:3]):
         head = f"{rival.code} {rival.name.lower()} {rival.confidence}: "
         lines += _entry("rivals" if i == 0 else "", [(head, ""), (_cut(_plain(rival.why_not), 160), "soft")], width)
@@ -163,6 +165,8 @@ def _record(view: RunView, width: int) -> list[list[Words]]:
             lines += _entry("", [(f"and {len(view.damages) - 4} more", "soft")], width)
     else:
         lines += _entry("integrity", [("sound", "")], width)
+    for i, gap in enumerate(view.gaps[:3]):
+        lines += _entry("the log lacks" if i == 0 else "", [(_cut(_plain(gap.removeprefix("no ")), 200), "")], width)
     lines += _entry("checked", [(view.facts[3].text, "")], width)
     for i, group in enumerate(view.not_checked[:4]):
         codes = _listed(tuple(c.split(" ")[0] for c in group.causes), 5)

@@ -72,7 +72,7 @@ def _run(report: RunReport) -> dict[str, Any]:
         "integrity": [
             {"kind": d.kind, "file": relative(d.file, run.root), "detail": d.detail, "offset": d.offset} for d in run.damages
         ],
-        "tags": [_tag(s, run.primary.get(s.quantity) is s, run.root) for s in run.series],
+        "tags": [_tag(s, run.primary.get(s.quantity), run.root) for s in run.series],
         "restarts": [int(s) for s in run.restarts],
         "checked": list(report.checked),
         "not_checked": [{"code": n.code, "reason": n.reason} for n in report.not_checked],
@@ -101,14 +101,14 @@ def _optimizer(spec: OptimizerSpec | None) -> dict[str, Any] | None:
     }
 
 
-def _tag(series: Series, is_primary: bool, root: str) -> dict[str, Any]:
+def _tag(series: Series, primary: Series | None, root: str) -> dict[str, Any]:
     import numpy as np
 
     n = len(series)
     return {
         "tag": series.tag,
         "quantity": series.quantity or None,
-        "primary": is_primary,
+        "primary": primary is not None and (primary.tag, primary.source) == (series.tag, series.source),
         "source": relative(series.source, root),
         "points": n,
         "first_step": int(series.step.min()) if n else None,

@@ -6,7 +6,7 @@ Strings from logs are made visible here (`wording.clean`) and escaped where they
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -208,6 +208,16 @@ class RunView:
     unit: str
 
     @property
+    def diagnosis(self) -> FindingView | None:
+        """The finding the verdict is about; None for a healthy run, whose findings are remarks."""
+        return self.findings[0] if self.findings and self.verdict != "healthy" else None
+
+    @property
+    def others(self) -> tuple[FindingView, ...]:
+        """The findings besides the diagnosis."""
+        return self.findings if self.diagnosis is None else self.findings[1:]
+
+    @property
     def mapped(self) -> tuple[TagView, ...]:
         """The tags that took a role."""
         return tuple(t for t in self.tags if t.status == "used")
@@ -238,16 +248,27 @@ def in_order(report: Report) -> tuple[RunReport, ...]:
     )
 
 
+def diagnosis_first(report: RunReport) -> RunReport:
+    """Return the report with the finding that the verdict is about in front: the one whose title is the summary."""
+    first = next((f for f in report.findings if f.title == report.summary), None)
+    if first is None or first is report.findings[0]:
+        return report
+    return replace(report, findings=(first, *(f for f in report.findings if f is not first)))
+
+
 def view_run(report: RunReport, names: Mapping[str, str] | None = None) -> RunView:
     """Return what is said of one run, in words."""
+    report = diagnosis_first(report)
     run, names = report.run, names or {}
     findings = tuple(view_finding(f, report, names) for f in report.findings)
-    sentence = report.findings[0].title if report.findings and report.verdict != "undecided" else report.summary
-    sentence = sentence or (report.findings[0].title if report.findings else _plain_verdict(report))
-    lead, rest = split_sentence(w.clean(sentence, 600))
+    sentence = report.summary
+    if report.findings and (not sentence or report.verdict in ("failed", "suspicious")):
+        sentence = report.findings[0].title
+    sentence = sentence or _plain_verdict(report)
+    lead, rest = split_sentence(w.sentence(sentence, 600))
     folded = {f.code for f in report.findings} | {c for f in report.findings for c in f.consequences}
     silent = tuple(_cause(c, names) for c in report.checked if c not in folded)
-    summary = w.clean(report.summary, 1000)
+    summary = w.sentence(report.summary, 1000)
     return RunView(
         name=w.clean(run.name) or "unnamed run",
         path=w.clean(w.relative(run.path, run.root)),
@@ -258,17 +279,18 @@ def view_run(report: RunReport, names: Mapping[str, str] | None = None) -> RunVi
         inputs=", ".join(w.clean(w.relative(f, run.root)) for f in _files(run)[:4]) + (" …" if len(_files(run)) > 4 else ""),
         lead=lead,
         rest=rest,
-        summary="" if summary == w.clean(sentence, 1000) else summary,
+        summary="" if summary == w.sentence(sentence, 1000) else summary,
         facts=_facts(report, findings, len(silent)),
         findings=findings,
         next_steps=_next_steps(report),
-        gaps=tuple(w.clean(g, 500) for g in report.gaps),
+        gaps=tuple(w.sentence(g, 500) for g in report.gaps),
         replay=_replay_words(report.replay),
         ladder=_ladder(report),
         silent=silent,
         not_checked=_groups(report, names),
         damages=tuple(
-            (w.clean(d.kind), _at(w.clean(w.relative(d.file, run.root)), d.offset), w.clean(d.detail, 500)) for d in run.damages
+            (w.clean(d.kind), _at(w.clean(w.relative(d.file, run.root)), d.offset), w.sentence(d.detail, 500))
+            for d in run.damages
         ),
         tags=tuple(_tag(s, run) for s in run.series),
         settings=_settings(report),
@@ -336,7 +358,7 @@ def _kinds(run: Run) -> tuple[tuple[str, str], ...]:
 
 def view_finding(finding: Finding, report: RunReport, names: Mapping[str, str]) -> FindingView:
     """Return one finding in words."""
-    lead, rest = split_sentence(w.clean(finding.title, 600))
+    lead, rest = split_sentence(w.sentence(finding.title, 600))
     unit = report.run.step_unit
     where = ""
     if finding.segment is not None:
@@ -352,7 +374,7 @@ def view_finding(finding: Finding, report: RunReport, names: Mapping[str, str]) 
         word=w.likelihood(finding.confidence),
         lead=lead,
         rest=rest,
-        message=w.clean(finding.message, 2000),
+        message=w.sentence(finding.message, 2000),
         where=where,
         supports=tuple(_evidence(e, report.run.root) for e in ranked if e.supports),
         against=tuple(_evidence(e, report.run.root) for e in ranked if not e.supports),
@@ -362,14 +384,14 @@ def view_finding(finding: Finding, report: RunReport, names: Mapping[str, str]) 
                 w.clean(r.code),
                 w.clean(r.name).replace("-", " ").capitalize(),
                 w.confidence(r.confidence),
-                w.clean(r.why_not, 600),
-                w.clean(r.separating_experiment, 600),
+                w.sentence(r.why_not, 600),
+                w.sentence(r.separating_experiment, 600),
             )
             for r in finding.rivals
         ),
         consequences=tuple(_cause(c, names) for c in finding.consequences),
         places=tuple(f"{w.clean(w.relative(p.file, report.run.root))}:{p.line}" for p in finding.locations),
-        refutation=w.clean(finding.refutation, 1000),
+        refutation=w.sentence(finding.refutation, 1000),
     )
 
 
@@ -395,7 +417,7 @@ def _evidence(evidence: Evidence, root: str) -> EvidenceView:
     kind = {"config": "settings", "state": "checkpoint"}.get(evidence.kind, evidence.kind)
     if kind not in ("log", "code") and not source.startswith(kind):
         source = f"{kind}: {source}"
-    return EvidenceView(value, unit, w.clean(evidence.text, 1000), source, first, kind)
+    return EvidenceView(value, unit, w.sentence(evidence.text, 1000), source, first, kind)
 
 
 def _fix(fix: Fix, report: RunReport) -> FixView:
@@ -408,7 +430,7 @@ def _fix(fix: Fix, report: RunReport) -> FixView:
     note = " ".join(
         w.clean(part, 1000) for part in (price, replay.note if replay.verdict != "not tried" else "", fix.note) if part
     )
-    return FixView(w.clean(fix.title, 300), patch, settings, _said(fix, report), replay.verdict, note)
+    return FixView(w.sentence(fix.title, 300), patch, settings, _said(fix, report), replay.verdict, note)
 
 
 def _change(key: str, new: object, run: Run) -> SettingView:
@@ -427,7 +449,7 @@ def _said(fix: Fix, report: RunReport) -> tuple[Piece, ...]:
     replay = fix.replay
     if replay.depth == "none" or replay.verdict == "not tried":
         refused = report.replay.refusal if report.replay is not None and not report.replay.reproduces else ""
-        why = w.clean(replay.note or refused, 600)
+        why = w.stopped(w.sentence(replay.note or refused, 600))
         return (Piece("Not tried", "ink"), Piece(": " + why[0].lower() + why[1:] if why else ": no replay was made of it."))
     how = f"Tried on {DEPTHS[replay.depth]}: "
     before, after = replay.before.get("tail_loss_max"), replay.after.get("tail_loss_max")
@@ -481,11 +503,11 @@ def trial_of(fix: Fix, replay: Replay | None) -> Trial | None:
 
 
 def _next_steps(report: RunReport) -> tuple[str, ...]:
-    """Return what to log or try next where the run is not decided: what the log lacks, then the cheapest experiments."""
+    """Return the cheapest experiments that would decide, where the run is not decided."""
     if report.verdict != "undecided":
         return ()
     experiments = [r.separating_experiment for f in report.findings for r in f.rivals if r.separating_experiment]
-    return tuple(w.clean(s, 600) for s in dict.fromkeys((*report.gaps, *experiments)))[:4]
+    return tuple(w.sentence(s, 600) for s in dict.fromkeys(experiments))[:4]
 
 
 # -- facts, replay, record ------------------------------------------------------------------------------------------------
@@ -502,7 +524,7 @@ def _facts(report: RunReport, findings: Sequence[FindingView], n_silent: int) ->
         if findings
         else Fact("Confidence", "nothing to be sure of")
     )
-    if report.verdict == "healthy" and not findings:
+    if report.verdict == "healthy":
         sure = Fact("Verdict", "no fault found")
     return (sure, _reproduced(report), Fact("Findings", found), Fact("Checked", coverage, target="record"))
 
@@ -512,11 +534,11 @@ def _reproduced(report: RunReport) -> Fact:
     if replay is None:
         return Fact("Reproduced", "no replay was made")
     if not math.isfinite(replay.error):
-        return Fact("Reproduced", "no", w.clean(replay.refusal, 300))
+        return Fact("Reproduced", "no", w.sentence(replay.refusal, 300))
     figures = f"error {w.number(replay.error)} decades, bound {w.number(replay.bound)}"
     if replay.reproduces:
         return Fact("Reproduced", f"yes, {figures}")
-    return Fact("Reproduced", f"no, {figures}", w.clean(replay.refusal, 300))
+    return Fact("Reproduced", f"no, {figures}", w.sentence(replay.refusal, 300))
 
 
 def _replay_words(replay: Replay | None) -> str:
@@ -525,7 +547,7 @@ def _replay_words(replay: Replay | None) -> str:
     how = DEPTHS.get(replay.depth, "a replay")
     words = f"{how[0].upper()}{how[1:]}: {w.clean(replay.model, 300)}." if replay.model else f"{how[0].upper()}{how[1:]}."
     if not replay.reproduces:
-        words += f" It does not reproduce the segment, so nothing is claimed from it. {w.clean(replay.refusal, 500)}".rstrip()
+        words += f" It does not reproduce the segment, so nothing is claimed from it. {w.sentence(replay.refusal, 500)}".rstrip()
     return words
 
 
@@ -592,7 +614,8 @@ def bad_words(series: Series) -> str:
 
 def _tag(series: Series, run: Run) -> TagView:
     primary = run.primary.get(series.quantity) if series.quantity else None
-    status = "used" if primary is series else "another speaks for it" if series.quantity else "no role"
+    used = primary is not None and (primary.tag, primary.source) == (series.tag, series.source)
+    status = "used" if used else "another speaks for it" if series.quantity else "no role"
     span = f"{w.count(int(series.step.min()))} to {w.count(int(series.step.max()))}" if len(series) else "empty"
     return TagView(
         w.clean(series.tag),

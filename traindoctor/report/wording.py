@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 #: Longest string from a log that is shown whole; a tag of a megabyte is an attack, not a name.
 LONGEST = 300
 
+_EXPONENT = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([-+]?)0*(\d+)(?![\w.])")
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufff9-\uffff]",
 )
@@ -27,6 +28,16 @@ def clean(text: object, longest: int = LONGEST) -> str:
     if len(raw) > longest:
         raw = raw[: longest - 1] + "…"
     return clean_block(raw.replace("\n", " ").replace("\t", " "))
+
+
+def sentence(text: object, longest: int = 1000) -> str:
+    """Return words of our own as `clean` does, with numbers as people type them: 1e-8 for 1e-08, 2.8e3 for 2.8e+03."""
+    return _EXPONENT.sub(lambda m: f"{m[1]}e{m[2].replace('+', '')}{m[3]}", clean(text, longest))
+
+
+def stopped(text: str) -> str:
+    """Return the words with a full stop, where they have no end of their own."""
+    return text if not text or text[-1] in ".!?…" else text + "."
 
 
 def clean_block(text: str) -> str:
