@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from traindoctor.report.buckets import Buckets, bucket
-from traindoctor.report.wording import clean, count, number
+from traindoctor.report.wording import clean, count, number, signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -413,7 +413,7 @@ def panel(
     points: int = 600,
     hero: bool = False,
     axis: bool = False,
-    thread: bool = True,
+    thread: int = 0,
     limit: Limit | None = None,
     bound: float | None = None,
     labels: bool = True,
@@ -422,10 +422,10 @@ def panel(
 ) -> Markup:
     """Return one panel as SVG.
 
-    `hero`: the loss figure, which names the onset. `axis`: the steps are written under it. `thread`: the onset line
-    reaches up to the panel above. `bound`: half height of a grey band about zero. `zeros`: steps whose value is zero
-    or negative on a log axis, marked on the lower edge. `end`: the last value of the first line in words, where a
-    number alone would mislead.
+    `hero`: the loss figure, which names the onset. `axis`: the steps are written under it. `thread`: how far the
+    onset line reaches up, in pixels, to meet the panel above. `bound`: half height of a grey band about zero.
+    `zeros`: steps whose value is zero or negative on a log axis, marked on the lower edge. `end`: the last value of the
+    first line in words, where a number alone would mislead.
     """
     red = "soft" if domain.calm else "fault"
     made: list[Markup] = []
@@ -440,7 +440,8 @@ def panel(
     if bound is not None:
         top, bottom = scale.fraction(bound), scale.fraction(-bound)
         made.append(element("rect", class_="bound", x=0, y=percent(top), width="100%", height=percent(bottom - top), fill=GRID))
-    for value, label in scale.ticks(4 if height >= 150 else 3):
+    ticks = scale.ticks(4 if height >= 150 else 3) if bound is None else _about_zero(scale, bound)
+    for value, label in ticks:
         y = percent(scale.fraction(value))
         near_limit = (
             limit is not None and limit.crossed and abs(scale.fraction(limit.value) - scale.fraction(value)) * height < 13
@@ -469,6 +470,7 @@ def panel(
             height="100%",
             viewBox=f"0 0 {WIDE} {HIGH}",
             preserveAspectRatio="none",
+            overflow="visible",
         )
     )
     made += _limit_line(limit, scale, canvas, calm=domain.calm)
@@ -495,6 +497,12 @@ def panel(
     )
 
 
+def _about_zero(scale: Scale, bound: float) -> list[tuple[float, str]]:
+    """Return the ticks of a residual: zero, and twice its bound either way where that fits."""
+    reach = 2 * bound if scale.high >= 2.2 * bound else bound
+    return [(-reach, signed(-reach, 0 if reach % 1 == 0 else 1)), (0.0, "0"), (reach, signed(reach, 0 if reach % 1 == 0 else 1))]
+
+
 def _limit_line(limit: Limit | None, scale: Scale, canvas: Canvas, *, calm: bool) -> list[Markup]:
     if limit is None:
         return []
@@ -519,7 +527,7 @@ def _limit_line(limit: Limit | None, scale: Scale, canvas: Canvas, *, calm: bool
     return made
 
 
-def _verticals(domain: Domain, canvas: Canvas, *, hero: bool, thread: bool, red: str) -> list[Markup]:
+def _verticals(domain: Domain, canvas: Canvas, *, hero: bool, thread: int, red: str) -> list[Markup]:
     made: list[Markup] = []
     for step in domain.restarts[:12]:
         x = percent(domain.fraction(step))
@@ -541,7 +549,7 @@ def _verticals(domain: Domain, canvas: Canvas, *, hero: bool, thread: bool, red:
     x = percent(at)
     made.append(element("line", class_=f"s-{red}", x1=x, x2=x, y1=0, y2="100%", stroke=COLOURS[red]))
     if thread:
-        made.append(element("line", class_=f"s-{red} thread", display="none", x1=x, x2=x, y1=-120, y2=0, stroke=COLOURS[red]))
+        made.append(element("line", class_=f"s-{red} thread", display="none", x1=x, x2=x, y1=-thread, y2=0, stroke=COLOURS[red]))
     canvas.boxes.append((at - 0.004, at + 0.004, 0, canvas.height))
     if hero:
         to_left = at > 0.3

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One row of the page: a heading, what it shows in words, and the drawing."""
+    """One row of the page: a heading, what it shows in words, and the drawing; `railed`: marks stand above it."""
 
     name: str
     text: str
     svg: Markup
+    height: int = 0
+    railed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +65,25 @@ def plots_of(report: RunReport, view: RunView, points: int = 600) -> Plots:
             loss_lines,
             domain,
             scale,
-            height=360,
+            height=360 if scale.flat is None else 140,
             sentence=_loss_sentence(report, view, scale),
             points=points,
             hero=True,
             axis=not has_residual,
-            thread=False,
             zeros=zeros,
             end=_last_bad(observed.value),
         )
         loss = Figure("Loss", " ".join([_loss_words(observed.step, observed.value, report.run.step_unit, scale), *notes]), drawn)
     if has_residual and replay is not None and replay.residual is not None:
         residual = _residual(report, replay.residual, replay.bound, domain, points)
-    figures = tuple(_sign(s, domain, report, points, last=i == len(signs) - 1, first=i == 0) for i, s in enumerate(signs))
+    figures: list[Figure] = []
+    for i, sign in enumerate(signs):
+        above = figures[-1].height if figures else 0
+        figures.append(_sign(sign, domain, report, points, last=i == len(signs) - 1, above=above))
     sparks, spark_range = _sparks(report, domain, scale)
     dotted = next((c.name for s in signs for c in s.curves if c.role == "counterfactual"), "")
-    lede = f"Dotted: the same sign with {w.clean(dotted, 60)}." if dotted else ""
-    return Plots(loss, residual, figures, sparks, spark_range, lede)
+    lede = f"Dotted: the same sign with {w.clean(dotted, 60).removeprefix('with ')}." if dotted else ""
+    return Plots(loss, residual, tuple(figures), sparks, spark_range, lede)
 
 
 # -- the shared axis ------------------------------------------------------------------------------------------------------
@@ -223,6 +227,7 @@ def _residual(report: RunReport, curve: Curve, bound: float, domain: Domain, poi
         sentence=f"Residual of the replay in decades: {w.number(share)} percent of the {unit}s lie beyond {w.number(bound)}.",
         points=points,
         axis=True,
+        thread=120,
         bound=bound,
         labels=False,
         end=w.signed(float(finite[-1]), 2) if finite.size else "",
@@ -232,7 +237,7 @@ def _residual(report: RunReport, curve: Curve, bound: float, domain: Domain, poi
     return Figure("Residual", words, drawn)
 
 
-def _sign(sign: VitalSign, domain: Domain, report: RunReport, points: int, *, last: bool, first: bool) -> Figure:
+def _sign(sign: VitalSign, domain: Domain, report: RunReport, points: int, *, last: bool, above: int) -> Figure:
     role = {"reproduced": "reproduced", "counterfactual": "counterfactual", "forecast": "forecast", "limit": "limit"}
     curves = sorted(sign.curves, key=lambda c: c.role != "observed")
     lines: list[Line] = []
@@ -254,21 +259,23 @@ def _sign(sign: VitalSign, domain: Domain, report: RunReport, points: int, *, la
     zero_words, zeros = _below_zero(lines[0].step, lines[0].value, scale) if lines else ("", [])
     flat = bool(seen.size and float(seen.max()) - float(seen.min()) <= 1e-9 * abs(float(seen.max())))
     name = w.clean(sign.name, 60)
+    height = 48 if flat and limit is None else 124 if limit is not None else 96
+    railed = bool(lines and not np.isfinite(lines[0].value).all())
     drawn = panel(
         lines,
         domain,
         scale,
-        height=48 if flat and limit is None else 124 if limit is not None else 96,
+        height=height,
         sentence=_sign_sentence(sign, lines[0] if lines else None, report.run.step_unit),
         points=points,
         axis=last,
-        thread=not first,
+        thread=above + 20 if above else 0,
         limit=limit,
         zeros=zeros,
         end=_last_bad(lines[0].value) if lines and lines[0].value.size else "",
     )
     unit = f" Unit: {w.clean(sign.unit, 30)}." if sign.unit not in ("1", "") else ""
-    return Figure(name, " ".join(f"{w.clean(sign.explanation, 400)}{unit} {zero_words}".split()), drawn)
+    return Figure(name, " ".join(f"{w.sentence(sign.explanation, 400)}{unit} {zero_words}".split()), drawn, height, railed)
 
 
 def _sign_sentence(sign: VitalSign, line: Line | None, unit: str) -> str:
