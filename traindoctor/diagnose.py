@@ -24,7 +24,7 @@ from traindoctor.model import (
     Verdict,
 )
 from traindoctor.registry import load_rules
-from traindoctor.rule import STRONG, WEAK, against, supports
+from traindoctor.rule import MODERATE, STRONG, WEAK, against, supports
 
 if TYPE_CHECKING:
     from traindoctor.rule import Cause, Limits, Statement
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: A run of at least this many logged points and steps that did not move asks for an answer.
 STILL_POINTS, STILL_STEPS = 12, 150
+#: Decades of a late rise that are never healthy: sound runs of the study stay below 1.5.
+UNEXPLAINED_RISE = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ def _replayed(replay: Replay | None) -> Iterable[Evidence]:
         )
     elif replay.error == replay.error:
         yield against(
-            "replay_error", replay.error, unit="decades", kind="replay", weight=WEAK, source=source, text=f"Not reproduced: {replay.refusal}."
+            "replay_error", replay.error, unit="decades", kind="replay", weight=WEAK if replay.error < 2.0 * replay.bound else MODERATE, source=source, text=f"Not reproduced: {replay.refusal}."
         )
 
 
@@ -225,6 +227,12 @@ def _verdict(named: Sequence[Finding], m: Measurements, *, undecided: bool) -> t
     loss = m.loss
     if loss.n < 4:
         return "undecided", f"{loss.n} values of the loss are too few to judge a run."
+    rebound = loss.rebound
+    if rebound is not None and rebound.decades > UNEXPLAINED_RISE and not m.is_adversarial:
+        return "undecided", (
+            f"The loss left its floor of {rebound.floor:.2g} at step {rebound.onset:,} and climbed {rebound.decades:.1f} decades, and nothing in the log "
+            "says why: look there for a resume, a bad batch, or a change of settings or data."
+        )
     still = loss.positive_share > 0.95 and loss.tail > 0.97 * loss.initial and loss.tail < 1.1 * loss.initial
     if still and loss.n >= STILL_POINTS and loss.step[-1] - loss.step[0] >= STILL_STEPS and loss.initial > 0.5 and not m.is_adversarial:
         return "undecided", (

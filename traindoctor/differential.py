@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from traindoctor.model import Evidence
 
 #: Confidence from which a cause is named.
-NAMED = 0.5
+NAMED = 0.65
 #: Confidence from which a cause keeps its own severity; below it is a warning at most.
-SURE = 0.7
+SURE = 0.8
+#: Belief in all causes together from which something is wrong, even if none is named.
+DOUBTED = 0.6
 #: A rival below this is not worth a line.
 MENTIONED = 0.01
 
@@ -58,7 +60,7 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """The diagnoses, first cause first. `undecided`: something is wrong, but no cause holds half of the belief."""
+    """The diagnoses, first cause first. `undecided`: something is wrong, but no cause holds enough of the belief."""
 
     diagnoses: tuple[Diagnosis, ...]
     undecided: bool
@@ -74,7 +76,7 @@ def decide(suspicions: Sequence[Suspicion]) -> Opinion:
     )
     total = 1.0 + sum(exp(s.log_odds) for s in roots)
     share = {s.cause.code: exp(s.log_odds) / total for s in roots}
-    doubt = sum(share.values()) >= NAMED
+    doubt = sum(share.values()) >= DOUBTED
     named = [s for s in roots if share[s.cause.code] >= NAMED]
     undecided = doubt and not named
     if undecided:
@@ -108,6 +110,9 @@ def _fold(present: Mapping[str, Suspicion]) -> dict[str, str]:
 
 
 def _severity(own: Severity, confidence: float) -> Severity:
+    """Return the cause's severity as far as the confidence carries it: an undecided cause alarms nobody."""
+    if confidence < NAMED:
+        return "info"
     return "warning" if own == "error" and confidence < SURE else own
 
 

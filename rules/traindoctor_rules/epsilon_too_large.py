@@ -77,7 +77,7 @@ def dominates(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             )
     elif eps >= limits["large"]:
         yield supports(
-            "eps", eps, weight=MODERATE, kind="config", source=m.origin("optimizer.eps"), text="eps is a million times the default or more."
+            "eps", eps, weight=STRONG if eps >= 10.0 * limits["large"] else MODERATE, kind="config", source=m.origin("optimizer.eps"), text="eps is a million times the default or more."
         )
     if m.loss.positive_share > 0.95 and m.loss.n >= 4:
         left = m.loss.tail / m.loss.initial

@@ -45,9 +45,9 @@ CAUSE = Cause(
     thresholds=(
         Threshold("grown", 1.5, "smoothed loss at the end over initial loss", STUDY),
         Threshold("growth", 2.0, "last finite level over the lowest before NaN", STUDY),
-        Threshold("usual", 30.0, "learning rate over the optimizer's default", STUDY),
-        Threshold("far", 90.0, "learning rate over the optimizer's default", STUDY),
-        Threshold("overshoot", 1.3, "highest early loss over the first", STUDY),
+        Threshold("usual", 30.0, "learning rate over the usual one of the optimizer", STUDY),
+        Threshold("far", 90.0, "learning rate over the usual one of the optimizer", STUDY),
+        Threshold("overshoot", 1.3, "highest early level over the initial one", STUDY),
         Threshold("alternating", 0.4, "share of the variance at periods of up to 2.5 steps", "arXiv:2103.00065: period 2 at the limit"),
         Threshold("settled", 0.35, "share of the run until the level is reached", STUDY),
         Threshold("noise", 0.1, "point-to-point noise over the level", STUDY),
@@ -82,8 +82,7 @@ def diverges(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             )
     elif first_bad is not None and len(before) in (1, 2):
         lr = m.peak_lr
-        ratio = lr / m.usual_lr if lr and m.usual_lr else 0.0
-        if ratio > 1.0 / limits["usual"]:
+        if lr is None or m.rate_ratio is None or m.rate_ratio > 1.0 / limits["usual"]:
             yield supports(
                 "at_once", first_bad, unit="step", weight=MODERATE, onset=first_bad, source=loss.source, text="The loss was lost within the first logged steps."
             )
@@ -124,10 +123,25 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 text=f"The loss alternates with a period of {period:.1f} steps: each update overshoots.",
             )
     left = loss.tail / loss.initial
+    ratio = m.rate_ratio or 0.0
     if left < 0.02:
-        yield against("low", left, unit="tail / initial loss", weight=MODERATE, source=loss.source, text="The loss got down well.")
+        weight = WEAK if loss.settled < 0.1 and ratio > limits["usual"] else MODERATE
+        yield against("low", left, unit="tail / initial loss", weight=weight, source=loss.source, text="The loss got down well.")
         return
-    if loss.settled < limits["settled"] and loss.noise > limits["noise"]:
+    if left > limits["grown"]:
+        return
+    if left > 0.5 and ratio >= limits["usual"]:
+        yield supports(
+            "nowhere",
+            left,
+            unit="tail / initial loss",
+            weight=STRONG if left > 0.9 else MODERATE,
+            source=loss.source,
+            text=f"At this rate the run got nowhere: {left:.0%} of the loss is left.",
+        )
+    adaptive = m.run.optimizer is not None and m.run.optimizer.is_adaptive
+    at_once = adaptive and loss.settled < 0.1 and ratio >= limits["usual"]
+    if loss.settled < limits["settled"] and (loss.noise > limits["noise"] or at_once):
         yield supports(
             "level",
             loss.noise,
@@ -136,22 +150,22 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=loss.source,
             text=f"The level of {loss.tail:.3g} is reached after {loss.settled:.0%} of the run and not left; the loss bounces by {loss.noise:.0%}.",
         )
-    early = loss.value[: max(3, loss.n // 5)]
-    if float(max(early)) > limits["overshoot"] * float(early[0]):
+    early = float(max(loss.smooth[: max(3, loss.n // 5)]))
+    if early > limits["overshoot"] * loss.initial:
         yield supports(
             "overshoot",
-            float(max(early) / early[0]),
-            unit="times the first loss",
+            early / loss.initial,
+            unit="times the initial loss",
             weight=MODERATE,
             source=loss.source,
-            text=f"The loss first rises from {early[0]:.3g} to {max(early):.3g}.",
+            text=f"The loss first rises from {loss.initial:.3g} to {early:.3g}.",
         )
     if m.has("weight_norm") and m.weight_norm.n >= 3 and m.weight_norm.relative_change > 2.0 and left > 0.1:
         yield supports(
             "weights",
             m.weight_norm.relative_change,
             unit="times the first weight norm",
-            weight=WEAK,
+            weight=STRONG if left > 0.5 else WEAK,
             source=m.weight_norm.source,
             text=f"The weight norm goes from {m.weight_norm.value[0]:.3g} to {m.weight_norm.highest:.3g}.",
         )
@@ -160,21 +174,22 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 @CAUSE.in_logs(needs=("loss",))
 def rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield the learning rate against the optimizer's default; it never convicts alone."""
-    lr, usual = m.peak_lr, m.usual_lr
-    if lr is None or usual is None:
+    lr, ratio = m.peak_lr, m.rate_ratio
+    if lr is None or ratio is None:
         return
-    ratio = lr / usual
     name = m.run.optimizer.name if m.run.optimizer else "the optimizer"
-    if m.run.optimizer is not None and not m.run.optimizer.is_adaptive and ratio < 3000.0:
-        return
+    # the scale of a rate of SGD depends on the scale of the loss, so that it says less
+    adaptive = m.run.optimizer is not None and m.run.optimizer.is_adaptive
     if ratio >= limits["far"]:
         yield supports(
-            "rate", lr, weight=STRONG, kind="config", source=m.lr_source, text=f"lr {lr:g} is {ratio:,.0f} times the default of {name}: each update moves every weight by as much."
+            "rate", lr, weight=STRONG if adaptive else MODERATE + WEAK, kind="config", source=m.lr_source, text=f"lr {lr:g} is {ratio:,.0f} times what {name} is usually given."
         )
     elif ratio >= limits["usual"]:
-        yield supports("rate", lr, weight=MODERATE + WEAK, kind="config", source=m.lr_source, text=f"lr {lr:g} is {ratio:.0f} times the default of {name}.")
+        yield supports("rate", lr, weight=MODERATE + WEAK if adaptive else MODERATE, kind="config", source=m.lr_source, text=f"lr {lr:g} is {ratio:.0f} times what {name} is usually given.")
+    elif ratio >= limits["usual"] / 3.0:
+        yield supports("rate", lr, weight=WEAK, kind="config", source=m.lr_source, text=f"lr {lr:g} is {ratio:.0f} times what {name} is usually given.")
     elif ratio <= 1.0:
-        yield against("rate", lr, weight=WEAK, kind="config", source=m.lr_source, text=f"lr {lr:g} is not above the default of {name}.")
+        yield against("rate", lr, weight=MODERATE, kind="config", source=m.lr_source, text=f"lr {lr:g} is not above what {name} is usually given.")
 
 
 @CAUSE.fixes

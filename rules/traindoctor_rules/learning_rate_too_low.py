@@ -42,7 +42,7 @@ CAUSE = Cause(
         Threshold("left", 0.15, "tail loss over initial loss", STUDY),
         Threshold("pace", 0.4, "fall in the last quarter over fall in the first", STUDY),
         Threshold("sure", 4.0, "standard errors of the fall", "chance of noise below 1e-4"),
-        Threshold("low", 0.03, "learning rate over the optimizer's default", STUDY),
+        Threshold("low", 0.06, "learning rate over the optimizer's default", STUDY),
         Threshold("weights", 0.02, "largest relative change of the weight norm", STUDY),
         Threshold("started", 0.5, "initial loss of a run from scratch, at least", "ln 2 = 0.69 for two classes, about 1 for a standardised target"),
     ),
@@ -107,7 +107,7 @@ def small_rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             yield against("weights", 0.0, weight=PROOF, source=m.weight_norm.source, text="The weights do not move at all.")
         elif change < limits["weights"] and ratio <= 0.11:
             yield supports("weights", change, weight=WEAK, source=m.weight_norm.source, text=f"The weight norm moves by {change:.2%} over the whole run.")
-    if m.loss.initial < limits["started"] and m.loss.fall_significance < limits["sure"]:
+    if m.loss.initial < limits["started"]:
         yield against("started_low", m.loss.initial, unit="loss", weight=MODERATE, source=m.loss.source, text="The run started low: a fine-tuning has little way to go.")
     for quantity in ("val_accuracy", "accuracy"):
         if m.has(quantity) and m.series(quantity).tail > (80.0 if m.series(quantity).highest > 1.5 else 0.8):

@@ -54,6 +54,7 @@ CAUSE = Cause(
         Threshold("floor", 1e-4, "loss on the floor over initial loss", STUDY),
         Threshold("quiet", 0.1, "share of the run spent on the floor", STUDY),
         Threshold("memory", 0.1, "g^2 / v_hat on the floor, median", "arXiv:2506.04805: decoupled when far below 1"),
+        Threshold("dense", 5.0, "steps between logged points: a rise within them is at once", STUDY),
         Threshold("jump", 0.6, "share of the rise within one logged step", STUDY),
     ),
     explains=("TD201", "TD401", "TD102"),
@@ -63,7 +64,7 @@ CAUSE = Cause(
 )
 
 
-@CAUSE.in_logs(needs=("loss", "optimizer"))
+@CAUSE.in_logs(needs=("loss",))
 def late_rebound(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield the rise from the floor, and what speaks against reading it so."""
     rebound = m.loss.rebound
@@ -81,20 +82,21 @@ def late_rebound(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         source=m.loss.source,
         text=f"The loss lay near {rebound.floor:.1e} from step {rebound.quiet:,} on and leaves this floor at step {rebound.onset:,}.",
     )
-    if not m.optimizer.is_adaptive:
+    spec = m.run.optimizer
+    if spec is not None and not spec.is_adaptive:
         yield against(
             "optimizer",
-            m.optimizer.name,
+            spec.name,
             weight=PROOF,
             source=m.origin("optimizer.name"),
             kind="config",
-            text=f"{m.optimizer.name} has no second moment that could collapse.",
+            text=f"{spec.name} has no second moment that could collapse.",
         )
         return
-    if m.optimizer.amsgrad or m.optimizer.name == "adagrad":
+    if spec is not None and (spec.amsgrad or spec.name == "adagrad"):
         yield against(
             "monotone",
-            m.optimizer.name,
+            spec.name,
             weight=PROOF,
             source=m.origin("optimizer.amsgrad"),
             kind="config",
@@ -108,10 +110,13 @@ def late_rebound(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "jump",
             rise,
             unit="times in one logged step",
-            weight=STRONG,
+            weight=STRONG if m.loss.stride <= limits["dense"] else MODERATE,
             source=m.loss.source,
             text="The loss rises at once; an instability grows over many steps. Look for a resume, a bad batch or a change of settings there.",
         )
+    near = [r for r in m.run.restarts if abs(r - rebound.onset) <= max(2.0 * m.loss.stride, 0.02 * float(m.loss.step[-1]))]
+    if near:
+        yield against("restart", near[0], unit="step", weight=PROOF, source=m.loss.source, text=f"The run was resumed at step {near[0]:,}: what begins there has its cause there.")
     early, late = m.lr_at(m.loss.step[[rebound.quiet_index, rebound.onset_index]])
     if late > 1.5 * early:
         yield against(
@@ -124,13 +129,14 @@ def late_rebound(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
 
 
-@CAUSE.in_logs(needs=("loss", "optimizer"))
+@CAUSE.in_logs(needs=("loss",))
 def second_moment_coasts(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield how far v lived on old gradients while the loss lay on its floor."""
     rebound = m.loss.rebound
-    if rebound is None or rebound.decades < limits["rebound"] or not m.optimizer.is_adaptive:
+    spec = m.run.optimizer
+    if rebound is None or rebound.decades < limits["rebound"] or not (spec is None or spec.is_adaptive):
         return
-    if m.has("grad_norm"):
+    if m.has("grad_norm") and spec is not None:
         ratio = m.second_moment.ratio
         calm = (m.second_moment.step >= rebound.quiet) & (m.second_moment.step < rebound.onset)
         if calm.sum() < 3:
@@ -156,7 +162,8 @@ def second_moment_coasts(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 text="The second moment has long settled to the gradients of the floor.",
             )
     else:
-        horizon = 1.0 / (1.0 - (m.optimizer.beta2 or m.optimizer.alpha or 0.999))
+        memory = (spec.beta2 or spec.alpha) if spec is not None else None
+        horizon = 1.0 / (1.0 - min(memory or 0.999, 0.9999999))
         calm_steps = rebound.onset - rebound.quiet
         if calm_steps > 0.5 * horizon:
             yield supports(
@@ -165,12 +172,12 @@ def second_moment_coasts(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 unit="steps",
                 weight=MODERATE,
                 source=m.loss.source,
-                text=f"v forgets over {horizon:,.0f} steps; for {calm_steps:,} it was fed by a loss {rebound.floor / m.loss.initial:.0e} of the first.",
+                text=("" if spec is not None else "If the optimizer is Adam with its defaults: ") + f"v forgets over {horizon:,.0f} steps; for {calm_steps:,} it was fed by a loss {rebound.floor / m.loss.initial:.0e} of the first.",
             )
-    if m.optimizer.eps is not None and m.optimizer.eps <= 1e-3:
+    if spec is not None and spec.eps is not None and spec.eps <= 1e-3:
         yield supports(
             "epsilon",
-            m.optimizer.eps,
+            spec.eps,
             weight=WEAK,
             kind="config",
             source=m.origin("optimizer.eps"),
@@ -183,15 +190,15 @@ def change(m: Measurements, limits: Limits) -> Iterator[Fix]:  # noqa: ARG001
     """Yield what helps when the replay could not size it: the sufficient eps from the curvature, and what needs no size."""
     from traindoctor.optim.stability import stability_limit
 
-    curvature, lr = m.curvature_after, m.peak_lr
-    if curvature == curvature and lr:
-        eps = float(f"{lr * curvature / stability_limit(m.optimizer):.1g}")
+    curvature, lr, spec = m.curvature_after, m.peak_lr, m.run.optimizer
+    if curvature == curvature and lr and spec is not None:
+        eps = float(f"{lr * curvature / stability_limit(spec):.1g}")
         yield Fix(
-            f"Raise eps from {m.optimizer.eps:g} to {eps:g}" if m.optimizer.eps is not None else f"Set eps to {eps:g}",
+            f"Raise eps from {spec.eps:g} to {eps:g}" if spec.eps is not None else f"Set eps to {eps:g}",
             {"optimizer.eps": eps},
             note=f"lr·λ over the stability limit, λ = {curvature:.3g} from the gradient norm after the onset; not replayed",
         )
-    if m.optimizer.is_adam:
+    if spec is None or spec.is_adam:
         yield Fix("Turn amsgrad on", {"optimizer.amsgrad": True}, note="keeps v from shrinking")
     yield Fix("Let the learning rate decay to 0 over the run", {"schedule.name": "cosine"})
 
@@ -201,7 +208,9 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:  # noqa: AR
     """Return the verdict's sentence."""
     rebound = m.loss.rebound
     assert rebound is not None
-    name = {"adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}.get(m.optimizer.name, m.optimizer.name)
+    name = "the optimizer"
+    if m.run.optimizer is not None:
+        name = {"adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}.get(m.run.optimizer.name, m.run.optimizer.name)
     return Statement(
         f"Training failed from step {rebound.onset:,}: {name}'s second moment collapsed, "
         "and the effective learning rate outgrew what the loss surface allows.",

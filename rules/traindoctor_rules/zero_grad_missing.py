@@ -46,6 +46,9 @@ CAUSE = Cause(
         Threshold("follows", 0.3, "correlation of log gradient norm with log loss", STUDY),
         Threshold("grown", 4.0, "late over early gradient norm", STUDY),
         Threshold("slope", 0.4, "growth of the norm, log over log of the step", "0.5 for a sum of independent gradients, 1 for equal ones"),
+        Threshold("usual", 3.0, "learning rate over the usual one of the optimizer", STUDY),
+        Threshold("explosive", 4.0, "growth of the norm, log over log of the step", "a divergence is exponential: its power has no bound"),
+        Threshold("moved", 0.01, "relative change of the weight norm", STUDY),
         Threshold("conserved", 0.8, "correlation of ||G||^2 with -L under SGD", "exact on a quadratic: L + lr ||G||^2 / 2 is constant"),
     ),
     explains=("TD201", "TD401"),
@@ -71,6 +74,29 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     follows = m.grad_follows_loss
     grown = grad.tail / grad.initial if grad.initial > 0.0 else float("nan")
     fell = loss.tail < 1.5 * loss.initial
+    if m.has("weight_norm") and m.weight_norm.n >= 3 and m.weight_norm.relative_change < limits["moved"] and grown > 2.0:
+        yield against(
+            "weights",
+            m.weight_norm.relative_change,
+            weight=STRONG,
+            source=m.weight_norm.source,
+            text="The weights hardly move under a sum that grows: most of them are not in the optimizer's hands.",
+        )
+    descent = m.descent
+    if descent.left > 0.95 and fell:
+        yield against("never_fell", descent.left, unit="lowest / initial loss", weight=STRONG, source=loss.source, text="The loss never fell: the gradients pile up, but the weights do not follow them.")
+    if descent.left < 0.9 and descent.follows < 0.0 and descent.grown > 2.0 and smooth >= limits["smooth"]:
+        yield supports(
+            "opposes",
+            descent.follows,
+            weight=STRONG,
+            source=f"{grad.source} and {loss.source}",
+            text=f"While the loss fell to {descent.left:.0%}, the gradient norm grew {descent.grown:.3g} times.",
+        )
+    elif descent.left < 0.9 and descent.follows > 0.5:
+        yield against(
+            "follows_down", descent.follows, weight=STRONG, source=grad.source, text="The gradient norm fell with the loss, as it should."
+        )
     if smooth >= limits["smooth"] and follows < limits["follows"] and grown > 0.5 and fell:
         yield supports(
             "follows",
@@ -82,12 +108,15 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     elif follows > 0.9 and grown < 1.0:
         yield against("follows", follows, weight=STRONG, source=grad.source, text="The gradient norm follows the loss down, as it should.")
     slope = grad.growth(1, max(200, int(grad.step[-1]) // 5))
-    if grown > limits["grown"] and smooth >= limits["noisy"]:
+    if slope > limits["explosive"]:
+        yield against("explosive", slope, unit="log g / log t", weight=STRONG, source=grad.source, text="The gradient norm explodes; a sum grows as a power of the step count.")
+    elif grown > limits["grown"] and smooth >= limits["noisy"]:
+        firm = slope > limits["slope"] and smooth >= limits["smooth"]
         yield supports(
             "grown",
             grown,
             unit="late / early gradient norm",
-            weight=STRONG if slope > limits["slope"] else MODERATE,
+            weight=STRONG + WEAK if firm else MODERATE,
             source=grad.source,
             text=f"The gradient norm grows {grown:.3g} times, early on as the step count to the power {slope:.2f}.",
         )
@@ -132,6 +161,23 @@ def swings(m: Measurements, limits: Limits) -> Iterator[Evidence]:  # noqa: ARG0
     if share > 0.5 and period > 6.0 * loss.stride and period < 0.3 * float(loss.step[-1]) and swing > 0.05 and loss.autocorrelation(1) > 0.8:
         yield supports(
             "period", period, unit="steps", weight=WEAK, source=loss.source, text=f"The loss swings with a period of {period:,.0f} steps."
+        )
+
+
+@CAUSE.in_logs(needs=("loss", "optimizer.lr"))
+def diverges_at_a_usual_rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a divergence that the learning rate does not explain, where no gradient norm was logged to tell."""
+    loss, ratio = m.loss, m.rate_ratio
+    if m.has("grad_norm") or m.is_adversarial or loss.positive_share < 0.95 or loss.n < 8 or ratio is None:
+        return
+    if ratio <= limits["usual"] and float(max(loss.smooth[-max(2, loss.n // 10) :])) > 1.5 * loss.initial:
+        yield supports(
+            "usual_rate",
+            ratio,
+            unit="of the usual rate",
+            weight=MODERATE + WEAK,
+            source=loss.source,
+            text="The loss grows at a usual learning rate; without a gradient norm a sum of gradients looks the same.",
         )
 
 

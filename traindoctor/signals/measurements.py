@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -208,6 +209,19 @@ class SecondMomentMeasurements:
             return np.asarray(stability_limit(self.spec) * (lr / lr[at]) * np.sqrt(self.total[at] / self.total))
 
 
+@dataclass(frozen=True, slots=True)
+class Descent:
+    """What happened up to the lowest loss.
+
+    `left`: lowest smoothed loss over the initial one. `grown`: gradient norm at the end of the descent over its start.
+    `follows`: correlation of log gradient norm with log loss during it; NaN below four points.
+    """
+
+    left: float
+    grown: float
+    follows: float
+
+
 class Measurements:
     """Everything that rules read of one run, computed on first use and kept."""
 
@@ -292,6 +306,19 @@ class Measurements:
         return {"sgd": 1e-2, "adagrad": 1e-2, "rmsprop": 1e-3}.get(spec.name, 1e-3 if spec.is_adam else None)
 
     @cached_property
+    def rate_ratio(self) -> float | None:
+        """Peak learning rate over the usual one; under SGD with momentum the rate counts as lr / (1 - momentum).
+
+        The usual rate of SGD is taken as 0.3, the highest in common recipes, since its scale depends on the loss.
+        """
+        lr, usual, spec = self.peak_lr, self.usual_lr, self.run.optimizer
+        if lr is None or usual is None or spec is None:
+            return None
+        if spec.is_adaptive:
+            return lr / usual
+        return lr / max(1e-3, 1.0 - (spec.momentum or 0.0)) / (30.0 * usual)
+
+    @cached_property
     def lr_source(self) -> str:
         """Where `peak_lr` is from."""
         return self.learning_rate.source if self.has("learning_rate") else self.origin("optimizer.lr")
@@ -316,6 +343,20 @@ class Measurements:
         value = np.interp(grad.step, loss.step, loss.value)
         keep = (value > 0.0) & (grad.value > 0.0)
         return robust.correlation(np.log(value[keep]), np.log(grad.value[keep]))
+
+    @cached_property
+    def descent(self) -> Descent:
+        """The part of the run up to the lowest smoothed loss, and what the gradient norm did meanwhile."""
+        loss, grad = self.loss, self.grad_norm
+        low = int(loss.smooth.argmin()) if loss.n else 0
+        part = grad.step <= (loss.step[low] if loss.n else 0)
+        norms = grad.value[part]
+        value = np.interp(grad.step[part], loss.step, loss.value)
+        fell = loss.best / loss.initial if loss.initial > 0.0 else float("nan")
+        if norms.size < 4 or not (np.all(norms > 0.0) and np.all(value > 0.0)):
+            return Descent(fell, float("nan"), float("nan"))
+        grown = float(np.median(norms[-max(1, norms.size // 5) :]) / np.median(norms[: max(1, norms.size // 10)]))
+        return Descent(fell, grown, robust.correlation(np.log(norms), np.log(value)))
 
     @cached_property
     def curvature_after(self) -> float:
