@@ -206,6 +206,7 @@ class RunView:
     files: tuple[tuple[str, str], ...]
     onset: str
     unit: str
+    ran_code: bool
 
     @property
     def diagnosis(self) -> FindingView | None:
@@ -298,6 +299,7 @@ def view_run(report: RunReport, names: Mapping[str, str] | None = None) -> RunVi
         files=tuple((w.clean(w.relative(f, run.root)), kind) for f, kind in _kinds(run)),
         onset=_onset(report),
         unit=run.step_unit,
+        ran_code=report.replay is not None and report.replay.depth == "exact",
     )
 
 
@@ -673,7 +675,8 @@ def _numbers(report: RunReport) -> tuple[NumbersView, ...]:
         rows.append(_row("Residual, decades" if replay and curve is replay.residual else "Reproduced loss", series, "replay"))
     for sign in report.vital_signs:
         for curve in sign.curves:
-            if curve.role in ("limit",):
+            known = any(np.array_equal(curve.value, s.value, equal_nan=True) for s in run.primary.values())
+            if curve.role == "limit" or known:
                 continue
             name = w.clean(sign.name) + ("" if curve.role == "observed" else f", {w.clean(curve.name)}")
             rows.append(_row(name, Series("", curve.name, curve.step, curve.value, curve.value), "worked out"))
