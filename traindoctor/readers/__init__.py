@@ -1,0 +1,1 @@
+"""Log files -> runs: one format a file, and what was lost as a value."""
