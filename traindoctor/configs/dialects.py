@@ -92,10 +92,10 @@ _NAME_KEYS = (
 )
 #: Keys by setting, in order of preference. What an optimizer's own block adds stands in the second table.
 ANYWHERE = {
-    "optimizer.name": "optimizer optim opt optimizer_type optimizer_name optim_name opt_name optim_type optimiser optimizer_class "
-    "solver",
-    "optimizer.lr": "lr learning_rate lr0 base_lr learningrate init_lr initial_lr optimizer_lr optim_lr initial_learning_rate "
-    "lr_base",
+    "optimizer.name": "optimizer optim opt optimizer_type optimizer_name optim_name opt_name optim_type "
+    "optimiser optimizer_class solver",
+    "optimizer.lr": "lr learning_rate lr0 base_lr learningrate init_lr initial_lr optimizer_lr optim_lr "
+    "initial_learning_rate lr_base",
     "optimizer.betas": "betas adam_betas opt_betas optimizer_betas",
     "optimizer.beta1": "beta1 beta_1 adam_beta1 adam_beta_1 one_minus_beta1 one_minus_beta_1",
     "optimizer.beta2": "beta2 beta_2 adam_beta2 adam_beta_2 one_minus_beta2 one_minus_beta_2",
@@ -105,24 +105,28 @@ ANYWHERE = {
     "optimizer.alpha": "rmsprop_alpha alpha",
     "optimizer.weight_decay": "weight_decay wd adam_weight_decay l2",
     "optimizer.amsgrad": "amsgrad use_amsgrad",
-    "schedule.name": "scheduler lr_scheduler lr_scheduler_type sched schedule lr_schedule lr_policy scheduler_type scheduler_name "
-    "lr_decay_style",
-    "schedule.warmup_steps": "warmup_steps lr_warmup_steps num_warmup_steps warmup_iters warmup_updates warmup_num_steps lr_warmup_iters "
-    "warmup",
+    "schedule.name": "scheduler lr_scheduler lr_scheduler_type sched schedule lr_schedule lr_policy "
+    "scheduler_type scheduler_name lr_decay_style",
+    "schedule.warmup_steps": "warmup_steps lr_warmup_steps num_warmup_steps warmup_iters warmup_updates "
+    "warmup_num_steps lr_warmup_iters warmup",
     "schedule.total_steps": "lr_decay_iters lr_decay_steps num_training_steps total_num_steps decay_steps schedule_steps",
     "schedule.min_lr": "min_lr eta_min lr_min min_learning_rate",
     "schedule.decay": "lr_decay lr_gamma lr_decay_rate gamma_lr decay_rate",
-    "gradient.clip_norm": "clip_norm clip_grad_norm max_grad_norm grad_clip gradient_clip_val gradient_clipping clip_grad grad_norm_clip "
-    "gradient_clip gradient_clip_norm global_clipnorm clipnorm max_norm grad_clip_norm",
-    "gradient.accumulation_steps": "gradient_accumulation_steps accumulate_grad_batches grad_accum accumulation_steps grad_accumulation_steps "
-    "accum_steps grad_accum_steps gradient_accumulation accumulate update_freq",
-    "batch_size": "batch_size per_device_train_batch_size train_batch_size micro_batch_size train_micro_batch_size_per_gpu "
-    "global_batch_size mini_batch_size ims_per_batch batch bs batchsize",
+    "gradient.clip_norm": "clip_norm clip_grad_norm max_grad_norm grad_clip gradient_clip_val gradient_clipping "
+    "clip_grad grad_norm_clip gradient_clip gradient_clip_norm global_clipnorm clipnorm "
+    "max_norm grad_clip_norm",
+    "gradient.accumulation_steps": "gradient_accumulation_steps accumulate_grad_batches grad_accum accumulation_steps "
+    "grad_accumulation_steps accum_steps grad_accum_steps gradient_accumulation accumulate "
+    "update_freq",
+    "batch_size": "batch_size per_device_train_batch_size train_batch_size micro_batch_size "
+    "train_micro_batch_size_per_gpu global_batch_size mini_batch_size ims_per_batch batch "
+    "bs batchsize",
     "precision": "mixed_precision fp16 bf16 amp use_amp half full_fp16 float16 precision param_dtype dtype",
     "seed": "seed random_seed manual_seed seed_everything rng_seed random_state",
     "epochs": "epochs max_epochs num_epochs num_train_epochs n_epochs total_epochs train_epochs nb_epochs",
-    "steps": "steps max_steps max_iters train_steps max_iter num_steps iterations max_train_steps total_steps num_iterations "
-    "train_iters max_update training_steps num_train_steps n_iters",
+    "steps": "steps max_steps max_iters train_steps max_iter num_steps iterations max_train_steps "
+    "total_steps num_iterations train_iters max_update training_steps num_train_steps "
+    "n_iters",
     "framework": "framework backend",
 }
 IN_OPTIMIZER = {
@@ -145,6 +149,8 @@ IN_GRADIENT = {
     "gradient.clip_norm": "clip_norm norm max_norm clip_value value",
     "gradient.accumulation_steps": "accumulation_steps accumulation",
 }
+#: Spellings that only Keras has.
+KERAS_KEYS = frozenset({"class_name", "beta_1", "beta_2"})
 #: Words that are no optimizer's alone: read outside its block only where a learning rate or optimizer stands beside them.
 SHARED_WORDS = frozenset({"alpha", "eps", "epsilon", "momentum", "l2", "nesterov", "warmup"})
 
@@ -190,9 +196,9 @@ def interpret(entries: Iterable[Entry]) -> dict[str, Slot]:
     """Return the settings that a file makes, by name of the one vocabulary, with the place of each."""
     entries = list(entries)
     anchors = _learning_blocks(entries)
-    ranked: dict[str, tuple[tuple[int, ...], Slot]] = {}
+    ranked: dict[str, tuple[tuple[int, int, int, int], Slot]] = {}
     home: tuple[int, tuple[str, ...]] | None = None
-    found: list[tuple[tuple[int, ...], tuple[str, ...], Slot]] = []
+    found: list[tuple[tuple[int, int, int, int], tuple[str, ...], Slot]] = []
     for entry in entries:
         context, block, strangers = _context(entry)
         if context is None:
@@ -228,6 +234,9 @@ def interpret(entries: Iterable[Entry]) -> dict[str, Slot]:
         if known is None or rank < known[0] or (rank == known[0] and slot.entry.path == known[1].entry.path):
             ranked[slot.setting] = (rank, slot)
     slots = {setting: slot for setting, (_, slot) in ranked.items()}
+    spelt = next((slot for slot in slots.values() if slot.key in KERAS_KEYS and slot.setting.startswith("optimizer.")), None)
+    if spelt is not None and "framework" not in slots:
+        slots["framework"] = Slot("framework", "keras", spelt.entry, spelt.context)
     return _with_both_betas(slots)
 
 
