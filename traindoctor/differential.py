@@ -71,9 +71,7 @@ def decide(suspicions: Sequence[Suspicion]) -> Opinion:
     alone = [s for s in suspicions if s.cause.standalone and s.is_supported]
     present = {s.cause.code: s for s in suspicions if s.is_supported and not s.cause.standalone}
     folded = _fold(present)
-    roots = sorted(
-        (s for code, s in present.items() if code not in folded), key=lambda s: (-s.log_odds, s.cause.code)
-    )
+    roots = sorted((s for code, s in present.items() if code not in folded), key=lambda s: (-s.log_odds, s.cause.code))
     total = 1.0 + sum(exp(s.log_odds) for s in roots)
     share = {s.cause.code: exp(s.log_odds) / total for s in roots}
     doubt = sum(share.values()) >= DOUBTED
@@ -86,7 +84,7 @@ def decide(suspicions: Sequence[Suspicion]) -> Opinion:
         code = s.cause.code
         consequences = tuple(sorted(c for c, root in folded.items() if root == code))
         diagnoses.append(
-            Diagnosis(s, share[code], _severity(s.cause.severity, share[code]), consequences, _rivals(s, roots, share))
+            Diagnosis(s, share[code], _severity(s.cause.severity, share[code]), consequences, _rivals(s, suspicions, folded, total))
         )
     diagnoses += [Diagnosis(s, 1.0 / (1.0 + exp(-s.log_odds)), s.cause.severity, (), ()) for s in alone]
     return Opinion(tuple(diagnoses), undecided)
@@ -116,14 +114,23 @@ def _severity(own: Severity, confidence: float) -> Severity:
     return "warning" if own == "error" and confidence < SURE else own
 
 
-def _rivals(first: Suspicion, roots: Sequence[Suspicion], share: Mapping[str, float]) -> tuple[Rival, ...]:
+def _rivals(first: Suspicion, all_: Sequence[Suspicion], folded: Mapping[str, str], total: float) -> tuple[Rival, ...]:
+    """Return what else it could be: causes with a share of the belief, and the look-alikes of the first one."""
     rivals = []
-    for s in roots:
-        if s is first or share[s.cause.code] < MENTIONED:
+    for s in all_:
+        code = s.cause.code
+        share = exp(s.log_odds) / (total if s.is_supported else total + exp(s.log_odds))
+        if s is first or code in folded or s.cause.standalone:
             continue
-        against = [e.text for e in s.evidence if not e.supports]
-        why_not = against[0] if against else "Less of what it predicts is in the log: " + "; ".join(
-            e.text.rstrip(".") for e in s.evidence[:2]
-        ) + "."
-        rivals.append(Rival(s.cause.code, s.cause.name, share[s.cause.code], why_not, s.cause.experiment))
-    return tuple(rivals)
+        if not (s.is_supported and share >= MENTIONED) and code not in first.cause.look_alikes:
+            continue
+        against = sorted((e for e in s.evidence if not e.supports), key=lambda e: -e.weight)
+        supporting = [e for e in s.evidence if e.supports]
+        if against:
+            why_not = against[0].text
+        elif supporting:
+            why_not = "Fewer of its signs are in the log: " + "; ".join(e.text.rstrip(".") for e in supporting[:2]) + "."
+        else:
+            why_not = "None of its signs is in the log."
+        rivals.append(Rival(code, s.cause.name, share, why_not, s.cause.experiment))
+    return tuple(sorted(rivals, key=lambda r: (-r.confidence, r.code)))

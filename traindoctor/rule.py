@@ -71,7 +71,8 @@ ReplayModel = Literal["", "adaptive-quadratic", "accumulated-gradients"]
 class Cause:
     """A rule: one cause, with everything that is known of it in one file.
 
-    `explains`: codes of the findings that are consequences of this one and fold under it. `experiment`: the cheapest
+    `explains`: codes of the findings that are consequences of this one and fold under it. `look_alikes`: codes
+    that a reader would think of, named as rivals whenever this cause is. `experiment`: the cheapest
     observation that separates this cause from its rivals. `standalone`: the cause does not compete with the others (an
     integrity finding, or one that is decided by a value and not by a curve).
     """
@@ -83,6 +84,7 @@ class Cause:
     severity: Severity = "error"
     thresholds: tuple[Threshold, ...] = ()
     explains: tuple[str, ...] = ()
+    look_alikes: tuple[str, ...] = ()
     experiment: str = ""
     refutation: str = ""
     standalone: bool = False

@@ -45,6 +45,7 @@ CAUSE = Cause(
         Threshold("large", 1e-2, "eps that no framework and no published recipe for a network uses unasked", STUDY),
         Threshold("left", 0.15, "tail loss over initial loss", STUDY),
     ),
+    look_alikes=("TD202",),
     experiment="a short run with eps a hundred times smaller: it falls faster if eps dominates, and the same if not",
     refutation="A run with eps 1e-8 that falls no faster.",
     explains=("TD202",),

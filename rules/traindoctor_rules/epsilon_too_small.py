@@ -38,6 +38,7 @@ CAUSE = Cause(
     explanation=__doc__,
     thresholds=(Threshold("early", 0.2, "share of the run before the first NaN", "a coordinate without gradient shows at once"),),
     explains=("TD401", "TD201"),
+    look_alikes=("TD401",),
     experiment="count the coordinates whose gradient is exactly zero in the first batch",
     refutation="A first update without NaN at the same settings.",
 )

@@ -53,6 +53,7 @@ CAUSE = Cause(
         Threshold("noise", 0.1, "point-to-point noise over the level", STUDY),
     ),
     explains=("TD401",),
+    look_alikes=("TD301", "TD101"),
     experiment="the first tenth of the run at a tenth of the learning rate: it passes the old level if the rate was too high",
     refutation="A run at a tenth of the learning rate that stays at the same level.",
 )
@@ -186,8 +187,6 @@ def rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
     elif ratio >= limits["usual"]:
         yield supports("rate", lr, weight=MODERATE + WEAK if adaptive else MODERATE, kind="config", source=m.lr_source, text=f"lr {lr:g} is {ratio:.0f} times what {name} is usually given.")
-    elif ratio >= limits["usual"] / 3.0:
-        yield supports("rate", lr, weight=WEAK, kind="config", source=m.lr_source, text=f"lr {lr:g} is {ratio:.0f} times what {name} is usually given.")
     elif ratio <= 1.0:
         yield against("rate", lr, weight=MODERATE, kind="config", source=m.lr_source, text=f"lr {lr:g} is not above what {name} is usually given.")
 

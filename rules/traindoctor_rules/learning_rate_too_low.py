@@ -46,6 +46,7 @@ CAUSE = Cause(
         Threshold("weights", 0.02, "largest relative change of the weight norm", STUDY),
         Threshold("started", 0.5, "initial loss of a run from scratch, at least", "ln 2 = 0.69 for two classes, about 1 for a standardised target"),
     ),
+    look_alikes=("TD103", "TD302"),
     experiment="the first tenth of the run at ten times the learning rate",
     refutation="A run at ten times the learning rate that falls no faster.",
 )

@@ -39,6 +39,7 @@ CAUSE = Cause(
         Threshold("share", 0.5, "of the values from the first bad one on", "definition: the run does not come back"),
         Threshold("growth", 2.0, "last finite level over the lowest before", "benchmarks/study: sudden NaN stays below"),
     ),
+    look_alikes=("TD201", "TD102"),
     experiment="run the step before the first bad value with torch.autograd.set_detect_anomaly(True)",
     refutation="The same step recomputed from its checkpoint and batch with a finite loss.",
 )

@@ -58,6 +58,7 @@ CAUSE = Cause(
         Threshold("jump", 0.6, "share of the rise within one logged step", STUDY),
     ),
     explains=("TD201", "TD401", "TD102"),
+    look_alikes=("TD201", "TD301"),
     experiment="retrain to the end with the eps offered here and nothing else changed; it must stay on its floor",
     refutation="A run with amsgrad, all else equal, that leaves its floor at the same step.",
     replay_model="adaptive-quadratic",

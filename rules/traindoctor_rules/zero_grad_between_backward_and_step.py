@@ -41,6 +41,7 @@ CAUSE = Cause(
         Threshold("piles", 0.7, "growth of the gradient norm, log over log of the step", "1 for gradients that are never cleared"),
     ),
     explains=("TD202",),
+    look_alikes=("TD204", "TD202"),
     experiment="print the gradient norm right before optimizer.step(), and the ids of the optimizer's parameters",
     refutation="A gradient norm above 0 right before optimizer.step().",
 )

@@ -52,6 +52,7 @@ CAUSE = Cause(
         Threshold("conserved", 0.8, "correlation of ||G||^2 with -L under SGD", "exact on a quadratic: L + lr ||G||^2 / 2 is constant"),
     ),
     explains=("TD201", "TD401"),
+    look_alikes=("TD201",),
     experiment="print the gradient norm right after zero_grad, or read the loop: it must be 0 there",
     refutation="A gradient norm of 0 right before the backward pass.",
     replay_model="accumulated-gradients",

@@ -8,7 +8,7 @@ the second moment. The coordinates differ in the gradient energy that they saw (
 gradient of random direction), which matters: coordinates with a small second moment become unstable first, and are calmed
 one after the other by the gradients that they cause. That is why the disturbed loss climbs over thousands of steps.
 
-Two numbers are fitted: `scale`, which stands for the unknown number of parameters and sets the step at which the loss leaves
+Three numbers are fitted: `noise`, so that the simulated floor is as high as the logged one, `scale`, which stands for the unknown number of parameters and sets the step at which the loss leaves
 its floor, and `unevenness`, how far the coordinates differ, which sets how fast and how high it climbs.
 
 A change of settings also changes how fast the descent goes. Each candidate therefore passes through the recorded part at
@@ -72,14 +72,16 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The two fitted numbers.
+    """The fitted numbers, one for all candidates or (n_candidates,) of the first two.
 
-    `scale`: root of the number of parameters that one coordinate stands for. `unevenness`: gradient energy of a coordinate
+    `noise`: norm of the fresh part of the gradient noise on the floor. `seed`: of the model's random directions. `scale`: root of the number of parameters that one coordinate stands for. `unevenness`: gradient energy of a coordinate
     goes as |z|**(2 * unevenness), z normal: 1 for one gradient of random direction, 0 when all coordinates are alike.
     """
 
-    scale: float
-    unevenness: float
+    scale: FloatArray
+    unevenness: FloatArray
+    noise: float
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,25 +190,23 @@ def _normal_quantiles(rng: np.random.Generator) -> FloatArray:
 def simulate(
     recording: Recording,
     candidates: Sequence[Candidate],
-    scale: float | FloatArray,
-    unevenness: float | FloatArray,
+    fit: Fit,
     *,
     begin: int = 0,
     stop: int,
-    seed: int = 0,
 ) -> Simulation:
     """Return the loss of every candidate over the steps up to `stop`, all in one pass.
 
-    `scale`, `unevenness`: one for all or (n_candidates,), see `Fit`. Before `begin` only the second moment and the pace of
+    Before `begin` only the second moment and the pace of
     the descent are followed, coarsely; the same holds before the last `MAX_FINE_STEPS` steps. All candidates share one
     optimizer family. A candidate that overflows gives NaN from there on.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(fit.seed)
     n = len(candidates)
-    root = np.broadcast_to(np.asarray(scale, dtype=np.float64), (n,))[:, None]
+    root = np.broadcast_to(fit.scale, (n,))[:, None]
     modes = np.linalg.qr(rng.standard_normal((N_COORDINATES, N_MODES)))[0].T
     curvatures = recording.curvature * np.linspace(1.0, MODE_SPREAD, N_MODES)
-    uneven = np.broadcast_to(np.asarray(unevenness, dtype=np.float64), (n,))[:, None]
+    uneven = np.broadcast_to(fit.unevenness, (n,))[:, None]
     share = np.abs(_normal_quantiles(rng)) ** (2.0 * uneven)
     share /= share.sum(1, keepdims=True)
 
@@ -228,7 +228,8 @@ def simulate(
 
     def descend(t: int, n_steps: int) -> None:
         at = place[:, 0].astype(np.int64)
-        speed = rates[t][:, None] / optimizers.denominator(energy, t + 1)
+        held = np.minimum(1.0, clip / recorded_grad[at][:, None])
+        speed = held * rates[t][:, None] / optimizers.denominator(energy, t + 1)
         pace = lr[at][:, None] / (recorded_root[at][:, None] + base.eps if base.family != "sgd" else 1.0)
         place[:] = np.minimum(place + n_steps * speed / pace, grid[-1])
         descended[(place[:, 0] >= grid[-1]) & np.isinf(descended)] = t + n_steps
@@ -242,7 +243,7 @@ def simulate(
 
     state = optimizers.start(n, begin, energy * share)
     weight = np.zeros((n, N_COORDINATES))
-    kicks = rng.standard_normal((stop - begin, N_MODES)) * (recording.noise / np.sqrt(N_MODES))
+    kicks = rng.standard_normal((stop - begin, N_MODES)) * (fit.noise / np.sqrt(N_MODES))
     loss = np.empty((stop - begin, n))
     clips = bool(np.isfinite(clip).any())
     with np.errstate(over="ignore", invalid="ignore"):

@@ -33,11 +33,15 @@ BOUND_ONSET = 0.15
 REPAIRED = 0.25
 #: Decades above the unchanged run's own highest tail loss that make a change worse.
 WORSE_DECADES = 0.5
-#: An eps is offered this much above the smallest that repaired, rounded up to 1, 2 or 5 times a power of ten.
-EPS_MARGIN = 1.25
+#: An eps is offered at this multiple of the smallest that repaired, or the next above, ...
+EPS_MARGIN = 2.0
+#: ... unless that makes the descent this much longer.
+PRICE = 1.5
 #: Values of unevenness that are tried.
-UNEVENNESS = (0.25, 0.5, 0.75, 1.0)
-MODEL = f"noisy quadratic, {N_COORDINATES} coordinates, the run's own optimizer; two fitted numbers"
+UNEVENNESS = (0.25, 0.5, 0.7, 0.85, 1.0)
+#: Realisations of the model's random directions that are tried before the replay refuses.
+N_REALISATIONS = 3
+MODEL = f"noisy quadratic, {N_COORDINATES} coordinates, the run's own optimizer; three fitted numbers"
 
 
 def replay_collapse(m: Measurements) -> Replay | None:
@@ -63,31 +67,34 @@ def replay_collapse(m: Measurements) -> Replay | None:
     recording = _record(m, rebound, spec)
     stop = int(loss.step[-1]) + 1
     base = Candidate("as recorded", {}, spec)
-    fit = _fit(recording, base, rebound, stop)
-    tried = [base, *_candidates(recording)]
-    simulation = simulate(recording, tried, fit.scale, fit.unevenness, stop=stop)
-    at = loss.step[loss.step >= simulation.step[0]] - simulation.step[0]
+    for seed in range(N_REALISATIONS):
+        fit = _fit(recording, base, rebound, stop, seed)
+        tried = [base, *_candidates(recording)]
+        shown, residual, error, onset = _reproduce(recording, base, rebound, fit, stop)
+        reason = ""
+        if onset is None or abs(onset - rebound.onset) > BOUND_ONSET * max(rebound.onset, 1):
+            where = "not at all" if onset is None else f"at step {onset:,}"
+            reason = f"the replay leaves the floor {where}, the log at step {rebound.onset:,}"
+        elif error > BOUND_DECADES:
+            reason = f"the replay misses the logged loss by {error:.1f} decades in the median, its bound is {BOUND_DECADES:g}"
+        if not reason:
+            break
+    trials: tuple[Trial, ...] = ()
+    if not reason:
+        simulation = simulate(recording, tried, fit, stop=stop)
+        at = loss.step[loss.step >= simulation.step[0]] - simulation.step[0]
+        trials = tuple(_judge(simulation, k, c, base, rebound, at) for k, c in enumerate(tried))
+    return Replay("closed", MODEL, segment, observed, shown, residual, error, BOUND_DECADES, not reason, reason, trials)
+
+
+def _reproduce(
+    recording: Recording, base: Candidate, rebound: Rebound, fit: Fit, stop: int
+) -> tuple[Curve, Curve, float, int | None]:
+    """Return the reproduced curve at the logged steps, its residual and median error in decades, and its onset."""
+    simulation = simulate(recording, [base], fit, stop=stop)
+    at = recording.step[recording.step >= simulation.step[0]] - simulation.step[0]
     shown = Curve("replay, as recorded", "reproduced", simulation.step[at], simulation.loss[at, 0])
-    residual, error, onset = _compare(shown, loss.step, loss.value, rebound)
-    trials = tuple(_judge(simulation, k, c, base, rebound, at) for k, c in enumerate(tried))
-    reason = ""
-    if onset is None or abs(onset - rebound.onset) > BOUND_ONSET * max(rebound.onset, 1):
-        reason = f"the replay leaves the floor at {onset or 'no step'}, the log at {rebound.onset}"
-    elif error > BOUND_DECADES:
-        reason = f"the replay misses the logged loss by {error:.1f} decades in the median, more than its bound of {BOUND_DECADES:g}"
-    return Replay(
-        "closed",
-        MODEL,
-        segment,
-        observed,
-        shown,
-        residual,
-        error,
-        BOUND_DECADES,
-        not reason,
-        reason,
-        trials if not reason else (),
-    )
+    return (shown, *_compare(shown, recording.step, recording.loss, rebound))
 
 
 def _record(m: Measurements, rebound: Rebound, spec: OptimizerSpec) -> Recording:
@@ -109,7 +116,7 @@ def _record(m: Measurements, rebound: Rebound, spec: OptimizerSpec) -> Recording
         lr=np.maximum(m.lr_at(loss.step), 1e-300),
         spec=spec,
         quiet=rebound.quiet,
-        floor=rebound.floor,
+        floor=min(max(float(np.min(running_median(value, max(3, loss.n // 40)))), 0.1 * rebound.floor), 0.8 * rebound.floor),
         noise=max(noise, 1e-300),
         curvature=curvature,
         absolute=absolute,
@@ -126,39 +133,48 @@ def _onset(step: IntArray, loss: FloatArray, rebound: Rebound) -> int | None:
     return None if rise is None else int(step[late][rise])
 
 
-def _fit(recording: Recording, base: Candidate, rebound: Rebound, stop: int) -> Fit:
+def _fit(recording: Recording, base: Candidate, rebound: Rebound, stop: int, seed: int) -> Fit:
     """Return the fit: for each unevenness the scale whose onset lies nearest the logged one, then the best of these.
 
     The scale is searched over two decades about its value for coordinates that are all alike, in three rounds; the
-    unevenness by the error of the envelope over the whole segment.
+    unevenness by the error of the envelope over the whole segment. After the first round the noise is set so that the
+    simulated floor is as high as the logged one.
     """
     energy = float(second_moment(recording.grad_norm, recording.step, recording.spec)[rebound.onset_index])
     lr = float(recording.lr[rebound.onset_index])
     alike = stability_limit(recording.spec) * np.sqrt(energy / N_COORDINATES) / (lr * recording.curvature)
     uneven = np.array(UNEVENNESS)
     centers = np.full(uneven.size, alike / 2.0)
+    noise = recording.noise
     until = min(stop, int(rebound.onset * (1.0 + 2.0 * BOUND_ONSET)) + 50)
-    begin = (rebound.quiet + rebound.onset) // 2
+    late = (rebound.quiet + rebound.onset) // 2
     stride = max(1, int(np.median(np.diff(recording.step))))
     width = 1.0
-    for n_scales in (9, 5, 5):
+    for n_scales, begin in ((9, late), (5, rebound.quiet), (5, rebound.quiet)):
         scales = centers[:, None] * 10.0 ** np.linspace(-width, width, n_scales)
-        pairs = np.repeat(uneven, n_scales)
-        simulation = simulate(recording, [base] * pairs.size, scales.ravel(), pairs, begin=begin, stop=until)
-        onsets = [_onset(simulation.step[::stride], simulation.loss[::stride, k], rebound) for k in range(pairs.size)]
+        fits = Fit(scales.ravel(), np.repeat(uneven, n_scales), noise, seed)
+        simulation = simulate(recording, [base] * scales.size, fits, begin=begin, stop=until)
+        onsets = [_onset(simulation.step[::stride], simulation.loss[::stride, k], rebound) for k in range(scales.size)]
         miss = np.reshape([abs((until if o is None else o) - rebound.onset) for o in onsets], scales.shape)
-        centers = scales[np.arange(uneven.size), np.argmin(miss, axis=1)]
+        best = np.argmin(miss, axis=1)
+        centers = scales[np.arange(uneven.size), best]
         width *= 1.2 / (n_scales - 1)
-    simulation = simulate(recording, [base] * uneven.size, centers, uneven, begin=begin, stop=stop)
+        if noise == recording.noise:
+            columns = np.arange(uneven.size) * n_scales + best
+            calm = simulation.loss[simulation.step < 0.9 * rebound.onset][:, columns]
+            free = float(np.nanmedian(calm)) - recording.floor if calm.size else 0.0
+            noise *= float(np.clip(np.sqrt((rebound.floor - recording.floor) / free), 0.1, 1.0)) if free > 0.0 else 1.0
+    fits = Fit(centers, uneven, noise, seed)
+    simulation = simulate(recording, [base] * uneven.size, fits, begin=rebound.quiet, stop=stop)
     at = recording.step[recording.step >= simulation.step[0]] - simulation.step[0]
     misses = []
     for k in range(uneven.size):
         shown = Curve("", "reproduced", simulation.step[at], simulation.loss[at, k])
         _, error, onset = _compare(shown, recording.step, recording.loss, rebound)
-        late = abs((stop if onset is None else onset) - rebound.onset) / (BOUND_ONSET * max(rebound.onset, 1))
-        misses.append(error / BOUND_DECADES + late)
-    best = int(np.argmin(misses))
-    return Fit(float(centers[best]), float(uneven[best]))
+        missed = abs((stop if onset is None else onset) - rebound.onset) / (BOUND_ONSET * max(rebound.onset, 1))
+        misses.append(error / BOUND_DECADES + missed)
+    chosen = int(np.argmin(misses))
+    return Fit(centers[chosen : chosen + 1], uneven[chosen : chosen + 1], noise, seed)
 
 
 def _candidates(recording: Recording) -> list[Candidate]:
@@ -250,7 +266,7 @@ def _judge(simulation: Simulation, k: int, c: Candidate, base: Candidate, reboun
 def repairs(replay: Replay) -> list[Trial]:
     """Return the trials that repaired, the smallest change first: by how much slower they are, then by their tail loss.
 
-    Of the values of eps only one is kept: the smallest above which all repair, with a margin of `EPS_MARGIN`.
+    Of the values of eps only one is kept: the smallest above which all repair, with the margin `EPS_MARGIN`.
     """
     ladder = sorted((t for t in replay.trials if "optimizer.eps" in t.settings), key=_eps)
     good = [t for t in ladder if t.verdict == "repairs"]
@@ -259,8 +275,8 @@ def repairs(replay: Replay) -> list[Trial]:
     if good:
         above = [t for t in good if all(_eps(t) > f for f in failing if f < _eps(good[-1]))]
         smallest = above[0] if above else good[-1]
-        wanted = nice_above(_eps(smallest) * EPS_MARGIN)
-        chosen = [next((t for t in above if _eps(t) >= wanted), smallest)]
+        safe = [t for t in above if _eps(t) >= EPS_MARGIN * _eps(smallest) and (t.slower or np.inf) <= PRICE]
+        chosen = [safe[0] if safe else smallest]
     rates = [t for t in replay.trials if t.verdict == "repairs" and "optimizer.lr" in t.settings]
     others = [
         t for t in replay.trials if t.verdict == "repairs" and not {"optimizer.eps", "optimizer.lr"} & set(t.settings)

@@ -59,18 +59,22 @@ def _second_moment(m: Measurements, replay: Replay | None, fix: Fix | None) -> l
     with np.errstate(divide="ignore", invalid="ignore"):
         memory = Curve("g²/v̂", "observed", step, second.ratio)
     text = "Below 1 the optimizer still remembers larger gradients; near 1 it has settled to the present ones."
-    signs.append(VitalSign("g² over v̂", text, (memory,), log_scale=True, limit=1.0, limit_name="settled"))
+    signs.append(VitalSign("g² over v̂", text, (memory,), log_scale=True, limit=1.0, limit_name="settled", limit_is_bound=False))
     if replay is None or rebound is None:
         return signs
     lr = m.lr_at(step)
     margin = second.margin(rebound.onset, lr)
     limit = stability_limit(m.optimizer)
     later = step >= rebound.quiet
-    curves = [Curve("lr·λ(P⁻¹H)", "observed", step[later], margin[later])]
+    until = later & (step <= rebound.onset)
+    curves = [Curve("lr·λ(P⁻¹H)", "observed", step[until], margin[until])]
     curvature = m.curvature_after
     if fix is not None and "optimizer.eps" in fix.settings and np.isfinite(curvature):
         with_eps = 1.0 / (1.0 / margin + float(str(fix.settings["optimizer.eps"])) / (lr * curvature))
         curves.append(Curve(f"with eps {fix.settings['optimizer.eps']:g}", "counterfactual", step[later], with_eps[later]))
-    text = f"lr·λ(P⁻¹H), anchored at the onset, where it is the limit by definition. Stable below {limit:g}."
+    text = (
+        f"lr·λ(P⁻¹H), anchored at the onset, where it is the limit by definition. Stable below {limit:g}; from the onset on "
+        "training hovers at the limit, and the mean of v no longer tells."
+    )
     signs.append(VitalSign("Stability margin", text, tuple(curves), log_scale=False, limit=limit, limit_name="stability limit"))
     return signs
