@@ -131,7 +131,8 @@ def _yaml(text: str) -> Iterator[Entry]:
             parser.dispose()
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise ParseError(mark.line + 1 if mark else 1, str(error.problem or error.context or "not YAML")) from None
+        lines = max(1, len(text.splitlines()))  # a file that ends too early is wrong at its last line
+        raise ParseError(min(mark.line + 1, lines) if mark else 1, str(error.problem or error.context or "not YAML")) from None
     except (YAMLError, ValueError, AttributeError, KeyError, IndexError, OverflowError) as error:
         raise ParseError(1, f"not YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
     walk = _YamlWalk()

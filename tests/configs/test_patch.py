@@ -1,0 +1,174 @@
+# ruff: noqa: E501 -- a case of a table is one line
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from traindoctor.configs import load_settings, patch_for
+from traindoctor.configs.patch import write_number
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: File name, text, change, and the lines that go and come.
+CASES = {
+    "replaced, comment kept": ("c.yaml", "optimizer:\n  name: adam\n  lr: 1e-3  # peak\n", {"optimizer.lr": 0.1}, ["-  lr: 1e-3  # peak", "+  lr: 0.1  # peak"]),
+    "inserted in its block": (
+        "c.yaml",
+        "seed: 1\noptimizer:\n  name: adam\n  lr: 0.001 # x\ntrain:\n  steps: 10\n",
+        {"optimizer.eps": 0.1},
+        ["+  eps: 0.1"],
+    ),
+    "inserted flat": ("c.yaml", "optimizer: adam\nlr: 0.1\nseed: 1\n", {"optimizer.eps": 1e-4}, ["+eps: 1.0e-4"]),
+    "crlf": ("c.yaml", "optimizer: adam\r\nlr: 0.1 # x\r\n", {"optimizer.eps": 0.1, "optimizer.lr": 0.01}, ["-lr: 0.1 # x\r", "+lr: 0.01 # x\r", "+eps: 0.1\r"]),
+    "no line end": (
+        "c.yaml",
+        "optimizer: adam\nlr: 0.1",
+        {"optimizer.eps": 0.1},
+        ["-lr: 0.1", "\\ No newline at end of file", "+lr: 0.1", "+eps: 0.1", "\\ No newline at end of file"],
+    ),
+    "byte-order mark": ("c.yaml", "\ufefflr: 0.1\noptimizer: adam\n", {"optimizer.lr": 0.2}, ["-\ufefflr: 0.1", "+\ufefflr: 0.2"]),
+    "hugging face": ("c.yaml", "optim: adamw_torch\nlearning_rate: 0.1\nlr_scheduler_type: linear\n", {"optimizer.eps": 0.1}, ["+adam_epsilon: 0.1"]),
+    "keras": ("c.yaml", "optimizer:\n  class_name: Adam\n  config:\n    learning_rate: 0.1\n", {"optimizer.eps": 0.1}, ["+    epsilon: 0.1"]),
+    "keras by framework": ("c.yaml", "framework: tensorflow\noptimizer:\n  name: Adam\n  lr: 0.1\n", {"optimizer.beta1": 0.9}, ["+  beta_1: 0.9"]),
+    "betas as block list": ("c.yaml", "optim:\n  _target_: torch.optim.Adam\n  lr: 0.1\n  betas:\n  - 0.9\n  - 1.0\n", {"optimizer.beta2": 0.999}, ["-  - 1.0", "+  - 0.999"]),
+    "betas as list": ("c.yaml", "lr: 0.1\nbetas: [1.0, 0.999]\n", {"optimizer.beta1": 0.9}, ["-betas: [1.0, 0.999]", "+betas: [0.9, 0.999]"]),
+    "betas as pair": ("c.yaml", "lr: 0.1\nbetas: [1.0, 1.0]\n", {"optimizer.betas": (0.9, 0.99)}, ["-betas: [1.0, 1.0]", "+betas: [0.9, 0.99]"]),
+    "betas as text": ("c.yaml", "lr: 0.1\nadam_betas: '(0.9, 0.98)'\n", {"optimizer.beta2": 0.999}, ["-adam_betas: '(0.9, 0.98)'", "+adam_betas: '(0.9, 0.999)'"]),
+    "betas absent": ("c.yaml", "optimizer:\n  _target_: torch.optim.Adam\n  lr: 0.1\n", {"optimizer.beta1": 0.5}, ["+  betas: [0.5, 0.999]"]),
+    "one minus": ("c.yaml", "learning_rate: 0.1\none_minus_beta1: 0.2\n", {"optimizer.beta1": 0.9}, ["-one_minus_beta1: 0.2", "+one_minus_beta1: 0.1"]),
+    "beta2 beside beta1": ("c.yaml", "lr: 0.1\nadam_beta1: 0.9\n", {"optimizer.beta2": 0.99}, ["+adam_beta2: 0.99"]),
+    "flow": ("c.yaml", "optimizer: {name: adam, lr: 0.1}\n", {"optimizer.eps": 0.1}, ["-optimizer: {name: adam, lr: 0.1}", "+optimizer: {name: adam, lr: 0.1, eps: 0.1}"]),
+    "quoted": ("c.yaml", "optimizer: adam\nlr: '1e-3'\n", {"optimizer.lr": 0.01}, ["-lr: '1e-3'", "+lr: '0.01'"]),
+    "null": ("c.yaml", "optimizer: adam\nlr: 0.1\ngrad_clip: null\n", {"gradient.clip_norm": 1.0}, ["-grad_clip: null", "+grad_clip: 1.0"]),
+    "clip": ("c.yaml", "optimizer:\n  name: adam\n  lr: 0.1\ntrain:\n  epochs: 3\n", {"gradient.clip_norm": 1.0}, ["+  clip_norm: 1.0"]),
+    "clip in lightning": ("c.yaml", "optimizer: adam\nmodel:\n  lr: 0.1\ntrainer:\n  max_epochs: 3\n", {"gradient.clip_norm": 1.0}, ["+  gradient_clip_val: 1.0"]),
+    "schedule": ("c.yaml", "lr: 0.1\nscheduler: cosine\n", {"schedule.name": "constant"}, ["-scheduler: cosine", "+scheduler: constant"]),
+    "name in a package": ("c.yaml", "optim:\n  _target_: torch.optim.SGD\n  lr: 0.1\n", {"optimizer.name": "adam"}, ["-  _target_: torch.optim.SGD", "+  _target_: torch.optim.Adam"]),
+    "precision": ("c.yaml", "lr: 0.1\nprecision: float16\n", {"precision": "16-mixed"}, ["-precision: float16", "+precision: 16-mixed"]),
+    "switch": ("c.yaml", "optimizer: adam\nlr: 0.1\namsgrad: false\n", {"optimizer.amsgrad": True}, ["-amsgrad: false", "+amsgrad: true"]),
+    "list item": ("c.yaml", "optimizers:\n- name: adam\n  lr: 0.1\n", {"optimizer.eps": 0.1}, ["+  eps: 0.1"]),
+    "json": (
+        "c.json",
+        '{\n  "optimizer": {\n    "type": "Adam",\n    "params": {\n      "lr": 0.1\n    }\n  }\n}\n',
+        {"optimizer.eps": 1e-4},
+        ['-      "lr": 0.1', '+      "lr": 0.1,', '+      "eps": 1e-4'],
+    ),
+    "json on one line": ("c.json", '{"lr":0.1,"optimizer":"adam"}\n', {"optimizer.eps": 0.1}, ['-{"lr":0.1,"optimizer":"adam"}', '+{"lr":0.1,"eps":0.1,"optimizer":"adam"}']),
+    "json list": ("c.json", '{"lr": 0.1,\n "betas": [0.9, 1.0]}\n', {"optimizer.beta2": 0.99}, ['- "betas": [0.9, 1.0]}', '+ "betas": [0.9, 0.99]}']),
+    "toml": ("c.toml", '[optimizer]\nname = "Adam"\nlr = 8e-4 # hi\n\n[training]\nsteps = 1\n', {"optimizer.eps": 1e-6}, ["+eps = 1e-6"]),
+    "toml replaced": ("c.toml", '[optimizer]\nlr = 8e-4 # hi\nbetas = [0.9, 1.0]\n', {"optimizer.lr": 1e-4, "optimizer.beta2": 0.9}, ["-lr = 8e-4 # hi", "-betas = [0.9, 1.0]", "+lr = 1e-4 # hi", "+betas = [0.9, 0.9]"]),
+    "toml with dots": ("c.toml", 'optimizer.name = "adam"\noptimizer.lr = 0.1\n', {"optimizer.eps": 0.1}, ["+optimizer.eps = 0.1"]),
+}  # fmt: skip
+
+LOADERS = {"yaml": yaml.safe_load, "json": json.loads, "toml": tomllib.loads}
+
+
+def patch_of(root: Path, name: str, change: dict[str, object]) -> str | None:
+    settings, damages = load_settings([root / name], root)
+    assert damages == []
+    return patch_for(root, settings, change, [name])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_git_takes_the_patch_and_the_change_is_made(tmp_path: Path, case: str) -> None:
+    name, text, change, lines = CASES[case]
+    folder = tmp_path / "my runs"
+    folder.mkdir()
+    (folder / name).write_bytes(text.encode())
+    patch = patch_of(tmp_path, f"my runs/{name}", change)
+    assert patch is not None
+    assert patch.startswith(f"--- a/my runs/{name}\n+++ b/my runs/{name}\n@@ ")
+    assert [line for line in patch.split("\n")[2:] if line[:1] in ("+", "-", "\\")] == lines
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "apply", "--whitespace=nowarn", "-"], cwd=tmp_path, check=True, input=patch.encode())
+    after, _ = load_settings([folder / name], tmp_path)
+    for setting, value in change.items():
+        assert (
+            after[setting].value == pytest.approx(value)
+            if not isinstance(value, str)
+            else value in str(after[setting].value).lower()
+        )
+    assert LOADERS[name.partition(".")[2]]((folder / name).read_text(encoding="utf-8-sig"))
+
+
+@pytest.mark.parametrize(
+    ("text", "change"),
+    [
+        ("optimizer: adam\nlr: 0.1\n", {"schedule.name": "constant"}),
+        ("optimizer: adam\nlr: 0.1\n", {"precision": "16-mixed"}),
+        ("optimizer: adam\nlr: 0.1\nhalf: true\n", {"precision": "16-mixed"}),
+        ("optimizer: adam\nlr: 0.1\n", {"no.such": 1}),
+        ("optimizer: adam\nlr: 0.1\n", {"optimizer.eps": float("nan")}),
+        ("optimizer: adam\nlr: 0.1\n", {"optimizer.eps": object()}),
+        ("optimizer: adam\nlr: 0.1\n", {"optimizer.lr": "a: b\nc: d"}),
+        ("optimizer: adam\nlr: 0.1\n", {}),
+        ("optimizer: adam\nlr: 0.1\n", {"optimizer.lr": 0.1}),
+        ("batch: 3\n", {"optimizer.eps": 0.1}),
+        ("base: &b\n  lr: 0.1\noptimizer:\n  <<: *b\n  name: adam\n", {"optimizer.lr": 0.5}),
+        ("optimizer:\n  class_path: torch.optim.Adam\n", {"optimizer.eps": 0.1}),
+        ("optimizer: adam\nlr:\n", {"optimizer.lr": 0.1}),
+    ],
+)
+def test_no_patch_where_the_place_cannot_be_told(tmp_path: Path, text: str, change: dict[str, object]) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    assert patch_of(tmp_path, "c.yaml", change) is None
+
+
+def test_no_patch_without_a_readable_file_under_the_root(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "c.yaml").write_text("lr: 0.1\n")
+    (tmp_path / "root/bad.yaml").write_text("lr: {\n")
+    for files in ([], ["none.yaml"], ["../c.yaml"], [str(tmp_path / "c.yaml")], ["bad.yaml"]):
+        assert patch_for(tmp_path / "root", {}, {"optimizer.lr": 0.2}, files) is None
+
+
+def test_the_file_that_decides_is_patched(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("lr: 0.1\noptimizer: adam\n")
+    (tmp_path / "b.yaml").write_text("lr: 0.2\n")
+    patch = patch_for(tmp_path, {}, {"optimizer.lr": 0.3, "optimizer.name": "sgd"}, ["a.yaml", "b.yaml"])
+    assert patch is not None
+    assert "-optimizer: adam\n+optimizer: sgd\n" in patch
+    assert "-lr: 0.2\n+lr: 0.3\n" in patch
+    assert "-lr: 0.1" not in patch
+
+
+@pytest.mark.parametrize(
+    ("value", "yaml_text", "json_text"),
+    [
+        (0.1, "0.1", "0.1"),
+        (1e-4, "1.0e-4", "1e-4"),
+        (3e-4, "3.0e-4", "3e-4"),
+        (1.25e-5, "1.25e-5", "1.25e-5"),
+        (1.0, "1.0", "1.0"),
+        (0.999, "0.999", "0.999"),
+        (0.30000000000000004, "0.3", "0.3"),
+        (0.9999999, "0.9999999", "0.9999999"),
+        (2e7, "2.0e+7", "2e+7"),
+        (0.0, "0.0", "0.0"),
+    ],
+)
+def test_numbers_as_people_write_them(value: float, yaml_text: str, json_text: str) -> None:
+    assert write_number(value, ".yaml") == yaml_text
+    assert write_number(value, ".json") == json_text
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_written_number_reads_as_itself_in_every_format(value: float) -> None:
+    assert yaml.safe_load(write_number(value, ".yaml")) == pytest.approx(value, rel=1e-5, abs=0)
+    assert json.loads(write_number(value, ".json")) == pytest.approx(value, rel=1e-5, abs=0)
+    assert tomllib.loads(f"a = {write_number(value, '.toml')}")["a"] == pytest.approx(value, rel=1e-5, abs=0)
+
+
+def test_importing_is_light() -> None:
+    code = "import sys, traindoctor.configs; print('ruamel.yaml' in sys.modules, 'numpy' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "False"]
