@@ -12,7 +12,7 @@ import numpy as np
 
 from traindoctor.errors import UnreadableInputError
 from traindoctor.model import Damage, Series, StepUnit
-from traindoctor.readers.tags import quantity_of, words
+from traindoctor.readers.tags import quantity_of, spellings, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from traindoctor.model import FloatArray, IntArray
 
 #: Spellings of the column that counts steps, best first; compared with separators and case put aside.
-STEP_COLUMNS = (
-    "global_step", "step", "trainer_global_step", "train_global_step", "iter", "iteration", "iterations", "iters", "current_steps", "current_step",
-    "train_step", "training_step", "steps", "global_steps", "opt_step", "optimizer_step", "update", "updates", "num_updates", "n_updates", "itr", "it", "n_iter",
-    "total_timesteps", "timesteps_total", "time_total_timesteps", "timesteps", "timestep", "training_iteration", "env_steps", "num_env_steps_sampled",
-    "batch", "batch_idx", "minibatch",
-)  # fmt: skip
+STEP_COLUMNS = spellings(
+    "global_step step trainer_global_step train_global_step iter iteration iterations iters current_steps "
+    "current_step train_step training_step steps global_steps opt_step optimizer_step update updates num_updates "
+    "n_updates itr it n_iter total_timesteps timesteps_total time_total_timesteps timesteps timestep "
+    "training_iteration env_steps num_env_steps_sampled batch batch_idx minibatch"
+)
 EPOCH_COLUMNS = ("epoch", "epochs", "train_epoch", "current_epoch", "trainer_epoch", "epoch_idx", "epoch_num")
 WALL_TIMES = ("wall_time", "walltime", "timestamp", "time", "datetime")
 #: The word that asks for rows to be counted.
@@ -120,21 +120,19 @@ def read_table(data: bytes, file: str) -> Table:
     delimiter = max(",\t;", key=header_line.count)
     header = _header(next(csv.reader([header_line.rstrip("\r")], delimiter=delimiter), []))
     if not header or all(_is_number(name) for name in header) or (len(header) == 1 and len(header[0].split()) > 4):
-        what = "has no header: its first line holds numbers" if header and _is_number(header[0]) else "is not a table with a header line"
+        bare = bool(header) and _is_number(header[0])
+        what = "has no header: its first line holds numbers" if bare else "is not a table with a header line"
         raise UnreadableInputError(file, what, "write the names of the columns into the first line, separated by commas")
     if body.count("\n") >= MANY_ROWS:
-        quick = _read_with_pandas(body, header, delimiter, file, skipped, is_monitor)
+        quick = _read_with_pandas(body, header, delimiter, skipped, is_monitor)
         if quick is not None:
             return quick
     return _read_cells(body, header, delimiter, file, skipped, is_monitor)
 
 
 def _decode(data: bytes) -> str:
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        text = data.decode("utf-16", "replace")
-    else:
-        text = data.decode("utf-8-sig", "replace")
-    text = text.replace("\0", "")
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    text = data.decode(encoding, "replace").replace("\0", "")
     return text if "\n" in text else text.replace("\r", "\n")
 
 
@@ -189,14 +187,18 @@ def _read_cells(body: str, header: tuple[str, ...], delimiter: str, file: str, s
         short.remove(lines[-1])
         rows[-1].pop()
         damages.append(Damage("ragged-row", file, f"line {lines[-1]}, the last one, is cut off: its last cell is left out"))
-    for found, what in ((short, "shorter than the header: what is missing counts as not logged"), (long, "longer than the header: what is too much is left out")):
+    for found, what in (
+        (short, "shorter than the header: what is missing counts as not logged"),
+        (long, "longer than the header: what is too much is left out"),
+    ):
         if found:
             damages.append(Damage("ragged-row", file, f"{_lines(found)} {'is' if len(found) == 1 else 'are'} {what}"))
     if unreadable:
         damages.append(Damage("ragged-row", file, f"{_lines(unreadable)} cannot be read as CSV: the rest of the file is lost"))
     repeated = [i for i, row in enumerate(rows) if [cell.strip() for cell in row] == list(header)]
     if repeated:
-        damages.append(Damage("repeated-header", file, f"the header stands again at {_lines([lines[i] for i in repeated])}: runs were appended"))
+        places = _lines([lines[i] for i in repeated])
+        damages.append(Damage("repeated-header", file, f"the header stands again at {places}: runs were appended"))
         again = set(repeated)
         rows = [row for i, row in enumerate(rows) if i not in again]
         lines = [line for i, line in enumerate(lines) if i not in again]
@@ -222,9 +224,7 @@ def _read_cells(body: str, header: tuple[str, ...], delimiter: str, file: str, s
     return Table(header, numbers, filled, np.array(lines, dtype=np.int64), tuple(damages), is_monitor)
 
 
-def _read_with_pandas(
-    body: str, header: tuple[str, ...], delimiter: str, file: str, skipped: int, is_monitor: bool
-) -> Table | None:
+def _read_with_pandas(body: str, header: tuple[str, ...], delimiter: str, skipped: int, is_monitor: bool) -> Table | None:
     """Return the table, or None when it is not so regular that pandas would read what the exact reader does."""
     import pandas as pd
 
@@ -257,7 +257,7 @@ def _lines(lines: Sequence[int]) -> str:
 
 def find_step_column(columns: Sequence[str]) -> tuple[str, StepUnit] | None:
     """Return the column that counts steps, else the one that counts epochs; None when neither is there."""
-    spelled = {}
+    spelled: dict[str, str] = {}
     for name in columns:
         spelled.setdefault("_".join(words(name)), name)
     for known, unit in ((STEP_COLUMNS, "step"), (EPOCH_COLUMNS, "epoch")):
@@ -275,7 +275,9 @@ def _no_step(table: Table, file: str, what: str = "no column looks like a step")
 
 
 def _rises(values: FloatArray) -> bool:
-    return bool(values.size > 1 and np.isfinite(values).all() and (np.diff(values) > 0).all() and (values == np.round(values)).all())
+    if values.size < 2 or not np.isfinite(values).all():
+        return False
+    return bool((np.diff(values) > 0).all() and (values == np.round(values)).all())
 
 
 def _steps(table: Table, file: str, asked: str | None) -> tuple[IntArray, NDArray[np.bool_], StepUnit, str, list[Damage]]:
@@ -305,7 +307,8 @@ def _steps(table: Table, file: str, asked: str | None) -> tuple[IntArray, NDArra
     damages: list[Damage] = []
     if known.size and (known != np.round(known)).any():
         if unit == "epoch" or asked is not None:
-            return rows, everywhere, "row", ROW, [Damage("fractional-steps", file, f"column {column} counts in fractions: rows are counted instead")]
+            damage = Damage("fractional-steps", file, f"column {column} counts in fractions: rows are counted instead")
+            return rows, everywhere, "row", ROW, [damage]
         damages.append(Damage("fractional-steps", file, f"column {column} holds fractions: they are cut off"))
     if not there.all():
         damages.append(Damage("no-step", file, f"{_lines(table.line[~there].tolist())}: no step in column {column}, left out"))
@@ -314,7 +317,8 @@ def _steps(table: Table, file: str, asked: str | None) -> tuple[IntArray, NDArra
     if unit == "step":
         joined = _joined(table, step, there, column)
         if joined is not None:
-            damages.append(Damage("steps-of-epochs", file, f"column {column} starts again in each epoch: the epochs are put one after the other"))
+            detail = f"column {column} starts again in each epoch: the epochs are put one after the other"
+            damages.append(Damage("steps-of-epochs", file, detail))
             step = joined
     return step, there, unit, column, damages
 
@@ -335,7 +339,8 @@ def _joined(table: Table, step: IntArray, there: NDArray[np.bool_], column: str)
     if back.sum() < 1 or (back & ~next_epoch).any() or (next_epoch & ~back).any() or (np.diff(epoch) < 0).any():
         return None
     length = int(step.max()) + 1 - int(step.min() > 0)
-    return step + (np.round(epoch - epoch[0]).astype(np.int64)) * length
+    joined: IntArray = step + np.round(epoch - epoch[0]).astype(np.int64) * length
+    return joined
 
 
 # -- series -----------------------------------------------------------------------------------------------------------
@@ -356,18 +361,24 @@ def _series(table: Table, file: str, asked: str | None, aliases: Mapping[str, Se
             blank = _blank_nans(table, name, filled, there, counters)
             if blank.any():
                 first = int(np.flatnonzero(blank)[0])
-                detail = f"column {name} is blank from line {int(table.line[first])} (step {int(step[first])}) on, where what is logged with it goes on: read as NaN, {int(blank.sum())} times"
+                place = f"line {int(table.line[first])} (step {int(step[first])})"
+                detail = (
+                    f"column {name} is blank from {place} on, where what is logged with it goes on: "
+                    f"read as NaN, {_times(int(blank.sum()), 'time')}"
+                )
                 damages.append(Damage("blank-nan", file, detail))
                 filled = filled | blank
         if filled.any():
             series.append(Series("", name, step[filled], value[filled], wall[filled], file))
-    back, more = check_steps(file, [(step[there], True)] if not _is_sparse(table, counters) else [(s.step, False) for s in series])
+    back, more = check_steps(file, [s.step for s in series] if _is_sparse(table, counters) else [step[there]])
     return CsvLog(tuple(series), unit, column, (*table.damages, *damages, *more), back)
 
 
 def _wall_time(table: Table) -> FloatArray:
     for name, value in table.numbers.items():
-        if "_".join(words(name)) in WALL_TIMES and np.isfinite(value).all() and value.size and value.min() > 1e9 and value.max() < 1e11:
+        if "_".join(words(name)) not in WALL_TIMES or not value.size or not np.isfinite(value).all():
+            continue
+        if value.min() > 1e9 and value.max() < 1e11:  # seconds since 1970, not since the start
             return value
     return np.full(table.line.size, np.nan)
 
@@ -386,7 +397,7 @@ def _blank_nans(
     It is blank to the end, while a column that was filled only together with it goes on; or rows come that hold a step
     and nothing else, which there were not before.
     """
-    none = np.zeros(filled.size, dtype=bool)
+    none: NDArray[np.bool_] = np.zeros(filled.size, dtype=bool)
     before = np.flatnonzero(filled)
     if before.size < 3:
         return none
@@ -407,9 +418,10 @@ def _blank_nans(
     if best.any():
         return best
     content = [present for other, present in table.filled.items() if other not in counters and other not in clocks]
-    bare = ~np.any(content, axis=0) & there
+    bare: NDArray[np.bool_] = ~np.any(content, axis=0) & there
     if not bare[: last + 1].any() and (bare & after).sum() >= BLANK_ROWS and quantity_of(name) in ("loss", "grad_norm"):
-        return bare & after
+        bare &= after
+        return bare
     return none
 
 
@@ -417,14 +429,14 @@ def _is_dense(filled: NDArray[np.bool_], last: int) -> bool:
     return bool(filled[: last + 1].mean() > 0.95)
 
 
-def check_steps(file: str, columns: Sequence[tuple[IntArray, bool]]) -> tuple[tuple[int, ...], list[Damage]]:
+def check_steps(file: str, columns: Sequence[IntArray]) -> tuple[tuple[int, ...], list[Damage]]:
     """Return the steps at which counts go back, and damages for steps that repeat or go back.
 
     Each column of a file is looked at by itself, (n,) steps in file order; the worst one is told of, once.
     """
     back: tuple[int, ...] = ()
     repeats, first_repeat = 0, 0
-    for step, _ in columns:
+    for step in columns:
         if step.size < 2:
             continue
         move = np.diff(step)
@@ -438,7 +450,8 @@ def check_steps(file: str, columns: Sequence[tuple[IntArray, bool]]) -> tuple[tu
                 repeats, first_repeat = int(same.sum()), int(order[1:][same][0])
     damages = []
     if repeats:
-        damages.append(Damage("duplicate-steps", file, f"{_times(repeats, 'value')} at a step that has one already, first at step {first_repeat:,}; all are kept"))
+        detail = f"{_times(repeats, 'value')} at a step that has one already, first at step {first_repeat:,}; all are kept"
+        damages.append(Damage("duplicate-steps", file, detail))
     if back:
         damages.append(Damage("steps-go-back", file, f"the steps go back {_times(len(back), 'time')}, first to step {back[0]:,}"))
     return back, damages

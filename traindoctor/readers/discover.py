@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from traindoctor.errors import UnreadableInputError
 from traindoctor.model import Damage, Run, Series, Setting
 from traindoctor.readers.csvlog import check_steps, read_csv_file
 from traindoctor.readers.events import read_event_file
-from traindoctor.readers.tags import choose_primary, quantity_of, with_quantities
+from traindoctor.readers.tags import choose_primary, quantity_of, spellings, with_quantities
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,9 +26,15 @@ if TYPE_CHECKING:
     from traindoctor.readers.events import EventLog
 
 #: Folders that only hold logs: what a run is called stands above them.
-PLAIN = frozenset({"logs", "log", "tb", "tensorboard", "tb_logs", "runs", "run", "lightning_logs", "csv_logs", "events", "summaries", "output", "outputs", "metrics", "history", "."})
+PLAIN = frozenset(
+    spellings(
+        "logs log tb tensorboard tb_logs runs run lightning_logs csv_logs events summaries output outputs metrics history ."
+    )
+)
 #: Names of files that say nothing of the run.
-PLAIN_STEMS = frozenset({"metrics", "history", "training", "train", "log", "logs", "progress", "measurements", "results", "monitor", "loss", "losses"})
+PLAIN_STEMS = frozenset(spellings("metrics history training train log logs progress measurements results monitor loss losses"))
+#: Folders beside `train` that hold the other values of the same run.
+HELD_OUT_FOLDERS = ("validation", "val", "valid", "eval", "test")
 SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "venv", "checkpoints"})
 TABLES = (".csv", ".tsv")
 #: Logs that are not read yet: end of the name -> what it is.
@@ -82,10 +90,9 @@ def read_runs(path: Path | str, options: ReadOptions | None = None) -> list[Run]
         if named is not None and not named.is_file():
             raise UnreadableInputError(str(named), "there is no such file")
     if not given.exists():
-        near = [p.name for p in _listed(given.parent)[:8]] if given.parent.is_dir() else []
-        raise UnreadableInputError(str(path), "there is no such file or folder", *([f"beside it: {', '.join(near)}"] if near else []))
-    start = given.absolute()
-    start = Path(os.path.normpath(start))
+        near = ", ".join(p.name for p in _listed(given.parent)[:8])
+        raise UnreadableInputError(str(path), "there is no such file or folder", *([f"there are: {near}"] if near else []))
+    start = given.resolve()
     if start.is_file():
         drafts, top = _read_file(start, str(path), options), start.parent
     else:
@@ -113,10 +120,11 @@ def _is_table(path: Path) -> bool:
 
 
 def _read_file(file: Path, shown: str, options: ReadOptions) -> list[_Draft]:
-    """Return the run of one file; whatever its name, its content decides where the name does not."""
-    kind = _other_kind(file)
-    if not _is_events(file) and not _is_table(file) and kind and not _looks_like_table(file):
-        raise UnreadableInputError(shown, f"{kind} is not read yet", *_formats())
+    """Return the run of one file; its content decides where its name does not."""
+    known = _is_events(file) or _is_table(file) or _begins_like_events(file)
+    if not known and not _looks_like_table(file):
+        kind = _other_kind(file)
+        raise UnreadableInputError(shown, f"{kind} is not read yet" if kind else "is of no format that is known", *_formats())
     try:
         if _is_events(file) or _begins_like_events(file):
             draft = _Draft(file.parent, [], [])
@@ -128,7 +136,7 @@ def _read_file(file: Path, shown: str, options: ReadOptions) -> list[_Draft]:
     except UnreadableInputError as error:
         raise UnreadableInputError(shown, error.what, *error.ways_out) from error
     if not draft.series:
-        raise UnreadableInputError(shown, _nothing_in(draft), *_formats())
+        raise UnreadableInputError(shown, _nothing_in(draft.damages), *_formats())
     draft.label = _label(file)
     return [draft]
 
@@ -136,16 +144,20 @@ def _read_file(file: Path, shown: str, options: ReadOptions) -> list[_Draft]:
 def _label(file: Path) -> str:
     """Return what the name of a file says of its run; "" for a usual name."""
     stem = file.name.removesuffix(file.suffix)
+    stem = stem.removesuffix(".log")
     return "" if _is_events(file) or stem.lower() in PLAIN_STEMS else stem
 
 
-def _nothing_in(draft: _Draft) -> str:
-    details = [damage.detail for damage in draft.damages]
+def _nothing_in(damages: Iterable[Damage]) -> str:
+    details = [damage.detail for damage in damages]
     return f"no value can be read: {'; '.join(details[:3])}" if details else "it holds no scalar: nothing to diagnose"
 
 
 def _formats() -> tuple[str, str]:
-    return ("read are: event files of TensorBoard, CSV and TSV", "try:     log with SummaryWriter or a CSV logger, or export a CSV with a column step")
+    return (
+        "read:    event files of TensorBoard, CSV and TSV",
+        "try:     log with SummaryWriter or a CSV logger, or export a CSV with a column step",
+    )
 
 
 def _begins_like_events(file: Path) -> bool:
@@ -192,7 +204,7 @@ def _read_tree(top: Path, shown: str, options: ReadOptions) -> list[_Draft]:
         drafts += found
         failures += failed
     if drafts:
-        return drafts
+        return _with_validation(drafts)
     if failures:
         error = failures[0]
         more = [f"also: {other.where}: {other.what}" for other in failures[1:4]]
@@ -200,7 +212,31 @@ def _read_tree(top: Path, shown: str, options: ReadOptions) -> list[_Draft]:
     if others:
         kinds = ", ".join(f"{count} {'file' if count == 1 else 'files'} of {kind}" for kind, count in sorted(others.items()))
         raise UnreadableInputError(shown, f"no log that can be read; found {kinds}, not read yet", *_formats())
-    raise UnreadableInputError(shown, f"no log that can be read{f' among {seen:,} files' if seen else ': the folder is empty'}", *_formats())
+    where = f"among {seen:,} files" if seen else "here: the folder is empty"
+    raise UnreadableInputError(shown, f"no log that can be read {where}", *_formats())
+
+
+def _with_validation(drafts: Sequence[_Draft]) -> list[_Draft]:
+    """Return the drafts; folders `train` and `validation` side by side, as Keras writes them, are one run.
+
+    A tag of the validation folder gets its name in front, as TensorBoard shows it.
+    """
+    by_folder = {draft.folder: draft for draft in drafts if all(_is_events(file) for file in draft.files)}
+    taken: set[int] = set()
+    for draft in drafts:
+        beside = [by_folder[draft.folder.parent / n] for n in HELD_OUT_FOLDERS if draft.folder.parent / n in by_folder]
+        tags = {s.tag for s in draft.series}
+        is_train = draft.folder.name == "train" and draft.folder in by_folder
+        if not is_train or not any(s.tag in tags for other in beside for s in other.series):
+            continue
+        for other in beside:
+            taken.add(id(other))
+            draft.files += other.files
+            draft.series += [replace(s, tag=f"{other.folder.name}/{s.tag}") for s in other.series]
+            draft.damages += other.damages
+            draft.hparams.update(other.hparams)
+        draft.folder = draft.folder.parent
+    return [draft for draft in drafts if id(draft) not in taken]
 
 
 def _shown(where: str, top: Path, shown: str) -> str:
@@ -236,7 +272,7 @@ def _read_folder(folder: Path, files: Sequence[Path], options: ReadOptions) -> t
         else:
             empty += draft.damages
             if draft.damages:
-                failures.append(UnreadableInputError(str(logs[0][0]), _nothing_in(draft), *_formats()))
+                failures.append(UnreadableInputError(str(logs[0][0]), _nothing_in(draft.damages), *_formats()))
     for file in (f for f in files if _is_table(f) and not _is_events(f)):
         try:
             log = read_csv_file(file, str(file), step_column=options.step_column, aliases=options.aliases)
@@ -247,9 +283,7 @@ def _read_folder(folder: Path, files: Sequence[Path], options: ReadOptions) -> t
             continue
         if not log.series:
             empty += log.damages
-            failures.append(UnreadableInputError(str(file), _nothing_in(_Draft(folder, [], [], damages=list(log.damages))), *_formats()))
-            continue
-        if not any(quantity_of(s.tag, options.aliases) for s in log.series) and (drafts or log.step_unit != "row") and len(log.series) < 2:
+            failures.append(UnreadableInputError(str(file), _nothing_in(log.damages), *_formats()))
             continue
         home = next((d for d in drafts if _joins(d, log)), None)
         if home is None:
@@ -298,7 +332,7 @@ def _add_events(draft: _Draft, logs: Sequence[tuple[Path, EventLog]], options: R
         draft.damages += log.damages
         draft.hparams.update(log.hparams)
         mine = {tag: Series("", tag, step, value, wall, name) for tag, (step, value, wall) in log.scalars.items()}
-        back, damages = check_steps(name, [(s.step, False) for s in mine.values()])
+        back, damages = check_steps(name, [s.step for s in mine.values()])
         draft.damages += damages
         if back and len(back) <= RESETS:
             draft.restarts += back
@@ -370,7 +404,7 @@ def _run(draft: _Draft, start: Path, top: Path, options: ReadOptions) -> Run:
     logs = set(draft.files)
     configs, codes = [f for f in configs if f not in logs], [f for f in codes if f not in logs]
     root = Path(os.path.commonpath([top, *(f.parent for f in (*configs, *codes, *draft.files))]))
-    settings, damages = load_settings(configs, root)
+    settings, damages = load_settings(configs, root, strict=options.config is not None)
     merged = _hparam_settings(draft.hparams)
     merged.update(settings)
     relative = {str(file): _relative(file, root) for file in draft.files}
@@ -406,7 +440,23 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _hparam_settings(hparams: Mapping[str, object]) -> dict[str, Setting]:
-    return {name: Setting(value, "hparams of TensorBoard") for name, value in hparams.items()}
+    """Return what was logged with add_hparams in the one vocabulary of settings."""
+    from traindoctor.configs.dialects import interpret
+    from traindoctor.configs.documents import ParseError, parse
+
+    nested: dict[str, Any] = {}
+    for name, value in hparams.items():
+        *blocks, key = re.split(r"[/.]", name)
+        inner = nested
+        for block in blocks:
+            held = inner.setdefault(block, {})
+            inner = held if isinstance(held, dict) else inner  # else a block and a value are called the same
+        inner[key] = value
+    try:
+        slots = interpret(parse(json.dumps(nested), ".json"))
+    except ParseError:
+        return {}
+    return {name: Setting(slot.value, "hparams of TensorBoard") for name, slot in slots.items() if slot.value is not None}
 
 
 def _name(draft: _Draft, start: Path, top: Path) -> str:
@@ -424,7 +474,7 @@ def _with_own_names(runs: Iterable[Run]) -> list[Run]:
     """Return the runs with names that differ: the path is added where two are called the same."""
     runs = list(runs)
     count = Counter(run.name for run in runs)
-    named = [replace(run, name=run.path if run.path not in ("", ".") else run.name) if count[run.name] > 1 else run for run in runs]
+    named = [replace(run, name=run.path) if count[run.name] > 1 and run.path != "." else run for run in runs]
     again = Counter(run.name for run in named)
     taken: Counter[str] = Counter()
     result = []

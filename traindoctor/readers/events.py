@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from traindoctor.model import FloatArray, IntArray
+    from traindoctor.readers.tfrecord import Frames
 
     Field: TypeAlias = tuple[int, int, int, int, int]  # number, wire type, value (varint), start, stop of the content
 
@@ -442,11 +443,15 @@ def read_events(data: bytes, file: str, *, fast: bool = True) -> EventLog:
     Raises: UnreadableInputError when the bytes are no event file.
     """
     if not data:
-        return EventLog({}, {}, (), (Damage("empty-file", file, "the file has 0 bytes: nothing was written", 0),), float("nan"), 0)
+        damage = Damage("empty-file", file, "the file has 0 bytes: nothing was written", 0)
+        return EventLog({}, {}, (), (damage,), float("nan"), 0)
     frames = read_frames(data)
     if not frames.start.size and (not frames.is_cut or not _may_be_events(data)):
         raise UnreadableInputError(
-            file, f"is not an event file: {_what_it_is(data)}", "give the file that TensorBoard shows", "a table of values can be read as CSV: rename it to .csv"
+            file,
+            f"is not an event file: {_what_it_is(data)}",
+            "give the file that TensorBoard shows",
+            "a table of values is read as CSV: rename it to .csv",
         )
     columns = _Columns()
     buffer = np.frombuffer(data, dtype=np.uint8)
@@ -466,7 +471,8 @@ def read_events(data: bytes, file: str, *, fast: bool = True) -> EventLog:
                 columns.read_many(index, windows[frames.start[index]])
     else:
         _one_by_one(columns, np.arange(frames.start.size), data, frames.start, frames.length)
-    return _finish(columns, file, frames.start - HEADER.size, _end_of(frames.loss, frames.loss_offset, frames.is_cut, file, len(data)))
+    end = _end_of(frames, file, len(data))
+    return _finish(columns, file, frames.start - HEADER.size, end)
 
 
 def _one_by_one(
@@ -476,12 +482,16 @@ def _one_by_one(
         columns.read_one(i, data[at : at + size], FOOTER.unpack_from(data, at + size)[0])
 
 
-def _end_of(loss: str, offset: int, is_cut: bool, file: str, size: int) -> list[Damage]:
-    if not loss:
+def _end_of(frames: Frames, file: str, size: int) -> list[Damage]:
+    """Return the damage that ended the walk over the records; none when the file ends where a record ends."""
+    if not frames.loss:
         return []
-    if is_cut:
-        return [Damage("truncated", file, f"{loss}, {size - offset:,} bytes after its start: the process died while it wrote", offset)]
-    return [Damage("corrupt-record", file, f"{loss}: the last {size - offset:,} bytes are lost, as nothing tells where the next record begins", offset)]
+    left = f"{size - frames.loss_offset:,} bytes"
+    if frames.is_cut:
+        detail = f"{frames.loss}, {left} after its start: the process died while it wrote"
+        return [Damage("truncated", file, detail, frames.loss_offset)]
+    detail = f"{frames.loss}: the last {left} are lost, as nothing tells where the next record begins"
+    return [Damage("corrupt-record", file, detail, frames.loss_offset)]
 
 
 def _may_be_events(data: bytes) -> bool:
@@ -556,7 +566,8 @@ def _finish(columns: _Columns, file: str, offsets: NDArray[np.int64], end: list[
 def _lost(columns: _Columns, file: str, offsets: NDArray[np.int64]) -> list[Damage]:
     lost = sorted(columns.lost)
     if len(lost) == offsets.size and all("is no event" in why for _, why in lost) and lost:
-        raise UnreadableInputError(file, "is not an event file: it holds records of another kind (a data set?)", "give the folder of the logs")
+        what = "is not an event file: it holds records of another kind (a data set?)"
+        raise UnreadableInputError(file, what, "give the folder of the logs")
     damages = [Damage("corrupt-record", file, f"{why}: this record is lost", int(offsets[i])) for i, why in lost[:NAMED]]
     if len(lost) > NAMED:
         more = len(lost) - NAMED

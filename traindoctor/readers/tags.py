@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
     from traindoctor.model import Series
 
+
+def spellings(text: str) -> tuple[str, ...]:
+    """Return the words of a list that is written as a text."""
+    return tuple(text.split())
+
+
 #: First parts of tags that hold settings, no series.
 SETTINGS = frozenset({"config", "cfg", "hparams", "hparam", "hp", "args"})
 TRAIN = frozenset({"train", "training", "tr", "trn"})
@@ -23,25 +29,26 @@ VALIDATION = frozenset({"val", "valid", "validation", "eval", "evaluation", "dev
 TEST = frozenset({"test", "testing"})
 #: Words around a quantity that do not change what it is.
 NOISE = frozenset(
-    {
-        "step", "epoch", "batch", "iter", "iteration", "avg", "average", "mean", "running", "info", "learner", "metrics", "metric", "scalars", "scalar",
-        "stats", "log", "logs", "per", "default", "policy", "main", "charts", "current", "cur", "smoothed", "raw",
-    }
-)  # fmt: skip
+    spellings(
+        "step epoch batch iter iteration avg average mean running info learner metrics metric scalars scalar stats log "
+        "logs per default policy main charts current cur smoothed raw"
+    )
+)
 #: A tag with one of these words is none of our quantities, whatever else is in it.
 OTHER = frozenset(
-    {
-        "time", "sec", "secs", "seconds", "ms", "ppl", "perplexity", "memory", "mem", "speed", "throughput", "duration", "std", "var", "variance", "clipping",
-        "clip", "clipped", "ratio", "threshold", "min", "minimum", "best", "delta", "count", "num", "weight_decay", "spike", "spikes", "samples", "tokens",
-    }
-)  # fmt: skip
+    spellings(
+        "time sec secs seconds ms ppl perplexity memory mem speed throughput duration std var variance clipping clip "
+        "clipped ratio threshold min minimum best delta count num weight_decay spike spikes samples tokens"
+    )
+)
 LOSSES = frozenset(
-    {
-        "loss", "lm_loss", "total_loss", "loss_total", "loss_global_loss", "ce_loss", "loss_ce", "cross_entropy_loss",
-        "cross_entropy", "crossentropy", "nll_loss", "loss_nll", "nll", "mse_loss", "ctc_loss", "losses_total", "losses_total_loss", "losses", "loss_loss", "total", "objective",
-        "cost", "loss_sum", "sum_loss", "overall_loss", "loss_overall", "loss_all", "mlm_loss", "xent", "bce_loss", "lm_loss_loss", "global_loss", "loss_global", "l",
-    }
-)  # fmt: skip
+    spellings(
+        "loss lm_loss total_loss loss_total loss_global_loss ce_loss loss_ce cross_entropy_loss cross_entropy "
+        "crossentropy nll_loss loss_nll nll mse_loss ctc_loss losses_total losses_total_loss losses loss_loss total "
+        "objective cost loss_sum sum_loss overall_loss loss_overall loss_all mlm_loss xent bce_loss lm_loss_loss "
+        "global_loss loss_global l"
+    )
+)
 EXACT = {
     "loss": ("loss", "train_loss", "train/loss", "training/loss", "loss/train", "train/total_loss", "total_loss", "lm loss"),
     "val_loss": ("val_loss", "val/loss", "validation/loss", "valid_loss", "eval_loss", "eval/loss"),
@@ -49,13 +56,24 @@ EXACT = {
     "grad_norm": ("grad_norm", "train/grad_norm", "grad-norm", "gnorm"),
     "weight_norm": ("weight_norm", "param_norm", "params_norm"),
 }
-ACCURACIES = frozenset({"acc", "accuracy", "top1", "top_1", "acc1", "acc_1", "top1_acc", "acc_top1", "top_1_accuracy", "accuracy_top1", "accuracy_top_1", "accuracy_score", "categorical_accuracy", "sparse_categorical_accuracy", "binary_accuracy", "multiclass_accuracy", "multiclassaccuracy", "top1_accuracy"})
-SCALES = frozenset({"loss_scale", "loss_scaling", "grad_scale", "amp_scale", "scaler_scale", "grad_scaler_scale", "scaler", "loss_scaler", "loss_scale_factor"})
+ACCURACIES = frozenset(
+    spellings(
+        "acc accuracy top1 top_1 acc1 acc_1 top1_acc acc_top1 top_1_accuracy accuracy_top1 accuracy_top_1 accuracy_score "
+        "categorical_accuracy sparse_categorical_accuracy binary_accuracy multiclass_accuracy multiclassaccuracy "
+        "top1_accuracy"
+    )
+)
+SCALES = frozenset(
+    spellings("loss_scale loss_scaling grad_scale amp_scale scaler_scale grad_scaler_scale scaler loss_scaler loss_scale_factor")
+)
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])")
-_GRAD = re.compile(r"(?:global_|total_|l2_|overall_|model_|all_)*(?:grad|grads|gradient|gradients|g)_?(?:l2_|2_0_|2_|global_|total_)*g?norm(?:_(?:total|global|all|l2|2|2_0|overall|unclipped|pre|before|preclip))*")
-_WEIGHT = re.compile(r"(?:global_|total_|l2_|model_|all_)*(?:weight|weights|param|params|parameter|parameters|w|theta)_?(?:l2_|2_0_|2_|global_|total_)*norms?(?:_(?:total|global|all|l2|2|2_0))*")
-_UPDATE = re.compile(r"(?:global_|total_|l2_)*(?:update|updates|step|delta)_?(?:l2_|2_0_|global_|total_)*norms?(?:_(?:total|global|all|l2|2))*")
+_BEFORE = r"(?:global_|total_|l2_|overall_|model_|all_)*"
+_BETWEEN = r"_?(?:l2_|2_0_|2_|global_|total_)*"
+_AFTER = r"(?:_(?:total|global|all|l2|2|2_0|overall|unclipped|pre|before|preclip))*"
+_GRAD = re.compile(rf"{_BEFORE}(?:grad|grads|gradient|gradients|g){_BETWEEN}g?norm{_AFTER}")
+_WEIGHT = re.compile(rf"{_BEFORE}(?:weights?|params?|parameters?|w|theta){_BETWEEN}norms?{_AFTER}")
+_UPDATE = re.compile(rf"{_BEFORE}(?:updates?|step|delta){_BETWEEN}norms?{_AFTER}")
 _RATE = re.compile(r"lr_?\d*|learning_?rates?(?:_\d+)?")
 
 
