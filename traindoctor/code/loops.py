@@ -7,12 +7,15 @@ import io
 import re
 import tokenize
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from traindoctor.code.trace import HOOKS, LoopNode, TracedEvent, Walk
 from traindoctor.errors import UnreadableInputError
 from traindoctor.model import Location, TrainingLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Longer files are generated, and no training script.
 MAX_CHARACTERS = 20_000_000

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
 from traindoctor.code.loops import training_loops
 from traindoctor.errors import UnreadableInputError
 from traindoctor.model import Location, LoopEvent, TrainingLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 #: Conditions in one loop whose combinations are all followed; above it nothing is proven.
 MAX_CONDITIONS = 8
@@ -281,7 +284,5 @@ def _diff(old: str, new: str, file: str) -> str:
             text.pop()
         else:
             text[-1] = text[-1].removesuffix("\n")
-    out = []
-    for line in difflib.unified_diff(lines[0], lines[1], f"a/{file}", f"b/{file}"):
-        out.append(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
-    return "".join(out)
+    difference = difflib.unified_diff(lines[0], lines[1], f"a/{file}", f"b/{file}")
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in difference)

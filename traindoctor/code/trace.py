@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from traindoctor.model import Location, LoopEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
 
 #: How many calls deep functions of the file are followed, from the module's own statements on.
 DEPTH = 8
@@ -25,9 +27,49 @@ Branch: TypeAlias = tuple[tuple[str, bool], ...]
 FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 OPTIMIZERS = frozenset(
-    "Adam AdamW SGD Adagrad Adadelta RMSprop Rprop ASGD LBFGS NAdam RAdam SparseAdam Adamax Adafactor Lion LAMB Lamb LARS Muon Shampoo SOAP "
-    "FusedAdam FusedLAMB FusedSGD Adam8bit AdamW8bit Lion8bit PagedAdamW PagedAdamW8bit Prodigy DAdaptAdam DAdaptSGD AdaBelief AdaBound Ranger "
-    "Sophia SophiaG AdamWScheduleFree SGDScheduleFree RAdamScheduleFree ZeroRedundancyOptimizer".split()
+    [
+        "Adam",
+        "AdamW",
+        "SGD",
+        "Adagrad",
+        "Adadelta",
+        "RMSprop",
+        "Rprop",
+        "ASGD",
+        "LBFGS",
+        "NAdam",
+        "RAdam",
+        "SparseAdam",
+        "Adamax",
+        "Adafactor",
+        "Lion",
+        "LAMB",
+        "Lamb",
+        "LARS",
+        "Muon",
+        "Shampoo",
+        "SOAP",
+        "FusedAdam",
+        "FusedLAMB",
+        "FusedSGD",
+        "Adam8bit",
+        "AdamW8bit",
+        "Lion8bit",
+        "PagedAdamW",
+        "PagedAdamW8bit",
+        "Prodigy",
+        "DAdaptAdam",
+        "DAdaptSGD",
+        "AdaBelief",
+        "AdaBound",
+        "Ranger",
+        "Sophia",
+        "SophiaG",
+        "AdamWScheduleFree",
+        "SGDScheduleFree",
+        "RAdamScheduleFree",
+        "ZeroRedundancyOptimizer",
+    ]
 )
 #: Wrappers that hand on the optimizer they are given.
 WRAPPERS = frozenset({"DistributedOptimizer", "Lookahead", "FP16_Optimizer", "ZeroRedundancyOptimizer", "OptimizerWrapper"})
@@ -37,8 +79,26 @@ SAME_OBJECT = frozenset(
 )
 #: Methods of an optimizer that neither step nor touch a gradient.
 QUIET_METHODS = frozenset(
-    "state_dict load_state_dict add_param_group register_state_dict_pre_hook train eval synchronize no_sync consolidate_state_dict items keys get "
-    "values append swap_swa_sgd update_swa __repr__ copy".split()
+    [
+        "state_dict",
+        "load_state_dict",
+        "add_param_group",
+        "register_state_dict_pre_hook",
+        "train",
+        "eval",
+        "synchronize",
+        "no_sync",
+        "consolidate_state_dict",
+        "items",
+        "keys",
+        "get",
+        "values",
+        "append",
+        "swap_swa_sgd",
+        "update_swa",
+        "__repr__",
+        "copy",
+    ]
 )
 #: Functions that are given an optimizer and do not clear its gradients, by what their name says.
 HARMLESS = re.compile(
@@ -50,6 +110,7 @@ CLEARING_NAME = re.compile(r"(zero|clear|reset|flush).*grad|cleargrads|clear_gra
 OPT_NAME = re.compile(r"opt", re.IGNORECASE)
 SCHEDULER_NAME = re.compile(r"sched|warmup|(^|_)lrs?($|_)|plateau", re.IGNORECASE)
 KNOWN_BASES = frozenset({"object", "Module", "ABC", "Generic", "Protocol", "Callable", "Dataset", "NamedTuple", "Exception"})
+PREPARES = frozenset({"prepare", "setup", "setup_optimizers", "prepare_optimizer"})
 HOOKS = frozenset(
     {
         "register_post_accumulate_grad_hook",
@@ -508,12 +569,11 @@ class Walk:
         named = {k.arg or "**": self.value(k.value, env) for k in node.keywords}
         if isinstance(target, Function):
             if not isinstance(target.node, ast.Lambda):
-                result = self.inline(
+                return self.inline(
                     target,
                     [self._as_argument(v, a, env) for v, a in zip(arguments, node.args, strict=True)],
                     {k.arg: self._as_argument(named[k.arg], k.value, env) for k in node.keywords if k.arg},
                 )
-                return result
             return self.inline(target, arguments, {k: v for k, v in named.items() if k != "**"})
         if isinstance(target, Class):
             return self._instantiate(target, node, arguments, named, env)
@@ -528,7 +588,7 @@ class Walk:
         value = self._constructed(node, env, arguments, named)
         if value is not None:
             return value
-        self._unresolved(node, function, receiver, [*arguments, *named.values()], env)
+        self._unresolved(node, function, receiver, [*arguments, *named.values()])
         return None
 
     def _as_argument(self, value: Value, expression: ast.expr, env: Env) -> Value:
@@ -591,11 +651,11 @@ class Walk:
             return True, None
         if name in HOOKS:
             return True, None
-        if name in ("prepare", "setup", "setup_optimizers", "prepare_optimizer") or text.endswith("amp") and name == "initialize":
-            if role == "accelerator" or re.search("accel|fabric|amp", text, re.IGNORECASE):
-                given = [self._as_argument(v, a, env) for v, a in zip(arguments, node.args, strict=True)]
-                given += [v for v in named.values() if isinstance(v, Optimizer)]
-                return True, given[0] if len(given) == 1 else Group(tuple(given))
+        is_accelerator = role == "accelerator" or re.search("accel|fabric", last, re.IGNORECASE)
+        if (is_accelerator and name in PREPARES) or (last == "amp" and name == "initialize"):
+            given = [self._as_argument(v, a, env) for v, a in zip(arguments, node.args, strict=True)]
+            given += [v for v in named.values() if isinstance(v, Optimizer)]
+            return True, given[0] if len(given) == 1 else Group(tuple(given))
         if name == "initialize" and text.endswith("deepspeed"):
             return True, Group((Thing("engine"), Thing("engine"), Thing("engine"), Thing("engine")))
         if isinstance(receiver, Optimizer):
@@ -762,7 +822,7 @@ class Walk:
             instance.id = None
         return instance
 
-    def _unresolved(self, node: ast.Call, function: ast.expr, receiver: Value, given: list[Value], env: Env) -> None:
+    def _unresolved(self, node: ast.Call, function: ast.expr, receiver: Value, given: list[Value]) -> None:
         """Doubt the loop when a function that is not in the file may touch the optimizer."""
         parts = _dotted(function)
         name = parts[-1] if parts else ""
@@ -797,7 +857,7 @@ class Walk:
         given = list(arguments)
         if function.owner is not None and not is_static:
             given.insert(0, function.owner)
-        env.names.update({name: None for name in [*parameters, *(a.arg for a in node.args.kwonlyargs)]})
+        env.names.update(dict.fromkeys([*parameters, *(a.arg for a in node.args.kwonlyargs)]))
         env.names.update(zip(parameters, given, strict=False))
         env.names.update({name: value for name, value in named.items() if name in env.names})
         self.stack.append(node)
@@ -1023,7 +1083,9 @@ def _engines(tree: ast.Module) -> set[str]:
     """Return the receivers on which both `backward(loss)` and `step()` are called: DeepSpeed engines and their like."""
     receivers: dict[str, set[str]] = {"backward": set(), "step": set()}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in receivers:
-            if isinstance(node.func.value, ast.Name | ast.Attribute) and (node.func.attr == "step" or node.args):
-                receivers[node.func.attr].add(ast.unparse(node.func.value))
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name() | ast.Attribute() as receiver, attr="backward"), args=[_, *_]):
+                receivers["backward"].add(ast.unparse(receiver))
+            case ast.Call(func=ast.Attribute(value=ast.Name() | ast.Attribute() as receiver, attr="step")):
+                receivers["step"].add(ast.unparse(receiver))
     return receivers["backward"] & receivers["step"]
