@@ -141,6 +141,26 @@ def test_the_file_that_decides_is_patched(tmp_path: Path) -> None:
     assert "-lr: 0.1" not in patch
 
 
+@given(
+    st.sampled_from(sorted(CASES)),
+    st.sampled_from(
+        ["optimizer.lr", "optimizer.eps", "optimizer.beta1", "optimizer.beta2", "optimizer.weight_decay", "gradient.clip_norm"]
+    ),
+    st.floats(1e-7, 0.99),
+)
+def test_a_patch_removes_only_what_it_replaces(
+    tmp_path_factory: pytest.TempPathFactory, case: str, setting: str, value: float
+) -> None:
+    name, text, _, _ = CASES[case]
+    root = tmp_path_factory.mktemp("root")
+    (root / name).write_bytes(text.encode())
+    patch = patch_of(root, name, {setting: value})
+    if patch is not None:
+        lines = patch.split("\n")[2:]
+        assert sum(line.startswith("-") for line in lines) <= 1
+        assert sum(line.startswith("+") for line in lines) in (1, 2)
+
+
 @pytest.mark.parametrize(
     ("value", "yaml_text", "json_text"),
     [

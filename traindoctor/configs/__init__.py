@@ -50,7 +50,9 @@ def load_settings(files: Sequence[Path], root: Path, *, strict: bool = False) ->
 
 
 def _relative(path: Path, root: Path) -> str:
-    return Path(os.path.relpath(path.resolve(), root.resolve())).as_posix()
+    """Return the path from `root` as it was given; through links only where it does not lie under `root` otherwise."""
+    plain = Path(os.path.relpath(path, root))
+    return (Path(os.path.relpath(path.resolve(), root.resolve())) if ".." in plain.parts else plain).as_posix()
 
 
 def _ways_out(path: Path) -> tuple[str, ...]:
