@@ -1,5 +1,7 @@
 """Short training scripts with one order of calls each, by what is to be found in them."""
 
+# ruff: noqa: E501
+
 HEAD = "import torch\nfrom torch import nn\nmodel = nn.Linear(1, 1)\nopt = torch.optim.Adam(model.parameters(), lr=1e-3)\n"
 GAN = (
     "import torch\nG, D = Generator(), Discriminator()\n"
@@ -10,19 +12,32 @@ GAN = (
 MISSING = {
     "one line": ("for x, y in dl: loss(m(x), y).backward(); opt.step()\n", 1),
     "only before the loop": (HEAD + "opt.zero_grad()\nfor x, y in dl:\n    loss(model(x), y).backward()\n    opt.step()\n", 7),
-    "only in the loop over epochs": (HEAD + "for e in range(9):\n    opt.zero_grad()\n    for x in dl:\n        model(x).backward()\n        opt.step()\n", 8),
-    "the other optimizer": (GAN + "for x in dl:\n    opt_g.zero_grad()\n    d_loss = D(x)\n    d_loss.backward()\n    opt_d.step()\n", 8),
-    "the model of the other optimizer": (GAN + "for x in dl:\n    G.zero_grad()\n    d_loss = D(x)\n    d_loss.backward()\n    opt_d.step()\n", 8),
+    "only in the loop over epochs": (
+        HEAD + "for e in range(9):\n    opt.zero_grad()\n    for x in dl:\n        model(x).backward()\n        opt.step()\n",
+        8,
+    ),
+    "the other optimizer": (
+        GAN + "for x in dl:\n    opt_g.zero_grad()\n    d_loss = D(x)\n    d_loss.backward()\n    opt_d.step()\n",
+        8,
+    ),
+    "the model of the other optimizer": (
+        GAN + "for x in dl:\n    G.zero_grad()\n    d_loss = D(x)\n    d_loss.backward()\n    opt_d.step()\n",
+        8,
+    ),
     "self.optimizer": (
         "import torch\nclass T:\n    def __init__(self, m):\n        self.m = m\n        self.optimizer = torch.optim.SGD(m.parameters(), lr=1)\n"
         "    def fit(self):\n        for x in dl:\n            self.step(x)\n    def step(self, x):\n        self.m(x).backward()\n        self.optimizer.step()\n",
         10,
     ),
     "helper with the optimizer as parameter": (
-        HEAD + "def train(net, optimizer):\n    for x in dl:\n        net(x).backward()\n        optimizer.step()\nfor e in range(3):\n    train(model, opt)\n",
+        HEAD
+        + "def train(net, optimizer):\n    for x in dl:\n        net(x).backward()\n        optimizer.step()\nfor e in range(3):\n    train(model, opt)\n",
         7,
     ),
-    "parameter that nobody gives": ("def train(model, loader, optimizer):\n    for x in loader:\n        model(x).backward()\n        optimizer.step()\n", 3),
+    "parameter that nobody gives": (
+        "def train(model, loader, optimizer):\n    for x in loader:\n        model(x).backward()\n        optimizer.step()\n",
+        3,
+    ),
     "GradScaler": (
         HEAD + "scaler = torch.cuda.amp.GradScaler()\nfor x in dl:\n    with torch.autocast('cuda'):\n        loss = model(x)\n"
         "    scaler.scale(loss).backward()\n    scaler.unscale_(opt)\n    nn.utils.clip_grad_norm_(model.parameters(), 1.0)\n    scaler.step(opt)\n    scaler.update()\n",
@@ -34,25 +49,43 @@ MISSING = {
         8,
     ),
     "while": (HEAD + "i = 0\nwhile i < 9:\n    model(x).backward()\n    opt.step()\n    i += 1\n", 7),
-    "try and finally": (HEAD + "for x in dl:\n    try:\n        model(x).backward()\n        opt.step()\n    finally:\n        log()\n", 7),
-    "accumulation that never clears": (HEAD + "for i, x in enumerate(dl):\n    model(x).backward()\n    if (i + 1) % 4 == 0:\n        opt.step()\n", 6),
-    "closure": (HEAD + "def main():\n    def one(x):\n        model(x).backward()\n        opt.step()\n    for x in dl:\n        one(x)\nmain()\n", 7),
-    "aliased": (HEAD + "o = opt\no.zero_grad()\nfor x in dl:\n    model(x).backward()\n    opt.step()\n", 8),
-    "scheduler takes the optimizer": (
-        HEAD + "sched = torch.optim.lr_scheduler.StepLR(opt, 10)\nfor x in dl:\n    model(x).backward()\n    opt.step()\n    sched.step()\n    save_checkpoint(model, opt)\n",
+    "try and finally": (
+        HEAD + "for x in dl:\n    try:\n        model(x).backward()\n        opt.step()\n    finally:\n        log()\n",
         7,
     ),
-    "clears what no optimizer holds": (HEAD + "other = nn.Linear(1, 1)\nfor x in dl:\n    model(x).backward()\n    opt.step()\n", 7),
+    "accumulation that never clears": (
+        HEAD + "for i, x in enumerate(dl):\n    model(x).backward()\n    if (i + 1) % 4 == 0:\n        opt.step()\n",
+        6,
+    ),
+    "closure": (
+        HEAD
+        + "def main():\n    def one(x):\n        model(x).backward()\n        opt.step()\n    for x in dl:\n        one(x)\nmain()\n",
+        7,
+    ),
+    "aliased": (HEAD + "o = opt\no.zero_grad()\nfor x in dl:\n    model(x).backward()\n    opt.step()\n", 8),
+    "scheduler takes the optimizer": (
+        HEAD
+        + "sched = torch.optim.lr_scheduler.StepLR(opt, 10)\nfor x in dl:\n    model(x).backward()\n    opt.step()\n    sched.step()\n    save_checkpoint(model, opt)\n",
+        7,
+    ),
+    "clears what no optimizer holds": (
+        HEAD + "other = nn.Linear(1, 1)\nfor x in dl:\n    model(x).backward()\n    opt.step()\n",
+        7,
+    ),
 }
 
 #: The gradients are cleared before the step sees them: name -> (script, line of the zero_grad).
 BETWEEN = {
     "plain": (HEAD + "for x in dl:\n    model(x).backward()\n    opt.zero_grad()\n    opt.step()\n", 7),
     "its model": (HEAD + "for x in dl:\n    model(x).backward()\n    model.zero_grad()\n    opt.step()\n", 7),
-    "set_to_none, aliased": (HEAD + "o = opt\nfor x in dl:\n    model(x).backward()\n    o.zero_grad(set_to_none=True)\n    opt.step()\n", 8),
+    "set_to_none, aliased": (
+        HEAD + "o = opt\nfor x in dl:\n    model(x).backward()\n    o.zero_grad(set_to_none=True)\n    opt.step()\n",
+        8,
+    ),
     "step before backward": (HEAD + "for x in dl:\n    opt.zero_grad()\n    opt.step()\n    model(x).backward()\n", 6),
     "both under the accumulation": (
-        HEAD + "for i, x in enumerate(dl):\n    model(x).backward()\n    if (i + 1) % 4 == 0:\n        opt.zero_grad()\n        opt.step()\n",
+        HEAD
+        + "for i, x in enumerate(dl):\n    model(x).backward()\n    if (i + 1) % 4 == 0:\n        opt.zero_grad()\n        opt.step()\n",
         8,
     ),
     "self.optimizer": (
@@ -60,8 +93,14 @@ BETWEEN = {
         "    def loss(self, x):\n        return self.m(x)\n",
         5,
     ),
-    "helper": (HEAD + "def update(o):\n    o.zero_grad()\n    o.step()\nfor x in dl:\n    model(x).backward()\n    update(opt)\n", 6),
-    "p.grad = None": (HEAD + "for x in dl:\n    model(x).backward()\n    for p in model.parameters():\n        p.grad = None\n    opt.step()\n", 8),
+    "helper": (
+        HEAD + "def update(o):\n    o.zero_grad()\n    o.step()\nfor x in dl:\n    model(x).backward()\n    update(opt)\n",
+        6,
+    ),
+    "p.grad = None": (
+        HEAD + "for x in dl:\n    model(x).backward()\n    for p in model.parameters():\n        p.grad = None\n    opt.step()\n",
+        8,
+    ),
 }
 
 #: Right, and provably so.
@@ -70,39 +109,50 @@ CLEARS = {
     "at the end": HEAD + "for x in dl:\n    model(x).backward()\n    opt.step()\n    opt.zero_grad()\n",
     "set_to_none": HEAD + "for x in dl:\n    opt.zero_grad(set_to_none=True)\n    model(x).backward()\n    opt.step()\n",
     "model.zero_grad": HEAD + "for x in dl:\n    model.zero_grad()\n    model(x).backward()\n    opt.step()\n",
-    "helper called in the loop": HEAD + "def reset():\n    opt.zero_grad()\nfor x in dl:\n    reset()\n    model(x).backward()\n    opt.step()\n",
-    "p.grad = None over the parameters": HEAD + "for x in dl:\n    for p in model.parameters():\n        p.grad = None\n    model(x).backward()\n    opt.step()\n",
+    "helper called in the loop": HEAD
+    + "def reset():\n    opt.zero_grad()\nfor x in dl:\n    reset()\n    model(x).backward()\n    opt.step()\n",
+    "p.grad = None over the parameters": HEAD
+    + "for x in dl:\n    for p in model.parameters():\n        p.grad = None\n    model(x).backward()\n    opt.step()\n",
     "p.grad.zero_ where there is one": (
-        HEAD + "for x in dl:\n    for p in model.parameters():\n        if p.grad is not None:\n            p.grad.zero_()\n    model(x).backward()\n    opt.step()\n"
+        HEAD
+        + "for x in dl:\n    for p in model.parameters():\n        if p.grad is not None:\n            p.grad.zero_()\n    model(x).backward()\n    opt.step()\n"
     ),
     "param_groups": (
-        HEAD + "for x in dl:\n    for g in opt.param_groups:\n        for p in g['params']:\n            p.grad = None\n    model(x).backward()\n    opt.step()\n"
+        HEAD
+        + "for x in dl:\n    for g in opt.param_groups:\n        for p in g['params']:\n            p.grad = None\n    model(x).backward()\n    opt.step()\n"
     ),
     "accumulation": (
-        HEAD + "opt.zero_grad()\nfor i, x in enumerate(dl):\n    (model(x) / 4).backward()\n    if (i + 1) % 4 == 0:\n        opt.step()\n        opt.zero_grad()\n"
+        HEAD
+        + "opt.zero_grad()\nfor i, x in enumerate(dl):\n    (model(x) / 4).backward()\n    if (i + 1) % 4 == 0:\n        opt.step()\n        opt.zero_grad()\n"
     ),
-    "micro-batches": HEAD + "for x in dl:\n    opt.zero_grad()\n    for part in x.chunk(4):\n        model(part).backward()\n    opt.step()\n",
+    "micro-batches": HEAD
+    + "for x in dl:\n    opt.zero_grad()\n    for part in x.chunk(4):\n        model(part).backward()\n    opt.step()\n",
     "GAN": (
         GAN + "for x in dl:\n    opt_d.zero_grad()\n    D(x).backward()\n    D(G(x).detach()).backward()\n    opt_d.step()\n"
         "    opt_g.zero_grad()\n    D(G(x)).backward()\n    opt_g.step()\n"
     ),
     "GradScaler": (
-        HEAD + "scaler = torch.amp.GradScaler()\nfor x in dl:\n    opt.zero_grad()\n    scaler.scale(model(x)).backward()\n    scaler.step(opt)\n    scaler.update()\n"
+        HEAD
+        + "scaler = torch.amp.GradScaler()\nfor x in dl:\n    opt.zero_grad()\n    scaler.scale(model(x)).backward()\n    scaler.step(opt)\n    scaler.update()\n"
     ),
     "with and without a scaler": (
-        HEAD + "for x in dl:\n    opt.zero_grad()\n    if scaler is None:\n        model(x).backward()\n        opt.step()\n    else:\n"
+        HEAD
+        + "for x in dl:\n    opt.zero_grad()\n    if scaler is None:\n        model(x).backward()\n        opt.step()\n    else:\n"
         "        scaler.scale(model(x)).backward()\n        scaler.step(opt)\n"
     ),
-    "skipped batches": HEAD + "for x in dl:\n    loss = model(x)\n    if torch.isnan(loss):\n        continue\n    opt.zero_grad()\n    loss.backward()\n    opt.step()\n",
+    "skipped batches": HEAD
+    + "for x in dl:\n    loss = model(x)\n    if torch.isnan(loss):\n        continue\n    opt.zero_grad()\n    loss.backward()\n    opt.step()\n",
     "closure given to step": (
-        HEAD + "for x in dl:\n    def closure():\n        opt.zero_grad()\n        loss = model(x)\n        loss.backward()\n        return loss\n    opt.step(closure)\n"
+        HEAD
+        + "for x in dl:\n    def closure():\n        opt.zero_grad()\n        loss = model(x)\n        loss.backward()\n        return loss\n    opt.step(closure)\n"
     ),
     "returned by a helper": (
         "import torch\ndef build():\n    model = Net()\n    return model, torch.optim.SGD(model.parameters(), lr=1)\n"
         "model, optimizer = build()\nfor x in dl:\n    optimizer.zero_grad()\n    model(x).backward()\n    optimizer.step()\n"
     ),
     "list of optimizers": (
-        GAN + "opts = [opt_g, opt_d]\nfor x in dl:\n    for o in opts:\n        o.zero_grad()\n    loss(x).backward()\n    for o in opts:\n        o.step()\n"
+        GAN
+        + "opts = [opt_g, opt_d]\nfor x in dl:\n    for o in opts:\n        o.zero_grad()\n    loss(x).backward()\n    for o in opts:\n        o.step()\n"
     ),
     "class wrapper that clears in its step": (
         "import torch\nclass Noam:\n    def __init__(self, o):\n        self.o = o\n    def step(self):\n        self.o.step()\n        self.o.zero_grad()\n"
@@ -117,14 +167,16 @@ CLEARS = {
 #: Nothing may be said against these, though not all of them can be proven right.
 SILENT = {
     "model of a parameter": "def train(model, optimizer, dl):\n    for x in dl:\n        model.zero_grad()\n        model(x).backward()\n        optimizer.step()\n",
-    "p.grad = None over unknown parameters": HEAD + "for x in dl:\n    for p in ps:\n        p.grad = None\n    model(x).backward()\n    opt.step()\n",
+    "p.grad = None over unknown parameters": HEAD
+    + "for x in dl:\n    for p in ps:\n        p.grad = None\n    model(x).backward()\n    opt.step()\n",
     "one step, no loop": HEAD + "model(x).backward()\nopt.step()\n",
     "loop of one iteration": HEAD + "for x in dl:\n    model(x).backward()\n    opt.step()\n    break\n",
     "LBFGS": (
         "import torch\nopt = torch.optim.LBFGS(model.parameters())\nfor x in dl:\n    def closure():\n        loss = model(x)\n        loss.backward()\n        return loss\n    opt.step(closure)\n"
     ),
     "fused in backward": (
-        HEAD + "def hook(p):\n    opts[p].step()\n    opts[p].zero_grad()\nfor p in model.parameters():\n    p.register_post_accumulate_grad_hook(hook)\n"
+        HEAD
+        + "def hook(p):\n    opts[p].step()\n    opts[p].zero_grad()\nfor p in model.parameters():\n    p.register_post_accumulate_grad_hook(hook)\n"
         "for x in dl:\n    model(x).backward()\n    opt.step()\n"
     ),
     "DeepSpeed": "import deepspeed\nengine, optimizer, _, _ = deepspeed.initialize(model=model)\nfor x in dl:\n    loss = engine(x)\n    engine.backward(loss)\n    engine.step()\n",
@@ -133,32 +185,42 @@ SILENT = {
         "import pytorch_lightning as pl\nclass M(pl.LightningModule):\n    def training_step(self, batch, i):\n        for x in batch:\n            self.manual_backward(self(x))\n            self.optimizer.step()\n"
     ),
     "GAN, the other optimizer between": (
-        GAN + "for x in dl:\n    opt_d.zero_grad()\n    d_loss = D(x)\n    d_loss.backward()\n    opt_g.zero_grad()\n    opt_d.step()\n    D(G(x)).backward()\n    opt_g.step()\n"
+        GAN
+        + "for x in dl:\n    opt_d.zero_grad()\n    d_loss = D(x)\n    d_loss.backward()\n    opt_g.zero_grad()\n    opt_d.step()\n    D(G(x)).backward()\n    opt_g.step()\n"
     ),
     "GAN, generator pass leaves gradients in D": (
-        GAN + "for x in dl:\n    opt_g.zero_grad()\n    D(G(x)).backward()\n    opt_g.step()\n    opt_d.zero_grad()\n    D(x).backward()\n    opt_d.step()\n"
+        GAN
+        + "for x in dl:\n    opt_g.zero_grad()\n    D(G(x)).backward()\n    opt_g.step()\n    opt_d.zero_grad()\n    D(x).backward()\n    opt_d.step()\n"
     ),
     "accumulation with one step after the loop": HEAD + "opt.zero_grad()\nfor x in dl:\n    model(x).backward()\nopt.step()\n",
     "accumulation, cleared at the head of the next window": (
-        HEAD + "for i, x in enumerate(dl):\n    if i % 4 == 0:\n        opt.zero_grad()\n    model(x).backward()\n    if i % 4 == 3:\n        opt.step()\n"
+        HEAD
+        + "for i, x in enumerate(dl):\n    if i % 4 == 0:\n        opt.zero_grad()\n    model(x).backward()\n    if i % 4 == 3:\n        opt.step()\n"
     ),
-    "imported helper with the optimizer": HEAD + "from mine import finish\nfor x in dl:\n    model(x).backward()\n    opt.step()\n    finish(opt)\n",
-    "imported helper that clears": HEAD + "from mine import zero_gradients\nfor x in dl:\n    model(x).backward()\n    opt.step()\n    zero_gradients(model)\n",
-    "gradients set by hand": HEAD + "for x in dl:\n    model(x).backward()\n    gs = average(model)\n    opt.zero_grad()\n    for p, g in zip(ps, gs):\n        p.grad = g\n    opt.step()\n",
+    "imported helper with the optimizer": HEAD
+    + "from mine import finish\nfor x in dl:\n    model(x).backward()\n    opt.step()\n    finish(opt)\n",
+    "imported helper that clears": HEAD
+    + "from mine import zero_gradients\nfor x in dl:\n    model(x).backward()\n    opt.step()\n    zero_gradients(model)\n",
+    "gradients set by hand": HEAD
+    + "for x in dl:\n    model(x).backward()\n    gs = average(model)\n    opt.zero_grad()\n    for p, g in zip(ps, gs):\n        p.grad = g\n    opt.step()\n",
     "optimizer and model of each fold": "import torch\nfor fold in folds:\n    m = Net()\n    opt = torch.optim.SGD(m.parameters(), lr=1)\n    m(fold).backward()\n    opt.step()\n",
     "another optimizer in each iteration": "for model, opt in zip(models, opts):\n    model(x).backward()\n    opt.step()\n",
     "step(zero_grad=True)": HEAD + "for x in dl:\n    model(x).backward()\n    opt.step(zero_grad=True)\n",
     "SAM": "opt = SAM(m.parameters(), torch.optim.SGD)\nfor x in dl:\n    m(x).backward()\n    opt.first_step(zero_grad=True)\n    m(x).backward()\n    opt.second_step(zero_grad=True)\n",
     "unknown wrapper": "opt = NoamOptimizer(model, 512)\nfor x in dl:\n    model(x).backward()\n    opt.step()\n",
     "two losses, two optimizers": "for x in dl:\n    a.backward()\n    opt.step()\n    opt.zero_grad()\n    b.backward()\n    opt2.step()\n    opt2.zero_grad()\n",
-    "pipelined": HEAD + "for i, x in enumerate(dl):\n    if i > 0:\n        opt.step()\n        opt.zero_grad()\n    model(x).backward()\n",
+    "pipelined": HEAD
+    + "for i, x in enumerate(dl):\n    if i > 0:\n        opt.step()\n        opt.zero_grad()\n    model(x).backward()\n",
     "profiler": HEAD + "for x in dl:\n    opt.zero_grad()\n    model(x).backward()\n    opt.step()\n    prof.step()\n",
     "attack without an optimizer": "for i in range(9):\n    f(x + delta).backward()\n    delta.data += delta.grad.sign()\n    delta.grad.zero_()\n",
     "class of a library": "class T(Base):\n    def fit(self):\n        for x in dl:\n            self.m(x).backward()\n            self.optimizer.step()\n            self.after_step()\n",
-    "cleared in a branch": HEAD + "for x in dl:\n    model(x).backward()\n    opt.step()\n    if clear:\n        opt.zero_grad()\n",
-    "cleared when it fails": HEAD + "for x in dl:\n    try:\n        model(x).backward()\n    except RuntimeError:\n        opt.zero_grad()\n        continue\n    opt.step()\n    opt.zero_grad()\n",
+    "cleared in a branch": HEAD
+    + "for x in dl:\n    model(x).backward()\n    opt.step()\n    if clear:\n        opt.zero_grad()\n",
+    "cleared when it fails": HEAD
+    + "for x in dl:\n    try:\n        model(x).backward()\n    except RuntimeError:\n        opt.zero_grad()\n        continue\n    opt.step()\n    opt.zero_grad()\n",
     "environment": "while True:\n    obs = env.step(a)\n    loss.backward()\n",
-    "list comprehension clears": HEAD + "for x in dl:\n    [o.zero_grad() for o in [opt]]\n    model(x).backward()\n    opt.step()\n",
+    "list comprehension clears": HEAD
+    + "for x in dl:\n    [o.zero_grad() for o in [opt]]\n    model(x).backward()\n    opt.step()\n",
     "submodule": "import torch\nopt = torch.optim.SGD(m.head.parameters(), lr=1)\nfor x in dl:\n    m.zero_grad()\n    m(x).backward()\n    opt.step()\n",
     "engine of trainer": "class Loop(Trainer):\n    def run(self):\n        for x in self.dl:\n            self.model(x).backward()\n            self.optimizer.step()\n",
 }

@@ -66,7 +66,12 @@ def apply(tmp_path, source, patch):
     """Return the text after `git apply`."""
     (tmp_path / "train.py").write_bytes(source.encode())
     (tmp_path / "fix.patch").write_bytes(patch.encode())
-    subprocess.run(["git", "apply", "--whitespace=nowarn", "fix.patch"], cwd=tmp_path, check=True, env={"GIT_CEILING_DIRECTORIES": str(tmp_path.parent), "PATH": "/usr/bin:/bin:/usr/local/bin"})
+    subprocess.run(
+        ["git", "apply", "--whitespace=nowarn", "fix.patch"],
+        cwd=tmp_path,
+        check=True,
+        env={"GIT_CEILING_DIRECTORIES": str(tmp_path.parent), "PATH": "/usr/bin:/bin:/usr/local/bin"},
+    )
     return (tmp_path / "train.py").read_bytes().decode()
 
 
@@ -109,7 +114,10 @@ def test_no_patch_for_what_is_not_known():
 
 
 def loop(*kinds, unsure=""):
-    events = [LoopEvent(kind.rstrip("?"), None if kind.startswith("backward") else "o", Location("t.py", i), not kind.endswith("?")) for i, kind in enumerate(kinds, 2)]
+    events = [
+        LoopEvent(kind.rstrip("?"), None if kind.startswith("backward") else "o", Location("t.py", i), not kind.endswith("?"))
+        for i, kind in enumerate(kinds, 2)
+    ]
     return TrainingLoop(Location("t.py", 1), tuple(events), why_unsure=unsure)
 
 

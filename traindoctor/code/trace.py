@@ -26,51 +26,15 @@ BUDGET = 400_000
 Branch: TypeAlias = tuple[tuple[str, bool], ...]
 FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
-OPTIMIZERS = frozenset(
-    [
-        "Adam",
-        "AdamW",
-        "SGD",
-        "Adagrad",
-        "Adadelta",
-        "RMSprop",
-        "Rprop",
-        "ASGD",
-        "LBFGS",
-        "NAdam",
-        "RAdam",
-        "SparseAdam",
-        "Adamax",
-        "Adafactor",
-        "Lion",
-        "LAMB",
-        "Lamb",
-        "LARS",
-        "Muon",
-        "Shampoo",
-        "SOAP",
-        "FusedAdam",
-        "FusedLAMB",
-        "FusedSGD",
-        "Adam8bit",
-        "AdamW8bit",
-        "Lion8bit",
-        "PagedAdamW",
-        "PagedAdamW8bit",
-        "Prodigy",
-        "DAdaptAdam",
-        "DAdaptSGD",
-        "AdaBelief",
-        "AdaBound",
-        "Ranger",
-        "Sophia",
-        "SophiaG",
-        "AdamWScheduleFree",
-        "SGDScheduleFree",
-        "RAdamScheduleFree",
-        "ZeroRedundancyOptimizer",
-    ]
-)
+# fmt: off
+OPTIMIZERS = frozenset({
+    "Adam", "AdamW", "SGD", "Adagrad", "Adadelta", "RMSprop", "Rprop", "ASGD", "LBFGS", "NAdam", "RAdam", "SparseAdam",
+    "Adamax", "Adafactor", "Lion", "LAMB", "Lamb", "LARS", "Muon", "Shampoo", "SOAP", "FusedAdam", "FusedLAMB", "FusedSGD",
+    "Adam8bit", "AdamW8bit", "Lion8bit", "PagedAdamW", "PagedAdamW8bit", "Prodigy", "DAdaptAdam", "DAdaptSGD", "AdaBelief",
+    "AdaBound", "Ranger", "Sophia", "SophiaG", "AdamWScheduleFree", "SGDScheduleFree", "RAdamScheduleFree",
+    "ZeroRedundancyOptimizer",
+})
+# fmt: on
 #: Wrappers that hand on the optimizer they are given.
 WRAPPERS = frozenset({"DistributedOptimizer", "Lookahead", "FP16_Optimizer", "ZeroRedundancyOptimizer", "OptimizerWrapper"})
 MODEL_WRAPPERS = frozenset({"DataParallel", "DistributedDataParallel", "DDP", "FSDP", "FullyShardedDataParallel", "compile"})
@@ -78,28 +42,13 @@ SAME_OBJECT = frozenset(
     {"to", "cuda", "cpu", "train", "eval", "half", "float", "double", "bfloat16", "requires_grad_", "apply", "compile"}
 )
 #: Methods of an optimizer that neither step nor touch a gradient.
-QUIET_METHODS = frozenset(
-    [
-        "state_dict",
-        "load_state_dict",
-        "add_param_group",
-        "register_state_dict_pre_hook",
-        "train",
-        "eval",
-        "synchronize",
-        "no_sync",
-        "consolidate_state_dict",
-        "items",
-        "keys",
-        "get",
-        "values",
-        "append",
-        "swap_swa_sgd",
-        "update_swa",
-        "__repr__",
-        "copy",
-    ]
-)
+# fmt: off
+QUIET_METHODS = frozenset({
+    "state_dict", "load_state_dict", "add_param_group", "register_state_dict_pre_hook", "train", "eval", "synchronize",
+    "no_sync", "consolidate_state_dict", "items", "keys", "get", "values", "append", "swap_swa_sgd", "update_swa",
+    "__repr__", "copy",
+})
+# fmt: on
 #: Functions that are given an optimizer and do not clear its gradients, by what their name says.
 HARMLESS = re.compile(
     r"^(print|len|id|type|isinstance|repr|str|vars|hasattr|getattr|zip|enumerate|list|tuple|dict|set|iter|next|partial|reversed|sorted)$"
@@ -255,7 +204,7 @@ class Walk:
         pending = list(_functions(self.tree))
         pending.sort(key=lambda found: found[0].name in called)
         for node, owner in pending:
-            if node not in self.visited and "backward" in _attributes(node):
+            if node not in self.visited and any(isinstance(n, ast.For | ast.AsyncFor | ast.While) for n in ast.walk(node)):
                 self._root(lambda node=node, owner=owner: self._call_unknown(node, owner))  # type: ignore[misc]
         return self.roots
 
