@@ -47,9 +47,13 @@ CAUSE = Cause(
         Threshold("growth", 2.0, "last finite level over the lowest before NaN", STUDY),
         Threshold("usual", 30.0, "learning rate over the usual one of the optimizer", STUDY),
         Threshold("far", 90.0, "learning rate over the usual one of the optimizer", STUDY),
+        Threshold("lost", 1.0, "decades that the smoothed loss climbs back from its lowest", STUDY),
+        Threshold("deep", 1e-4, "lowest over initial loss below which a rise has other causes (TD101)", STUDY),
         Threshold("overshoot", 1.3, "highest early level over the initial one", STUDY),
         Threshold("alternating", 0.4, "share of the variance at periods of up to 2.5 steps", "arXiv:2103.00065: period 2 at the limit"),
         Threshold("settled", 0.35, "share of the run until the level is reached", STUDY),
+        Threshold("at_once", 0.15, "share of the run until the level is reached, at a rate far above the usual", STUDY),
+        Threshold("jitter", 0.12, "noise of the validation loss over its level: same data, so the weights jump", STUDY),
         Threshold("noise", 0.1, "point-to-point noise over the level", STUDY),
     ),
     explains=("TD401",),
@@ -125,7 +129,38 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             )
     left = loss.tail / loss.initial
     ratio = m.rate_ratio or 0.0
+    adaptive = m.run.optimizer is not None and m.run.optimizer.is_adaptive
+    rebound = loss.rebound
+    if rebound is not None and rebound.decades > limits["lost"] and rebound.floor > limits["deep"] * loss.initial and left < limits["grown"]:
+        yield supports(
+            "lost",
+            rebound.decades,
+            unit="decades",
+            weight=STRONG,
+            onset=rebound.onset,
+            source=loss.source,
+            text=f"From {rebound.floor:.2g} the loss climbed back by {rebound.decades:.1f} decades from step {rebound.onset:,} on.",
+        )
+    elif ratio >= limits["usual"] and loss.tail > 3.0 * loss.best and left < limits["grown"]:
+        yield supports(
+            "worse_than_best",
+            loss.tail / loss.best,
+            unit="times the lowest level",
+            weight=MODERATE,
+            source=loss.source,
+            text=f"The loss ends at {loss.tail:.2g}, {loss.tail / loss.best:.0f} times its lowest level.",
+        )
     if left < 0.02:
+        if adaptive and ratio >= limits["usual"] and loss.settled < limits["at_once"] and loss.noise > limits["noise"] and left > limits["deep"]:
+            yield supports(
+                "level",
+                loss.noise,
+                unit="noise / level",
+                weight=MODERATE,
+                source=loss.source,
+                text=f"The level of {loss.tail:.3g} is reached after {loss.settled:.0%} of the run; from there on the loss bounces by {loss.noise:.0%}.",
+            )
+            return
         weight = WEAK if loss.settled < 0.1 and ratio > limits["usual"] else MODERATE
         yield against("low", left, unit="tail / initial loss", weight=weight, source=loss.source, text="The loss got down well.")
         return
@@ -140,8 +175,7 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=loss.source,
             text=f"At this rate the run got nowhere: {left:.0%} of the loss is left.",
         )
-    adaptive = m.run.optimizer is not None and m.run.optimizer.is_adaptive
-    at_once = adaptive and loss.settled < 0.1 and ratio >= limits["usual"]
+    at_once = adaptive and loss.settled < limits["at_once"] and ratio >= limits["usual"]
     if loss.settled < limits["settled"] and (loss.noise > limits["noise"] or at_once):
         yield supports(
             "level",
@@ -161,6 +195,17 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=loss.source,
             text=f"The loss first rises from {loss.initial:.3g} to {early:.3g}.",
         )
+    if m.has("val_loss") and m.series("val_loss").n >= 8 and m.series("val_loss").n_not_finite == 0:
+        validation = m.series("val_loss")
+        if validation.noise > limits["jitter"]:
+            yield supports(
+                "jitter",
+                validation.noise,
+                unit="noise / level",
+                weight=STRONG,
+                source=validation.source,
+                text=f"The validation loss jumps by {validation.noise:.0%} from one evaluation to the next, on the same data: the weights do.",
+            )
     if m.has("weight_norm") and m.weight_norm.n >= 3 and m.weight_norm.relative_change > 2.0 and left > 0.1:
         yield supports(
             "weights",
@@ -191,6 +236,16 @@ def rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         yield against("rate", lr, weight=MODERATE, kind="config", source=m.lr_source, text=f"lr {lr:g} is not above what {name} is usually given.")
 
 
+@CAUSE.in_logs(needs=("loss", "learning_rate"))
+def decayed(m: Measurements, limits: Limits) -> Iterator[Evidence]:  # noqa: ARG001
+    """Yield a schedule that took the rate down: then the level at the end is not the rate's."""
+    rate, loss = m.learning_rate, m.loss
+    if rate.n >= 8 and rate.tail < 0.1 * rate.highest and loss.positive_share > 0.95 and loss.tail < 0.5 * loss.initial:
+        yield against(
+            "decayed", rate.tail / rate.highest, unit="last / peak", weight=MODERATE, source=rate.source, text="The schedule took the rate down: what is left at the end is not its doing."
+        )
+
+
 @CAUSE.fixes
 def lower(m: Measurements, limits: Limits) -> Iterator[Fix]:  # noqa: ARG001
     """Yield a smaller rate: the optimizer's default where the run is far above it, a tenth elsewhere."""
@@ -215,6 +270,10 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
         onset = next(e.onset for e in evidence if e.name in ("growth", "grown", "at_once"))
         start = 0 if onset is None else onset
         title = f"Training diverged from step {start:,}: {rate} was too high."
+        return Statement(title, " ".join(e.text for e in evidence if e.supports), Segment(start, last, start))
+    if "lost" in names:
+        start = next(e.onset or 0 for e in evidence if e.name == "lost")
+        title = f"Training fell back from step {start:,}: {rate} was too high, and the loss ended at {loss.tail:.2g} after {loss.best:.2g}."
         return Statement(title, " ".join(e.text for e in evidence if e.supports), Segment(start, last, start))
     start = int(loss.step[min(loss.n - 1, int(loss.settled * loss.n))])
     title = f"Training stalled at step {start:,}: {rate} was too high, and the loss bounced near {loss.tail:.2g}."
