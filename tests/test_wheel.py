@@ -16,7 +16,7 @@ import traindoctor
 from traindoctor.registry import load_rules
 
 rules = load_rules()
-print(traindoctor.__file__, *rules.problems, *rules.causes, sep="\n")
+print(traindoctor.__file__, *rules.problems, *rules.causes, sep=chr(10))
 """
 
 

@@ -119,7 +119,7 @@ def _loop(node: LoopNode, before: tuple[TracedEvent, ...], file: str, doubt: str
     assert node.node is not None, "a root is no loop"
     events = tuple(node.flat())
     kinds = {event.kind for event in events}
-    reasons = [*node.unsure, *(reason for inner in node.items if isinstance(inner, LoopNode) for reason in inner.unsure[:1])]
+    reasons = list(node.unsure)
     if doubt:
         reasons.append(doubt)
     if "step" not in kinds:

@@ -778,9 +778,7 @@ class Walk:
         if CLEARING_NAME.search(name):
             self.emit("zero_grad", None, node)
             return
-        if isinstance(receiver, Instance) and any(
-            _dotted(b)[-1:] and _dotted(b)[-1] not in KNOWN_BASES for b in self._foreign_bases(receiver.of)
-        ):
+        if isinstance(receiver, Instance) and name not in receiver.attributes and self._inherits_the_unknown(receiver.of):
             self.doubt(f"{'.'.join(parts)} is not in this file")
             return
         if HARMLESS.search(name):
@@ -861,6 +859,11 @@ class Walk:
                 else:
                     foreign.append(base)
         return foreign
+
+    def _inherits_the_unknown(self, of: Class) -> bool:
+        """Return whether a class has methods that are in another file, other than those of a PyTorch module."""
+        bases = [_dotted(base) for base in self._foreign_bases(of)]
+        return any(parts and parts[-1] not in KNOWN_BASES and not {"nn", "torch"} & set(parts) for parts in bases)
 
     def _is_lightning(self, of: Class) -> bool:
         names = [".".join(_dotted(base)) for base in self._foreign_bases(of)]
