@@ -27,7 +27,7 @@ from traindoctor.registry import load_rules
 from traindoctor.rule import MODERATE, STRONG, WEAK, against, supports
 
 if TYPE_CHECKING:
-    from traindoctor.rule import Cause, Limits, Statement
+    from traindoctor.rule import Cause, Limits, ReplayModel, Statement
     from traindoctor.signals.measurements import Measurements
 
 #: A run of at least this many logged points and steps that did not move asks for an answer.
@@ -87,33 +87,34 @@ def diagnose(
 
 def diagnose_run(run: Run, causes: Mapping[str, Cause], options: DiagnoseOptions | None = None) -> RunReport:
     """Return what is said of one run."""
-    from traindoctor.replay.cure import replay_collapse
     from traindoctor.replay.vital_signs import vital_signs
     from traindoctor.signals.measurements import Measurements
 
     options = options or DiagnoseOptions()
     run, loops = _loops(run)
     m = Measurements(run, options.parameters)
-    suspicions, not_checked, replay = [], [], None
+    suspicions, not_checked = [], []
+    replays: dict[str, Replay] = {}
     for code, cause in causes.items():
         limits = cause.limits(options.thresholds.get(code))
         missing = [need for need in cause.needs if not m.has(need)]
         evidence = tuple(gather(cause, m, loops, limits))
         suspicion = Suspicion(cause, evidence)
-        if cause.replay_model == "adaptive-quadratic" and suspicion.log_odds > -STRONG and suspicion.is_supported:
-            replay = replay_collapse(m)
-            suspicion = Suspicion(cause, (*evidence, *_replayed(replay)))
+        if cause.replay_model and suspicion.log_odds > -STRONG and suspicion.is_supported:
+            replay = _replay(cause.replay_model, m)
+            if replay is not None:
+                replays[code] = replay
+                suspicion = Suspicion(cause, (*evidence, *_replayed(replay)))
         suspicions.append(suspicion)
         if missing and not suspicion.is_supported:
             not_checked.append(NotChecked(code, f"{_and(missing)} not known"))
     opinion = decide(suspicions)
-    findings = tuple(_finding(d, m, run, replay, causes) for d in opinion.diagnoses)
+    findings = tuple(_finding(d, m, run, replays.get(d.suspicion.cause.code)) for d in opinion.diagnoses)
     named = [f for f in findings if not causes[f.code].standalone]
     verdict, summary = _verdict(named, m, undecided=opinion.undecided)
     found = {f.code for f in findings} | {c for f in findings for c in f.consequences}
     unchecked = {n.code for n in not_checked}
-    if replay is not None and "TD101" not in {f.code for f in named}:
-        replay = None
+    shown = next((replays[f.code] for f in named if f.code in replays), None)
     return RunReport(
         run=run,
         verdict=verdict,
@@ -122,8 +123,8 @@ def diagnose_run(run: Run, causes: Mapping[str, Cause], options: DiagnoseOptions
         checked=tuple(code for code in causes if code not in unchecked and code not in found),
         not_checked=tuple(not_checked),
         gaps=_gaps(m),
-        replay=replay,
-        vital_signs=vital_signs(m, replay, named[0].fixes[0] if named and named[0].fixes else None),
+        replay=shown,
+        vital_signs=vital_signs(m, shown, named[0].fixes[0] if named and named[0].fixes else None),
     )
 
 
@@ -153,10 +154,19 @@ def _loops(run: Run) -> tuple[Run, list[TrainingLoop]]:
     return replace(run, damages=(*run.damages, *damages)), loops
 
 
-def _replayed(replay: Replay | None) -> Iterable[Evidence]:
-    """Yield what the replay says of a collapse."""
-    if replay is None:
-        return
+def _replay(model: ReplayModel, m: Measurements) -> Replay | None:
+    """Return the replay of a cause's model on the run, None when there is nothing of its kind to replay."""
+    if model == "divergence":
+        from traindoctor.replay.divergence import replay_divergence
+
+        return replay_divergence(m)
+    from traindoctor.replay.cure import replay_collapse
+
+    return replay_collapse(m)
+
+
+def _replayed(replay: Replay) -> Iterable[Evidence]:
+    """Yield what a replay says of its cause."""
     source = f"closed-loop replay: {replay.model}"
     if replay.reproduces:
         yield supports(
@@ -166,7 +176,7 @@ def _replayed(replay: Replay | None) -> Iterable[Evidence]:
             kind="replay",
             weight=STRONG,
             source=source,
-            text=f"The replay leaves the floor where the log does and climbs as far: it misses by {replay.error:.2g} decades in the median, its bound is {replay.bound:g}.",
+            text=f"The replay does the same from the same step on: it misses the loss by {replay.error:.2g} decades in the median, its bound is {replay.bound:g}.",
         )
     elif replay.error == replay.error:
         yield against(
@@ -174,7 +184,7 @@ def _replayed(replay: Replay | None) -> Iterable[Evidence]:
         )
 
 
-def _finding(d: Diagnosis, m: Measurements, run: Run, replay: Replay | None, causes: Mapping[str, Cause]) -> Finding:
+def _finding(d: Diagnosis, m: Measurements, run: Run, replay: Replay | None) -> Finding:
     cause = d.suspicion.cause
     evidence = tuple(sorted(d.suspicion.evidence, key=lambda e: (not e.supports, -e.weight)))
     assert cause.statement is not None, f"{cause.code} has no statement"
@@ -203,7 +213,7 @@ def _fixes(cause: Cause, m: Measurements, run: Run, replay: Replay | None, evide
     from traindoctor.configs.patch import patch_for
     from traindoctor.replay.cure import tried_fixes
 
-    fixes = list(tried_fixes(replay, m.optimizer)) if cause.replay_model == "adaptive-quadratic" and replay and replay.reproduces else []
+    fixes = list(tried_fixes(replay, m.optimizer)) if replay is not None and replay.reproduces else []
     if not fixes:
         fixes = [fix for rule in cause.fix_rules for fix in rule(m, cause.limits())]
     place = next((e.location for e in evidence if e.location is not None and e.supports), None)

@@ -64,7 +64,7 @@ class Statement:
 
 
 #: How a cause is put to the test: which replay model can simulate it, or none.
-ReplayModel = Literal["", "adaptive-quadratic", "accumulated-gradients"]
+ReplayModel = Literal["", "second-moment-collapse", "divergence"]
 
 
 @dataclass(slots=True)

@@ -59,6 +59,7 @@ CAUSE = Cause(
     explains=("TD401",),
     look_alikes=("TD301", "TD101"),
     experiment="the first tenth of the run at a tenth of the learning rate: it passes the old level if the rate was too high",
+    replay_model="divergence",
     refutation="A run at a tenth of the learning rate that stays at the same level.",
 )
 

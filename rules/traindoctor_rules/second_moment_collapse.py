@@ -61,7 +61,7 @@ CAUSE = Cause(
     look_alikes=("TD201", "TD301"),
     experiment="retrain to the end with the eps offered here and nothing else changed; it must stay on its floor",
     refutation="A run with amsgrad, all else equal, that leaves its floor at the same step.",
-    replay_model="adaptive-quadratic",
+    replay_model="second-moment-collapse",
 )
 
 

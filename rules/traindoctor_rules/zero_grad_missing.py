@@ -55,7 +55,6 @@ CAUSE = Cause(
     look_alikes=("TD201",),
     experiment="print the gradient norm right after zero_grad, or read the loop: it must be 0 there",
     refutation="A gradient norm of 0 right before the backward pass.",
-    replay_model="accumulated-gradients",
 )
 
 

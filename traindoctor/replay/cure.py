@@ -278,6 +278,7 @@ def repairs(replay: Replay) -> list[Trial]:
         safe = [t for t in above if _eps(t) >= EPS_MARGIN * _eps(smallest) and (t.slower or np.inf) <= PRICE]
         chosen = [safe[0] if safe else smallest]
     rates = [t for t in replay.trials if t.verdict == "repairs" and "optimizer.lr" in t.settings]
+    rates = [t for t in rates if not t.note] or rates
     others = [
         t for t in replay.trials if t.verdict == "repairs" and not {"optimizer.eps", "optimizer.lr"} & set(t.settings)
     ]

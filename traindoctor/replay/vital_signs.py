@@ -60,7 +60,7 @@ def _second_moment(m: Measurements, replay: Replay | None, fix: Fix | None) -> l
         memory = Curve("g²/v̂", "observed", step, second.ratio)
     text = "Below 1 the optimizer still remembers larger gradients; near 1 it has settled to the present ones."
     signs.append(VitalSign("g² over v̂", text, (memory,), log_scale=True, limit=1.0, limit_name="settled", limit_is_bound=False))
-    if replay is None or rebound is None:
+    if replay is None or rebound is None or not m.optimizer.is_adaptive:
         return signs
     lr = m.lr_at(step)
     margin = second.margin(rebound.onset, lr)

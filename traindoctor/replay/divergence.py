@@ -1,0 +1,121 @@
+"""Reproduce an exponential divergence of SGD from the log, and find the learning rate at which it would not have begun.
+
+On a quadratic of curvature lambda the iteration of SGD is linear, so that beyond the stability limit the loss grows by a constant
+factor a step. That factor, read off the log, gives lr * lambda, and with it the largest stable learning rate. Momentum mu, growth r
+of the parameters a step (root of the growth of the loss), from the characteristic polynomial at its root -r:
+
+    heavy ball  lr * lambda = 1 + mu + r + mu / r          Nesterov  lr * lambda = 1 + r**2 / ((1 + mu) * r + mu)
+
+The recurrence is then run again with that curvature, and has to grow as the log does. Adaptive optimizers are refused: their updates
+are bounded, and their divergence is not exponential.
+
+Source: Polyak 1964, USSR Comp. Math. 4, 1; Cohen et al. 2021, arXiv:2103.00065, appendix B.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from traindoctor.model import Curve, Replay, Segment, Trial
+from traindoctor.optim import sgd
+from traindoctor.optim.stability import stability_limit
+from traindoctor.replay.cure import BOUND_DECADES, nice_above
+from traindoctor.signals.robust import slope
+
+if TYPE_CHECKING:
+    from traindoctor.model import FloatArray, IntArray, OptimizerSpec
+    from traindoctor.signals.measurements import Measurements
+
+#: Decades that the loss has to grow by, and points it has to be seen at, for a rate of growth to mean anything.
+MIN_DECADES, MIN_POINTS = 1.5, 5
+#: A learning rate is offered this far below the stability limit.
+LR_MARGIN = 2.0
+MODEL = "one unstable mode of a quadratic, the run's own SGD; one fitted number"
+
+
+def replay_divergence(m: Measurements) -> Replay | None:
+    """Return the replay of an exponential growth of the loss under SGD, or None when there is none to replay."""
+    spec, loss = m.run.optimizer, m.loss
+    lr = m.peak_lr
+    if spec is None or spec.is_adaptive or not lr or m.run.step_unit != "step" or loss.positive_share < 0.95 or loss.n < MIN_POINTS:
+        return None
+    low = int(np.argmin(loss.smooth))
+    top = low + int(np.argmax(loss.value[low:]))
+    step, value = loss.step[low : top + 1], loss.value[low : top + 1]
+    if step.size < MIN_POINTS or np.log10(value[-1] / value[0]) < MIN_DECADES:
+        return None
+    log = np.log(value)
+    rising = log > log[0] + 0.2 * (log[-1] - log[0])
+    growth = float(np.exp(0.5 * slope(step[rising].astype(np.float64), log[rising])))
+    if not growth > 1.0:
+        return None
+    product = _product(growth, spec)
+    segment = Segment(int(step[0]), int(step[-1]) + 1, int(step[0]))
+    observed = Curve(f"logged {loss.tag}", "observed", loss.step, loss.value)
+    anchor = int(np.argmax(rising))
+    floor = float(value[0])
+    start = float(value[anchor]) / growth ** (2.0 * float(step[anchor] - step[0]))
+    shown = Curve("replay, as recorded", "reproduced", step, _run(spec, lr, product / lr, start, floor, step))
+    with np.errstate(divide="ignore"):
+        residual = np.log10(shown.value) - np.log10(value)
+    error = float(np.median(np.abs(residual)))
+    reason = ""
+    if not error <= BOUND_DECADES:
+        reason = f"the growth is not exponential: the replay misses the logged loss by {error:.1f} decades in the median"
+    limit = stability_limit(spec) / product * lr
+    ladder = [lr, *sorted({_nice_below(limit / LR_MARGIN / k) for k in (0.5, 1.0, 2.0, 5.0)}, reverse=True)]
+    trials = tuple(_try(spec, rate, lr, limit, product / lr, start, floor, step, float(shown.value[-1])) for rate in ladder)
+    curve = Curve("reproduced over logged, decades", "reproduced", step, residual)
+    return Replay("closed", MODEL, segment, observed, shown, curve, error, BOUND_DECADES, not reason, reason, () if reason else trials)
+
+
+def _product(growth: float, spec: OptimizerSpec) -> float:
+    """Return lr * lambda from the growth of the parameters a step."""
+    momentum = spec.momentum or 0.0
+    if spec.nesterov:
+        return 1.0 + growth**2 / ((1.0 + momentum) * growth + momentum)
+    return 1.0 + momentum + growth + momentum / growth
+
+
+def _nice_below(value: float) -> float:
+    """Return the largest of 1, 2 or 5 times a power of ten that is not above `value`."""
+    return float(f"{1.0 / nice_above(1.0 / value):.3g}")
+
+
+def _run(spec: OptimizerSpec, lr: float, curvature: float, start: float, floor: float, step: IntArray) -> FloatArray:
+    """Return the loss of one mode at the logged steps, from `start` above the floor at the first one."""
+    state = sgd.start((1,))
+    weight = np.array([np.sqrt(2.0 * start / curvature)])
+    loss = np.empty(int(step[-1] - step[0]) + 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for t in range(loss.size):
+            loss[t] = floor + 0.5 * curvature * float(weight[0]) ** 2
+            update, state = sgd.step(
+                curvature * weight, state, lr=lr, momentum=spec.momentum or 0.0, nesterov=bool(spec.nesterov)
+            )
+            weight = weight + update
+    return np.asarray(np.nan_to_num(loss[step - step[0]], nan=np.inf, posinf=1e300))
+
+
+def _try(
+    spec: OptimizerSpec,
+    rate: float,
+    lr: float,
+    limit: float,
+    curvature: float,
+    start: float,
+    floor: float,
+    step: IntArray,
+    recorded: float,
+) -> Trial:
+    """Return the verdict on one learning rate."""
+    loss = _run(replace(spec, lr=rate), rate, curvature, start, floor, step)
+    stable = rate < limit
+    title = "as recorded" if rate == lr else f"lr {rate:g}"
+    note = "" if rate <= limit / LR_MARGIN * (1.0 + 1e-6) else f"within a factor of {LR_MARGIN:g} of the stability limit {limit:.2g}"
+    curve = Curve(title, "counterfactual", step, loss)
+    verdict = "repairs" if stable else "no effect" if loss[-1] >= 0.1 * recorded else "postpones"
+    return Trial(title, {} if rate == lr else {"optimizer.lr": rate}, verdict, float(loss[-1]), None, curve, "" if rate == lr else note)
