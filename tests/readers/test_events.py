@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.readers.wire import (
+from traindoctor.errors import UnreadableInputError
+from traindoctor.readers import events
+from traindoctor.readers.events import EventLog, read_event_file, read_events
+
+from .wire import (
     VERSION,
     event,
     event_file,
@@ -24,9 +28,9 @@ from tests.readers.wire import (
     tensor,
     varint,
 )
-from traindoctor.errors import UnreadableInputError
-from traindoctor.readers import events
-from traindoctor.readers.events import EventLog, read_event_file, read_events
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +41,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def values(log: EventLog, tag: str) -> list[float]:
-    return log.scalars[tag][1].tolist()
+    return [float(value) for value in log.scalars[tag][1]]
 
 
 def same(a: EventLog, b: EventLog) -> bool:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.readers.wire import record
-from traindoctor.readers.tfrecord import crc32c, masked_crc, masked_crcs, read_frames
+from traindoctor.readers.tfrecord import TABLE, crc32c, masked_crc, masked_crcs, read_frames
+
+from .wire import record
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,15 @@ from traindoctor.readers.tfrecord import crc32c, masked_crc, masked_crcs, read_f
 def test_checksums_of_the_standard(data: bytes, crc: int) -> None:
     """RFC 3720, appendix B.4."""
     assert crc32c(data) == crc
+
+
+@given(st.integers(0, 3000), st.integers(0, 255))
+def test_long_data_are_summed_in_pieces(length: int, seed: int) -> None:
+    data = bytes((seed + i * i) % 256 for i in range(length))
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = (crc >> 8) ^ TABLE[(crc ^ byte) & 0xFF]
+    assert crc32c(data) == crc ^ 0xFFFFFFFF
 
 
 @given(st.integers(0, 70), st.integers(0, 5), st.randoms())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import re
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -31,6 +31,8 @@ STEP_COLUMNS = spellings(
 )
 EPOCH_COLUMNS = ("epoch", "epochs", "train_epoch", "current_epoch", "trainer_epoch", "epoch_idx", "epoch_num")
 WALL_TIMES = ("wall_time", "walltime", "timestamp", "time", "datetime")
+#: Columns that are filled in every row, whatever is logged.
+CLOCKS = frozenset((*STEP_COLUMNS, *EPOCH_COLUMNS, *WALL_TIMES))
 #: The word that asks for rows to be counted.
 ROW = "row"
 #: Rows from which pandas reads faster than the csv module.
@@ -229,18 +231,26 @@ def _read_with_pandas(body: str, header: tuple[str, ...], delimiter: str, skippe
     import pandas as pd
 
     try:
-        frame = pd.read_csv(
-            io.StringIO(body), sep=delimiter, header=0, names=list(header), index_col=False, float_precision="round_trip",
-            keep_default_na=False, na_values=[""], skip_blank_lines=False,
-        )  # fmt: skip
-    except (pd.errors.ParserError, ValueError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # newer versions are exact without being asked, and warn
+            frame = pd.read_csv(
+                io.StringIO(body),
+                sep=delimiter,
+                header=0,
+                names=list(header),
+                index_col=False,
+                float_precision="round_trip",
+                keep_default_na=False,
+                na_values=[""],
+                skip_blank_lines=False,
+            )
+    except (pd.errors.ParserError, ValueError, TypeError):
         return None
     numeric = frame.dtypes.map(lambda kind: kind.kind in "iuf")
     if not numeric.all() or not body.endswith("\n") or body.count(delimiter) != (len(frame) + 1) * (len(header) - 1):
         return None
     numbers = {name: frame[name].to_numpy(dtype=np.float64) for name in header}
-    # pandas reads the word nan and a blank alike: with na_values of "" only, "nan" makes a float as well.
-    if re.search(r"nan", body[:1_000_000], re.IGNORECASE) or "nan" in body or "NaN" in body:
+    if "nan" in body.lower():  # a word that pandas does not tell from a blank
         return None
     filled = {name: ~np.isnan(column) for name, column in numbers.items()}
     return Table(header, numbers, filled, np.arange(len(frame), dtype=np.int64) + 2 + skipped, (), is_monitor)
@@ -370,7 +380,8 @@ def _series(table: Table, file: str, asked: str | None, aliases: Mapping[str, Se
                 filled = filled | blank
         if filled.any():
             series.append(Series("", name, step[filled], value[filled], wall[filled], file))
-    back, more = check_steps(file, [s.step for s in series] if _is_sparse(table, counters) else [step[there]])
+    logged = [s.step for s in series if "_".join(words(s.tag)) not in CLOCKS]
+    back, more = check_steps(file, logged if _is_sparse(table, counters) else [step[there]])
     return CsvLog(tuple(series), unit, column, (*table.damages, *damages, *more), back)
 
 
@@ -404,7 +415,7 @@ def _blank_nans(
     last = int(before[-1])
     after = np.arange(filled.size) > last
     best = none
-    clocks = {n for n in table.numbers if "_".join(words(n)) in (*EPOCH_COLUMNS, *STEP_COLUMNS, *WALL_TIMES)}
+    clocks = {column for column in table.numbers if "_".join(words(column)) in CLOCKS}
     for other, present in table.filled.items():
         if other == name or other in counters or (other in clocks and not _is_dense(filled, last)):
             continue

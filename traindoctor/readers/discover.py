@@ -203,6 +203,8 @@ def _read_tree(top: Path, shown: str, options: ReadOptions) -> list[_Draft]:
         found, failed = _read_folder(Path(here), files, options)
         drafts += found
         failures += failed
+    _share_hparams(drafts)
+    drafts = [draft for draft in drafts if draft.series]
     if drafts:
         return _with_validation(drafts)
     if failures:
@@ -212,8 +214,17 @@ def _read_tree(top: Path, shown: str, options: ReadOptions) -> list[_Draft]:
     if others:
         kinds = ", ".join(f"{count} {'file' if count == 1 else 'files'} of {kind}" for kind, count in sorted(others.items()))
         raise UnreadableInputError(shown, f"no log that can be read; found {kinds}, not read yet", *_formats())
-    where = f"among {seen:,} files" if seen else "here: the folder is empty"
+    where = f"among {seen:,} {'file' if seen == 1 else 'files'}" if seen else "here: the folder is empty"
     raise UnreadableInputError(shown, f"no log that can be read {where}", *_formats())
+
+
+def _share_hparams(drafts: Sequence[_Draft]) -> None:
+    """Give a run the hyperparameters that add_hparams put into a folder of its own below it."""
+    by_folder = {draft.folder: draft for draft in drafts if draft.series}
+    for draft in drafts:
+        parent = by_folder.get(draft.folder.parent)
+        if draft.hparams and parent is not None and not parent.hparams:
+            parent.hparams.update(draft.hparams)
 
 
 def _with_validation(drafts: Sequence[_Draft]) -> list[_Draft]:
@@ -251,7 +262,7 @@ def _read_folder(folder: Path, files: Sequence[Path], options: ReadOptions) -> t
     """Return the runs whose logs lie in one folder, and the files that cannot be read.
 
     The event files are one run. A table joins it, or the tables before it, unless it logs the same tags or counts
-    otherwise: then it is a run by itself.
+    otherwise: then it is a run by itself. A draft without series holds nothing but hyperparameters.
     """
     failures: list[UnreadableInputError] = []
     lost: list[Damage] = []
@@ -264,15 +275,16 @@ def _read_folder(folder: Path, files: Sequence[Path], options: ReadOptions) -> t
             lost.append(Damage("unreadable-file", str(file), error.what))
     drafts: list[_Draft] = []
     empty: list[Damage] = []
+    hparams: dict[str, object] = {}
     if logs:
         draft = _Draft(folder, [], [])
         _add_events(draft, logs, options)
         if draft.series:
             drafts.append(draft)
-        else:
+        else:  # a graph, a text, hyperparameters: nothing is wrong with that beside a run
             empty += draft.damages
-            if draft.damages:
-                failures.append(UnreadableInputError(str(logs[0][0]), _nothing_in(draft.damages), *_formats()))
+            hparams = draft.hparams
+            failures.append(UnreadableInputError(str(logs[0][0]), _nothing_in(draft.damages), *_formats()))
     for file in (f for f in files if _is_table(f) and not _is_events(f)):
         try:
             log = read_csv_file(file, str(file), step_column=options.step_column, aliases=options.aliases)
@@ -294,6 +306,8 @@ def _read_folder(folder: Path, files: Sequence[Path], options: ReadOptions) -> t
         drafts[0].damages += lost + empty
     if len(drafts) == 1:
         drafts[0].label = ""
+    if hparams and not drafts:
+        drafts.append(_Draft(folder, [], [], hparams=hparams))
     return drafts, failures
 
 

@@ -102,7 +102,7 @@ class Event:
 class EventLog:
     """The scalars of an event file. `scalars`: tag -> step, value, wall time, each (n,), in file order.
 
-    `starts`: steps of the session starts that the file names. `first_wall_time`: NaN when there is no record.
+    `starts`: steps of the session starts that the file names. `first_wall_time`: of the first record; NaN when there is none.
     """
 
     scalars: dict[str, tuple[IntArray, FloatArray, FloatArray]]
@@ -558,8 +558,9 @@ def _finish(columns: _Columns, file: str, offsets: NDArray[np.int64], end: list[
         if name in scalars:  # two tags that are the same once decoded
             at = tuple(np.concatenate(pair) for pair in zip(scalars[name], at, strict=True))  # type: ignore[assignment]
         scalars[name] = at
-    walls_seen = [event.wall_time for _, event in columns.events] + [float(p[4][0]) for p in columns.parts]
-    first = min(walls_seen, default=float("nan"))
+    earliest = [(i, event.wall_time) for i, event in columns.events[:1]]
+    earliest += [(int(p[0][0]), float(p[4][0])) for p in columns.parts]
+    first = min(earliest, default=(0, float("nan")))[1]
     return EventLog(scalars, hparams, tuple(starts), (*_lost(columns, file, offsets), *end), first, int(offsets.size))
 
 

@@ -1,0 +1,99 @@
+"""Which tag is which quantity, and which series speaks for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from traindoctor.model import Series
+from traindoctor.readers.tags import choose_primary, quantity_of, with_quantities
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SPELLINGS = {
+    "loss": "loss train_loss train/loss epoch_loss Loss train_loss_step train_loss_epoch total_loss Training_Loss loss/train "
+    "loss_metrics/global_avg_loss loss/total training/loss TrainLoss train.loss train-loss",
+    "val_loss": "val_loss val/loss eval_loss valid_loss validation/loss Loss_val test_loss Loss/test dev_loss "
+    "validation/epoch_loss",
+    "learning_rate": "lr learning_rate train/learning_rate learning-rate lr/pg0 x/lr0 train_lr info/learner/cur_lr lr-AdamW/pg1 "
+    "lr-Adam lr-SGD/pg1 LearningRate optim/lr",
+    "grad_norm": "grad_norm train/grad_norm grad-norm grad_gnorm gnorm grad_2.0_norm_total grad_norm_total global_grad_norm "
+    "gradient_norm GradNorm grads/global_norm grad_norm_before_clip",
+    "weight_norm": "weight_norm param_norm weights_norm train/weight_norm params-norm",
+    "update_norm": "update_norm train/update_norm",
+    "accuracy": "accuracy acc train/accuracy train_acc",
+    "val_accuracy": "val_accuracy val/acc validation/accuracy test/accuracy epoch_val_accuracy",
+    "loss_scale": "loss_scale loss-scale loss_scaler train/loss_scale",
+    "epoch": "epoch train/epoch",
+    "loss_term": "loss/orientation loss/position position_loss train/box_loss",
+    "grad_norm_layer": "grad_norm/layer1.weight grad_2.0_norm/fc.weight layer3/grad_norm gradients/fc1/norm",
+    "weight_norm_layer": "weight_norm/layer1.weight layer3/weight_norm",
+    "": "config/lr config/grad_norm_clipping perplexity val/ppl time train/loss_time layer_norm step lr_decay grad_norm_clipped "
+    "val/box_loss best_loss w1 mfu iteration-time reward num_examples score grad_norm_std "
+    "grad_norm_clip / _ loss_ratio",
+}
+
+
+@pytest.mark.parametrize(("tag", "quantity"), [(tag, q) for q, tags in SPELLINGS.items() for tag in tags.split()])
+def test_spellings(tag: str, quantity: str) -> None:
+    assert quantity_of(tag, {}) == quantity
+
+
+def test_tags_with_blanks() -> None:
+    assert quantity_of("lm loss", {}) == "loss"
+    assert quantity_of("lm loss vs samples", {}) == ""
+    assert quantity_of("", {}) == ""
+
+
+def test_aliases_win() -> None:
+    assert quantity_of("my/own/name", {"loss": ("my/own/name",)}) == "loss"
+    assert quantity_of("lr", {"loss": ("lr",)}) == "loss"
+
+
+def series(tag: str, values: list[float]) -> Series:
+    n = len(values)
+    return Series("", tag, np.arange(n), np.array(values), np.full(n, np.nan), "f")
+
+
+def primary(*given: Series, aliases: Mapping[str, Sequence[str]] | None = None) -> dict[str, str]:
+    return {q: s.tag for q, s in choose_primary(with_quantities(given, aliases), aliases).items()}
+
+
+def test_a_loss_per_step_speaks_before_a_mean_over_an_epoch() -> None:
+    assert primary(series("train_loss_epoch", [1.0] * 9), series("train_loss_step", [1.0] * 5)) == {"loss": "train_loss_step"}
+
+
+def test_more_points_speak_first_then_the_usual_spelling() -> None:
+    assert primary(series("train/loss", [1.0] * 5), series("loss", [1.0] * 50)) == {"loss": "loss"}
+    assert primary(series("loss/train", [1.0] * 5), series("loss", [1.0] * 5)) == {"loss": "loss"}
+
+
+def test_the_loss_that_turns_nan_speaks_when_the_other_hides_it() -> None:
+    broken = series("train/loss", [1.0, 0.5] + [float("nan")] * 8)
+    assert primary(series("loss", [1.0] * 50), broken) == {"loss": "train/loss"}
+    barely = series("train/loss", [1.0] * 8 + [float("nan")])
+    assert primary(series("loss", [1.0] * 50), barely) == {"loss": "loss"}
+    assert primary(series("loss", [1.0] * 50 + [float("inf")]), broken) == {"loss": "loss"}
+
+
+def test_an_alias_speaks_whatever_else_is_there() -> None:
+    named = {"loss": ("mine",)}
+    assert primary(series("loss", [1.0] * 50), series("mine", [1.0]), aliases=named) == {"loss": "mine"}
+
+
+def test_a_part_of_a_loss_speaks_only_where_no_total_is() -> None:
+    total = primary(series("loss/position", [1.0] * 5), series("loss/total", [2.0] * 5))
+    assert total == {"loss_term": "loss/position", "loss": "loss/total"}
+    assert primary(series("train/box_loss", [1.0] * 5))["loss"] == "train/box_loss"
+
+
+def test_validation_speaks_before_test() -> None:
+    assert primary(series("test_loss", [1.0] * 9), series("val_loss", [1.0] * 5)) == {"val_loss": "val_loss"}
+
+
+def test_nothing_speaks_for_nothing() -> None:
+    assert choose_primary(()) == {}
+    assert primary(series("loss", [])) == {}
