@@ -162,6 +162,25 @@ CLEARS = {
         "import torch\nif adam:\n    opt = torch.optim.Adam(m.parameters())\nelse:\n    opt = torch.optim.SGD(m.parameters(), lr=1)\n"
         "for x in dl:\n    opt.zero_grad()\n    m(x).backward()\n    opt.step()\n"
     ),
+    "attribute by a local name": "def f(self):\n  optimizer_G = self.optimizer_G\n  for x in dl:\n    self.optimizer_G.zero_grad()\n    l.backward()\n    optimizer_G.step()\n",
+    "p.grad times zero": HEAD
+    + "for x in dl:\n    model(x).backward()\n    opt.step()\n    for p in model.parameters():\n        p.grad *= 0\n",
+    "p.grad.mul_(0)": HEAD
+    + "for x in dl:\n    model(x).backward()\n    opt.step()\n    for p in model.parameters():\n        p.grad.mul_(0)\n",
+    "p.grad.data.fill_(0)": HEAD
+    + "for x in dl:\n    model(x).backward()\n    opt.step()\n    for p in model.parameters():\n        p.grad.data.fill_(0)\n",
+    "del p.grad": HEAD
+    + "for x in dl:\n    model(x).backward()\n    opt.step()\n    for p in model.parameters():\n        del p.grad\n",
+    "contextmanager of the file": HEAD
+    + "from contextlib import contextmanager\n@contextmanager\ndef c():\n    yield\n    opt.zero_grad()\nfor x in dl:\n  with c():\n    model(x).backward()\n    opt.step()\n",
+    "training phase only": HEAD
+    + "for phase in ['train','val']:\n  for x in dl[phase]:\n    opt.zero_grad()\n    with torch.set_grad_enabled(phase=='train'):\n      l=model(x)\n      if phase=='train':\n        l.backward()\n        opt.step()\n",
+    "failed batches left out": HEAD
+    + "for x in dl:\n  try:\n    opt.zero_grad()\n    model(x).backward()\n    opt.step()\n  except RuntimeError:\n    continue\n",
+    "attribute of a state by a local name": "def train(state):\n  opt = state.optimizer\n  for x in dl:\n    state.optimizer.zero_grad()\n    l.backward()\n    opt.step()\n",
+    "GAN, one function clears both": "import torch\ndef reset_grad():\n    optG.zero_grad();optD.zero_grad()\nG=Gen();D=Disc()\noptG=torch.optim.Adam(G.parameters());optD=torch.optim.Adam(D.parameters())\nfor x in dl:\n    reset_grad()\n    a.backward()\n    optD.step()\n    reset_grad()\n    c.backward()\n    optG.step()\n",
+    "GAN, cleared by model": "import torch\nG=Gen();D=Disc()\noptG=torch.optim.Adam(G.parameters());optD=torch.optim.Adam(D.parameters())\nfor x in dl:\n    D.zero_grad()\n    a.backward()\n    b.backward()\n    optD.step()\n    G.zero_grad()\n    c.backward()\n    optG.step()\n",
+    "apex": "from apex import amp\nimport torch\nopt=torch.optim.SGD(model.parameters(),lr=1)\nmodel,opt=amp.initialize(model,opt)\nfor x in dl:\n    with amp.scale_loss(l,opt) as s:\n        s.backward()\n    opt.step()\n    opt.zero_grad()\n",
 }
 
 #: Nothing may be said against these, though not all of them can be proven right.
@@ -223,4 +242,44 @@ SILENT = {
     + "for x in dl:\n    [o.zero_grad() for o in [opt]]\n    model(x).backward()\n    opt.step()\n",
     "submodule": "import torch\nopt = torch.optim.SGD(m.head.parameters(), lr=1)\nfor x in dl:\n    m.zero_grad()\n    m(x).backward()\n    opt.step()\n",
     "engine of trainer": "class Loop(Trainer):\n    def run(self):\n        for x in self.dl:\n            self.model(x).backward()\n            self.optimizer.step()\n",
+    "optimizer by two names that may be one": "def f(self, optimizer):\n  for x in dl:\n    self.opt.zero_grad()\n    l.backward()\n    optimizer.step()\n",
+    "optimizer by getattr": "def f(self):\n  o = getattr(self,'opt')\n  opt=o\n  for x in dl:\n    self.opt.zero_grad()\n    l.backward()\n    opt.step()\n",
+    "two optimizers of one model": HEAD
+    + "opt2 = torch.optim.SGD(model.parameters(), lr=1)\nfor x in dl:\n    opt2.zero_grad()\n    model(x).backward()\n    opt.step()\n",
+    "two models that share a part": "import torch\nenc=Enc()\nG=Gen(enc)\nD=Disc(enc)\nog=torch.optim.Adam(G.parameters())\nod=torch.optim.Adam(D.parameters())\nfor x in dl:\n    og.zero_grad()\n    l.backward()\n    od.step()\n",
+    "one step at the end of each epoch": HEAD
+    + "for e in range(9):\n  opt.zero_grad()\n  for i,x in enumerate(dl):\n    model(x).backward()\n    if i == len(dl)-1:\n        opt.step()\n",
+    "one step in the last iteration": HEAD
+    + "for i,x in enumerate(dl):\n    model(x).backward()\n    if i == len(dl)-1:\n        opt.step()\n",
+    "range(1)": HEAD + "for x in range(1):\n    model(x).backward()\n    opt.step()\n",
+    "p.grad = zeros_like": HEAD
+    + "for x in dl:\n    for p in model.parameters():\n        p.grad = torch.zeros_like(p)\n    model(x).backward()\n    opt.step()\n",
+    "setattr grad": HEAD
+    + "for x in dl:\n    model(x).backward()\n    opt.step()\n    for p in model.parameters():\n        setattr(p,'grad',None)\n",
+    "_foreach_zero_": HEAD
+    + "for x in dl:\n    model(x).backward()\n    opt.step()\n    torch._foreach_zero_([p.grad for p in model.parameters()])\n",
+    "zero_grad by another name": HEAD
+    + "zero = opt.zero_grad\nfor x in dl:\n    zero()\n    model(x).backward()\n    opt.step()\n",
+    "zero_grad kept by an object": HEAD
+    + "class T:\n  def __init__(self):\n    self.clear = opt.zero_grad\n  def fit(self):\n   for x in dl:\n    self.clear()\n    model(x).backward()\n    opt.step()\nT().fit()\n",
+    "cleared by a context manager": HEAD
+    + "class C:\n    def __enter__(self):\n        opt.zero_grad()\n    def __exit__(self,*a): pass\nfor x in dl:\n  with C():\n    model(x).backward()\n    opt.step()\n",
+    "cleared by a decorator": HEAD
+    + "def z(f):\n    def w(*a):\n        opt.zero_grad()\n        return f(*a)\n    return w\n@z\ndef tr(x):\n    model(x).backward()\n    opt.step()\nfor x in dl:\n    tr(x)\n",
+    "cleared by a subclass": "class B:\n  def before(self): pass\n  def fit(self):\n    for x in self.dl:\n      self.before()\n      self.m(x).backward()\n      self.opt.step()\nclass S(B):\n  def before(self):\n    self.opt.zero_grad()\n",
+    "cleared by the iterator": HEAD
+    + "def batches():\n    for x in dl:\n        opt.zero_grad()\n        yield x\nfor x in batches():\n    model(x).backward()\n    opt.step()\n",
+    "cleared by a callback": "class Z:\n  def before_batch(self, l):\n    l.opt.zero_grad()\nclass L:\n  def fit(self):\n    for x in self.dl:\n      for cb in self.cbs: cb.before_batch(self)\n      self.m(x).backward()\n      self.opt.step()\n",
+    "cleared by a callback that is found by name": "class Z:\n  def before_batch(self, l):\n    l.opt.zero_grad()\nclass L:\n  def __call__(self,n):\n    for cb in self.cbs: getattr(cb,n)(self)\n  def fit(self):\n    for x in self.dl:\n      self('before_batch')\n      self.m(x).backward()\n      self.opt.step()\n",
+    "dict of optimizers": "import torch\nopts={'g':torch.optim.Adam(G.parameters()),'d':torch.optim.Adam(D.parameters())}\nfor x in dl:\n  for o in opts.values(): o.zero_grad()\n  l.backward()\n  opts['g'].step()\n",
+    "cleared through map": HEAD
+    + "for x in dl:\n    list(map(lambda o: o.zero_grad(), [opt]))\n    model(x).backward()\n    opt.step()\n",
+    "partial": HEAD
+    + "from functools import partial\nz = partial(opt.zero_grad, set_to_none=True)\nfor x in dl:\n    z()\n    model(x).backward()\n    opt.step()\n",
+    "zero_grad given to a function": HEAD
+    + "def go(f):\n    f()\nfor x in dl:\n    go(opt.zero_grad)\n    model(x).backward()\n    opt.step()\n",
+    "retried until it works": HEAD
+    + "while not done:\n    try:\n        model(x).backward()\n        opt.step()\n        break\n    except RuntimeError:\n        pass\n",
+    "hooks of a runner": "for x in dl:\n    runner.outputs['loss'].backward()\n    runner.optimizer.step()\n    runner.call_hook('after_train_iter')\n",
+    "cleared as elements of a list": "def train(model, optimizers):\n  opt_g, opt_d = optimizers\n  for x in dl:\n    for o in optimizers: o.zero_grad()\n    l.backward()\n    opt_g.step()\n",
 }

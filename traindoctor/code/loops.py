@@ -43,17 +43,19 @@ def training_loops(source: str, file: str) -> list[TrainingLoop]:
 
     Raises: UnreadableInputError when the text is no Python that can be parsed.
     """
-    roots = walk(source, file)
+    walked = walk(source, file)
+    if walked is None:
+        return []
     found: dict[tuple[int, int], TrainingLoop] = {}
     doubt = _doubt_of_file(source, file)
-    for node, before in (pair for root in roots for pair in _training(root)):
-        loop = _loop(node, before, file, doubt)
+    for node, before in (pair for root in walked.roots for pair in _training(root)):
+        loop = _loop(node, before, walked, doubt)
         found.setdefault((loop.location.line, loop.location.column), loop)
     return [found[key] for key in sorted(found)]
 
 
-def walk(source: str, file: str) -> list[LoopNode]:
-    """Return the events of a script by loop: the module, then each function that nothing in the file calls.
+def walk(source: str, file: str) -> Walk | None:
+    """Return the walk through a script, its events by loop; None when no gradients are computed in it.
 
     Raises: UnreadableInputError as `training_loops` does.
     """
@@ -64,8 +66,10 @@ def walk(source: str, file: str) -> list[LoopNode]:
             warnings.simplefilter("ignore")
             tree = ast.parse(source.removeprefix("\ufeff"))
         if "backward" not in source:
-            return []
-        return Walk(tree, source, file).run()
+            return None
+        walked = Walk(tree, source, file)
+        walked.run()
+        return walked
     except SyntaxError as error:
         where = f"{file}:{error.lineno}" if error.lineno else file
         raise UnreadableInputError(where, f"no valid Python: {error.msg}", "check that it runs under Python 3") from error
@@ -115,7 +119,7 @@ def _children(node: LoopNode, before: tuple[TracedEvent, ...]) -> Iterator[tuple
             seen.append(item)
 
 
-def _loop(node: LoopNode, before: tuple[TracedEvent, ...], file: str, doubt: str) -> TrainingLoop:
+def _loop(node: LoopNode, before: tuple[TracedEvent, ...], walked: Walk, doubt: str) -> TrainingLoop:
     assert node.node is not None, "a root is no loop"
     events = tuple(node.flat())
     kinds = {event.kind for event in events}
@@ -128,10 +132,27 @@ def _loop(node: LoopNode, before: tuple[TracedEvent, ...], file: str, doubt: str
         reasons.append("no backward pass in the loop")
     if any(event.kind == "step" and event.target is None for event in events):
         reasons.append("which optimizer steps is not known")
-    location = Location(file, node.node.lineno, node.node.col_offset + 1)
+    reasons += _doubts_of_identity(node, events, walked)
+    location = Location(walked.file, node.node.lineno, node.node.col_offset + 1)
     outer = _branch_of(events)
     events = tuple(_relative(event, outer) for event in events)
     return TrainingLoop(location, events, before, "; ".join(dict.fromkeys(reasons)))
+
+
+def _doubts_of_identity(node: LoopNode, events: tuple[TracedEvent, ...], walked: Walk) -> Iterator[str]:
+    """Yield why the calls that clear gradients may act on more, or on others, than their names say."""
+    stepping = {event.target for event in events if event.kind == "step"}
+    clearing = {event.target for event in events if event.kind == "zero_grad"}
+    for optimizer in sorted(name for name in stepping if name is not None):
+        if optimizer in node.bound and all(known.id != optimizer for known in walked.optimizers):
+            yield f"{optimizer} is bound anew in the loop"
+        if optimizer in clearing or None in clearing:
+            continue
+        for other in sorted(name for name in clearing if name is not None):
+            if walked.overlap(optimizer, other):
+                yield f"{other} may hold parameters of {optimizer}"
+        if (line := walked.unfollowed) is not None:
+            yield f"when the call in line {line} clears gradients is not known"
 
 
 def _branch_of(events: tuple[TracedEvent, ...]) -> int:

@@ -30,7 +30,8 @@ def missing_zero_grad(loop: TrainingLoop) -> Location | None:
     for optimizer in _stepping(loop):
         if any(e.kind == "zero_grad" and e.target in (optimizer, None) for e in loop.events):
             continue
-        return _backward_before(loop.events, optimizer).location
+        if _steps_again(loop, optimizer):
+            return _backward_before(loop.events, optimizer).location
     return None
 
 
@@ -57,6 +58,15 @@ def clears_correctly(loop: TrainingLoop) -> bool:
     return all(seen is not None and seen.at_steps == {"fresh"} for seen in walks)
 
 
+def _steps_again(loop: TrainingLoop, optimizer: str) -> bool:
+    """Return whether the optimizer surely steps more than once: on every path, or each time a counter comes round."""
+    paths = _paths(loop)
+    steps = {i for i, e in enumerate(loop.events) if e.kind == "step" and e.target == optimizer}
+    if paths and all(steps & set(path) for path in paths):
+        return True
+    return any(branch and all("%" in key for key, _ in branch) for branch in (_branch(loop.events[i], i) for i in steps))
+
+
 def _stepping(loop: TrainingLoop) -> list[str]:
     """Return the optimizers that step in the loop; none when the loop has no backward pass."""
     if not any(e.kind == "backward" for e in loop.events):
@@ -77,16 +87,9 @@ def _walk(loop: TrainingLoop, optimizer: str) -> _Seen | None:
     States of its gradients: "fresh" (of passes since they were cleared), "used" (a step has seen them), "stale" (used,
     and a new pass was added), "cleared i" (by event i of the loop, no pass since).
     """
-    branches = [_branch(event, index) for index, event in enumerate(loop.events)]
-    conditions = list(dict.fromkeys(key for branch in branches for key, _ in branch))
-    if len(conditions) > MAX_CONDITIONS:
+    paths = _paths(loop)
+    if paths is None:
         return None
-    paths = []
-    for values in product((True, False), repeat=len(conditions)):
-        holds = dict(zip(conditions, values, strict=True))
-        path = tuple(i for i, branch in enumerate(branches) if all(holds[key] == value for key, value in branch))
-        if path not in paths:
-            paths.append(path)
     start = "fresh"
     reached, pending, at_steps = {start}, [start], set()
     while pending:
@@ -106,6 +109,21 @@ def _walk(loop: TrainingLoop, optimizer: str) -> _Seen | None:
                 reached.add(state)
                 pending.append(state)
     return _Seen(frozenset(at_steps))
+
+
+def _paths(loop: TrainingLoop) -> list[tuple[int, ...]] | None:
+    """Return the events met on each path through one iteration, by index; None when there are too many conditions."""
+    branches = [_branch(event, index) for index, event in enumerate(loop.events)]
+    conditions = list(dict.fromkeys(key for branch in branches for key, _ in branch))
+    if len(conditions) > MAX_CONDITIONS:
+        return None
+    paths = []
+    for values in product((True, False), repeat=len(conditions)):
+        holds = dict(zip(conditions, values, strict=True))
+        path = tuple(i for i, branch in enumerate(branches) if all(holds[key] == value for key, value in branch))
+        if path not in paths:
+            paths.append(path)
+    return paths
 
 
 def _branch(event: LoopEvent, index: int) -> tuple[tuple[str, bool], ...]:

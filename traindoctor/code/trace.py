@@ -11,6 +11,7 @@ import ast
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from traindoctor.model import Location, LoopEvent
@@ -56,6 +57,7 @@ HARMLESS = re.compile(
     re.IGNORECASE,
 )
 CLEARING_NAME = re.compile(r"(zero|clear|reset|flush).*grad|cleargrads|clear_grad", re.IGNORECASE)
+CALLS_BACK = re.compile(r"^(call|run|fire|trigger|dispatch)_?(hooks?|events?|callbacks?)$", re.IGNORECASE)
 OPT_NAME = re.compile(r"opt", re.IGNORECASE)
 SCHEDULER_NAME = re.compile(r"sched|warmup|(^|_)lrs?($|_)|plateau", re.IGNORECASE)
 KNOWN_BASES = frozenset({"object", "Module", "ABC", "Generic", "Protocol", "Callable", "Dataset", "NamedTuple", "Exception"})
@@ -84,6 +86,7 @@ class LoopNode:
     node: ast.For | ast.AsyncFor | ast.While | None
     items: list[TracedEvent | LoopNode] = field(default_factory=list)
     unsure: list[str] = field(default_factory=list)
+    bound: set[str] = field(default_factory=set)  # names and attributes that get a new value in the loop
 
     def flat(self) -> Iterator[TracedEvent]:
         """Yield the events of one iteration, each nested loop entered once."""
@@ -193,6 +196,7 @@ class Walk:
         self.writes: dict[str, int] = {}
         self.visited: set[ast.AST] = set()
         self.optimizers: list[Optimizer] = []
+        self.cleared: set[ast.AST] = set()
         self.left = BUDGET
         self.module = Env()
         self.stale = _engines(tree)
@@ -276,8 +280,14 @@ class Walk:
             case ast.AugAssign():
                 self.value(node.value, env)
                 self._written(node.target)
-                if _is_grad(node.target) and not isinstance(node.op, ast.Mult | ast.Div):
+                if _is_grad(node.target) and _is_zero(node.value):
+                    self._clears(_owner_of_grad(node.target), node.target, env)
+                elif _is_grad(node.target) and not isinstance(node.op, ast.Mult | ast.Div):
                     self.doubt("gradients are changed by hand")
+            case ast.Delete():
+                for deleted in node.targets:
+                    if _is_grad(deleted):
+                        self._clears(_owner_of_grad(deleted), deleted, env)
             case ast.Return():
                 value = self.value(node.value, env) if node.value is not None else None
                 if self.returned and value is not None:
@@ -340,12 +350,20 @@ class Walk:
         return ""
 
     def _loop(self, node: ast.For | ast.AsyncFor | ast.While, env: Env) -> None:
+        frame = LoopNode(node)
         if isinstance(node, ast.While):
             self.value(node.test, env)
             elements: tuple[Value, ...] = ()
         else:
+            if ast.unparse(node.iter) == "range(1)":
+                self.bind(node.target, None, env)
+                self.block(node.body, env)
+                return
+            already = len(self.frames[-1].items)
             elements = self._elements(node.iter, env)
-        frame = LoopNode(node)
+            made = LoopNode(None, self.frames[-1].items[already:])
+            if any(event.kind == "zero_grad" for event in made.flat()):
+                frame.unsure.append("what the loop iterates over clears the gradients")
         self.frames[-1].items.append(frame)
         self.frames.append(frame)
         branch = self.branch
@@ -385,6 +403,8 @@ class Walk:
 
     def _assign(self, targets: Sequence[ast.expr], expression: ast.expr, env: Env) -> None:
         value = self.value(expression, env)
+        if isinstance(expression, ast.Name | ast.Attribute | ast.Subscript):
+            value = self._as_argument(value, expression, env)
         for target in targets:
             if isinstance(target, ast.Attribute) and target.attr == "grad":
                 if isinstance(expression, ast.Constant) and expression.value is None:
@@ -407,6 +427,9 @@ class Walk:
                 self.bind(element, item, env)
             return
         self._written(target)
+        if isinstance(target, ast.Name | ast.Attribute):
+            for frame in self.frames[1:]:
+                frame.bound.add(ast.unparse(target))
         if isinstance(target, ast.Name):
             path: str | None = target.id
             env.names[target.id] = value
@@ -557,7 +580,7 @@ class Walk:
         is_optimizer = isinstance(receiver, Optimizer) or (
             not isinstance(receiver, Instance)
             and role in ("", "parameters")
-            and self._is_optimizer_like(function.value)
+            and self._is_optimizer_like(function.value, receiver)
             and not SCHEDULER_NAME.search(last)
         )
         if name in ("backward", "manual_backward", "fused_backward"):
@@ -581,6 +604,9 @@ class Walk:
                 self.emit("zero_grad", None, node)
             return True, None
         if name in ("zero_", "fill_") and _is_grad(function.value):
+            self._clears(_owner_of_grad(function.value), node, env)
+            return True, None
+        if name in ("mul_", "multiply_") and _is_grad(function.value) and node.args and _is_zero(node.args[0]):
             self._clears(_owner_of_grad(function.value), node, env)
             return True, None
         if name in ("copy_", "add_", "sub_", "set_") and _is_grad(function.value):
@@ -656,8 +682,10 @@ class Walk:
             self._emit_for(function.value, receiver, "zero_grad", node, env)
         return True
 
-    def _is_optimizer_like(self, node: ast.expr) -> bool:
-        """Return whether an unknown receiver goes by the name of an optimizer."""
+    def _is_optimizer_like(self, node: ast.expr, value: Value) -> bool:
+        """Return whether an unknown receiver goes by the name of an optimizer, here or where it comes from."""
+        if isinstance(value, Thing) and value.id is not None and OPT_NAME.search(re.split(r"[.\[]", value.id)[-1]):
+            return True
         while isinstance(node, ast.Subscript | ast.Call):
             node = node.value if isinstance(node, ast.Subscript) else node.func
         name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
@@ -775,8 +803,14 @@ class Walk:
         """Doubt the loop when a function that is not in the file may touch the optimizer."""
         parts = _dotted(function)
         name = parts[-1] if parts else ""
-        if CLEARING_NAME.search(name):
+        takes_grad = any(_mentions_grad(a) for a in node.args) or (
+            name == "setattr" and any(isinstance(a, ast.Constant) and a.value == "grad" for a in node.args)
+        )
+        if CLEARING_NAME.search(name) or (takes_grad and re.search("setattr|zero|mul", name)):
             self.emit("zero_grad", None, node)
+            return
+        if CALLS_BACK.search(name):
+            self.doubt(f"{name} runs hooks that are not known")
             return
         if isinstance(receiver, Instance) and name not in receiver.attributes and self._inherits_the_unknown(receiver.of):
             self.doubt(f"{'.'.join(parts)} is not in this file")
@@ -917,7 +951,48 @@ class Walk:
 
     def emit(self, kind: str, target: str | None, node: ast.AST) -> None:
         """Record a call in the innermost loop."""
+        if kind == "zero_grad":
+            self.cleared |= {node, node.func} if isinstance(node, ast.Call) else {node}
         self.frames[-1].items.append(TracedEvent(kind, target, self.place(node), not self.branch, self.branch))
+
+    def overlap(self, first: str, second: str) -> bool:
+        """Return whether two optimizers, by their names, may hold the same parameters: all that is not known may."""
+        held = []
+        for name in (first, second):
+            known = [o.holds for o in self.optimizers if o.id == name]
+            if not known or None in known:
+                return True
+            held.append(frozenset().union(*(holds for holds in known if holds is not None)))
+        return any(_related(a, b) or self._share(a, b) for a in held[0] for b in held[1])
+
+    def _share(self, first: str, second: str) -> bool:
+        """Return whether two models are built from one object, or one is given a part of the other."""
+        parts: dict[str, set[str]] = {first: set(), second: set()}
+        built = set()
+        for text, value in self._assigned:
+            names = {n.id for n in ast.walk(value) if isinstance(n, ast.Name)}
+            if isinstance(value, ast.Call) and (_dotted(value.func) or [""])[-1][:1].isupper():
+                built.add(text)
+            for name, other in ((first, second), (second, first)):
+                if text == name:
+                    parts[name] |= names
+                if text.startswith(f"{name}.") and ast.unparse(value).startswith(other):
+                    return True
+        return bool(parts[first] & parts[second] & built)
+
+    @cached_property
+    def _assigned(self) -> list[tuple[str, ast.expr]]:
+        """All assignments to names and attributes, tuples element by element."""
+        pairs = (pair for node in ast.walk(self.tree) if isinstance(node, ast.Assign) for pair in _pairs(node))
+        return [(ast.unparse(target), value) for target, value in pairs if isinstance(target, ast.Name | ast.Attribute)]
+
+    @cached_property
+    def unfollowed(self) -> int | None:
+        """The line of a call that clears gradients, or of a mention of one, that no part of the walk has met."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Attribute) and CLEARING_NAME.search(node.attr) and node not in self.cleared:
+                return node.lineno
+        return None
 
     def place(self, node: ast.AST) -> Location:
         """Return where a node stands, the column in characters."""
@@ -980,6 +1055,24 @@ def _is_grad(node: ast.expr) -> bool:
     if isinstance(node, ast.Attribute) and node.attr == "data":
         node = node.value
     return isinstance(node, ast.Attribute) and node.attr == "grad"
+
+
+def _is_zero(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value == 0
+
+
+def _related(first: str, second: str) -> bool:
+    """Return whether one path is the other, or a part of it."""
+    return any(a == b or a.startswith((f"{b}.", f"{b}[")) for a, b in ((first, second), (second, first)))
+
+
+def _pairs(node: ast.Assign) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Yield what is assigned to what, tuples element by element."""
+    for target in node.targets:
+        if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple) and len(target.elts) == len(node.value.elts):
+            yield from zip(target.elts, node.value.elts, strict=True)
+        else:
+            yield target, node.value
 
 
 def _owner_of_grad(node: ast.expr) -> ast.expr:
