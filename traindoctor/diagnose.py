@@ -97,7 +97,7 @@ def diagnose_run(run: Run, causes: Mapping[str, Cause], options: DiagnoseOptions
     replays: dict[str, Replay] = {}
     for code, cause in causes.items():
         limits = cause.limits(options.thresholds.get(code))
-        missing = [need for need in cause.needs if not m.has(need)]
+        missing = [need for need in cause.log_rules[0][1] if not m.has(need)] if cause.log_rules else []
         evidence = tuple(gather(cause, m, loops, limits))
         suspicion = Suspicion(cause, evidence)
         if cause.replay_model and suspicion.log_odds > -STRONG and suspicion.is_supported:
@@ -107,7 +107,7 @@ def diagnose_run(run: Run, causes: Mapping[str, Cause], options: DiagnoseOptions
                 suspicion = Suspicion(cause, (*evidence, *_replayed(replay)))
         suspicions.append(suspicion)
         if missing and not suspicion.is_supported:
-            not_checked.append(NotChecked(code, f"{_and(missing)} not known"))
+            not_checked.append(NotChecked(code, _reason(missing, run)))
     opinion = decide(suspicions)
     findings = tuple(_finding(d, m, run, replays.get(d.suspicion.cause.code)) for d in opinion.diagnoses)
     named = [f for f in findings if not causes[f.code].standalone]
@@ -273,6 +273,14 @@ def _gaps(m: Measurements) -> tuple[str, ...]:
     if m.run.step_unit != "step":
         gaps.append(f"one value per {m.run.step_unit}: spikes and onsets within one are hidden")
     return tuple(gaps)
+
+
+def _reason(missing: Sequence[str], run: Run) -> str:
+    """Return why a cause could not be checked."""
+    settings = [need.partition(".")[2] for need in missing if need.startswith("optimizer.")]
+    if settings and run.optimizer is not None:
+        return f"{run.optimizer.name} has no {_and(settings)}"
+    return f"{_and([need.replace('|', ' or ') for need in missing])} not known" if settings else f"no {_and([n.replace('|', ' or ') for n in missing])} in the log"
 
 
 def _and(items: Sequence[str]) -> str:

@@ -89,7 +89,6 @@ class Cause:
     refutation: str = ""
     standalone: bool = False
     replay_model: ReplayModel = ""
-    needs: tuple[str, ...] = ()
     valid: tuple[Example, ...] = ()
     invalid: tuple[Example, ...] = ()
     log_rules: list[tuple[LogRule, tuple[str, ...]]] = field(default_factory=list)
@@ -101,12 +100,12 @@ class Cause:
     def in_logs(self, *, needs: tuple[str, ...] = ()) -> Callable[[LogRule], LogRule]:
         """Register evidence from the logs; `needs` names quantities ("loss") or settings ("optimizer.beta2").
 
-        When one is missing the function is not called, and the report names what was missing.
+        When one is missing the function is not called. The first function registered is the one that the cause rests on:
+        when it cannot be called the report says so, with what was missing. "a|b" asks for one of two.
         """
 
         def register(rule: LogRule) -> LogRule:
             self.log_rules.append((rule, needs))
-            self.needs = tuple(dict.fromkeys((*self.needs, *needs)))
             return rule
 
         return register

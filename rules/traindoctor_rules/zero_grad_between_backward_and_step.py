@@ -47,7 +47,7 @@ CAUSE = Cause(
 )
 
 
-@CAUSE.in_logs(needs=("loss",))
+@CAUSE.in_logs(needs=("loss", "grad_norm|weight_norm"))
 def nothing_moves(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield exact zeros and exact constants: no threshold is needed."""
     grad_is_zero = m.has("grad_norm") and m.grad_norm.is_zero

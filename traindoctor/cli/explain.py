@@ -55,7 +55,8 @@ def page_of(cause: Cause) -> str:
         if rules
     ]
     if looks:
-        needs = f"; needs {', '.join(cause.needs)}" if cause.needs else ""
+        wanted = cause.log_rules[0][1] if cause.log_rules else ()
+        needs = f"; needs {', '.join(n.replace('|', ' or ') for n in wanted)}" if wanted else ""
         parts += ["", "## Where it looks", _wrap(f"{', '.join(looks)}{needs}.")]
     if cause.thresholds:
         parts += ["", "## Thresholds"]

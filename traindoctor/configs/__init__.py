@@ -60,5 +60,4 @@ def _ways_out(path: Path) -> tuple[str, ...]:
     return (
         f"correct the {kind} at that line",
         "name another file with --config FILE",
-        "put overrides on the command line with --set optimizer.lr=0.001",
     )

@@ -253,7 +253,12 @@ class Measurements:
         return self.run.settings[key].origin if key in self.run.settings else ""
 
     def has(self, need: str) -> bool:
-        """Return whether a need of a rule is met: a setting that is known, or a series with a finite value."""
+        """Return whether a need of a rule is met: a setting that is known, or a series with a finite value.
+
+        "grad_norm|weight_norm" is met when one of the two is.
+        """
+        if "|" in need:
+            return any(self.has(one) for one in need.split("|"))
         if need == "optimizer":
             return self.run.optimizer is not None
         if "." in need:
