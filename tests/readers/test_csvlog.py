@@ -83,7 +83,7 @@ def test_no_column_that_counts_is_said_with_a_way_out() -> None:
     data = b"loss,time,n\n1,0.5,1\n2,0.7,2\n"
     with pytest.raises(UnreadableInputError, match=r"metrics\.csv: no column looks like a step") as error:
         read_csv(data, "metrics.csv")
-    assert error.value.ways_out == ("columns: loss, time, n", "try:     --step-column loss")
+    assert error.value.ways_out == ("--step-column loss", "another of the columns: loss, time, n")
     assert points(read_csv(data, "f", step_column="n"), "loss") == [(1, 1.0), (2, 2.0)]
     rows = read_csv(data, "f", step_column="row")
     assert (rows.step_unit, points(rows, "loss")) == ("row", [(0, 1.0), (1, 2.0)])
@@ -146,6 +146,11 @@ def test_steps_that_count_within_an_epoch_are_put_together() -> None:
 def test_epochs_in_fractions_count_rows() -> None:
     log = read_csv(b"epoch,loss\n0.25,1\n0.5,1\n", "f")
     assert (log.step_unit, kinds(log)) == ("row", ["fractional-steps"])
+
+
+def test_a_step_that_stands_still_gives_way_to_the_epoch() -> None:
+    log = read_csv(b"step,epoch,loss\n0,1,1\n0,2,2\n0,3,3\n", "f")
+    assert (log.step_unit, points(log, "loss")) == ("epoch", [(1, 1.0), (2, 2.0), (3, 3.0)])
 
 
 def test_rows_without_a_step_are_left_out() -> None:

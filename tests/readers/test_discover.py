@@ -197,7 +197,7 @@ def test_a_path_that_is_missing(tmp_path: Path) -> None:
     put(tmp_path / "metrics.csv", TABLE)
     with pytest.raises(UnreadableInputError, match="no such file or folder") as error:
         read_runs(tmp_path / "metric.csv")
-    assert error.value.ways_out == ("there are: metrics.csv",)
+    assert error.value.ways_out == ("one of what is there: metrics.csv",)
 
 
 def test_a_file_of_another_name_is_read_by_its_content(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ WALL_TIMES = ("wall_time", "walltime", "timestamp", "time", "datetime")
 CLOCKS = frozenset((*STEP_COLUMNS, *EPOCH_COLUMNS, *WALL_TIMES))
 #: The word that asks for rows to be counted.
 ROW = "row"
+#: How an error lists the columns of a table.
+COLUMNS = "another of the columns: "
 #: Rows from which pandas reads faster than the csv module.
 MANY_ROWS = 100_000
 #: A blank loss is a NaN when what is always logged with it goes on for so many rows.
@@ -281,7 +283,7 @@ def _no_step(table: Table, file: str, what: str = "no column looks like a step")
     numeric = [name for name in table.columns if name in table.numbers]
     rising = [name for name in numeric if _rises(table.numbers[name])]
     guess = rising[0] if rising else ROW
-    return UnreadableInputError(file, what, f"columns: {', '.join(table.columns)}", f"try:     --step-column {guess}")
+    return UnreadableInputError(file, what, f"--step-column {guess}", COLUMNS + ", ".join(table.columns))
 
 
 def _rises(values: FloatArray) -> bool:
@@ -311,6 +313,9 @@ def _steps(table: Table, file: str, asked: str | None) -> tuple[IntArray, NDArra
                 return rows, everywhere, "row", ROW, []
             raise _no_step(table, file)
         column, unit = found
+        epochs = _epoch_column(table)
+        if unit == "step" and epochs is not None and _stands_still(table.numbers[column]) and _rises(table.numbers[epochs]):
+            column, unit = epochs, "epoch"
     value, there = table.numbers[column], table.filled[column] & np.isfinite(table.numbers[column])
     there &= np.abs(np.nan_to_num(value)) < 2.0**62
     known = value[there]
@@ -339,9 +344,17 @@ def _is_index(table: Table) -> bool:
     return first == "column 1" and first in table.numbers and bool((table.numbers[first] == np.arange(table.line.size)).all())
 
 
+def _epoch_column(table: Table) -> str | None:
+    return next((name for name in table.numbers if "_".join(words(name)) in EPOCH_COLUMNS), None)
+
+
+def _stands_still(values: FloatArray) -> bool:
+    return bool(values.size > 2 and (values == values[0]).all())
+
+
 def _joined(table: Table, step: IntArray, there: NDArray[np.bool_], column: str) -> IntArray | None:
     """Return the steps since the start where the column counts within an epoch; None where it does not."""
-    epochs = next((name for name in table.columns if "_".join(words(name)) in EPOCH_COLUMNS and name in table.numbers), None)
+    epochs = _epoch_column(table)
     if epochs is None or epochs == column or not there.all() or not table.filled[epochs].all():
         return None
     epoch = table.numbers[epochs]

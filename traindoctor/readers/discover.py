@@ -14,7 +14,7 @@ import numpy as np
 
 from traindoctor.errors import UnreadableInputError
 from traindoctor.model import Damage, Run, Series, Setting
-from traindoctor.readers.csvlog import check_steps, read_csv_file
+from traindoctor.readers.csvlog import COLUMNS, check_steps, read_csv_file
 from traindoctor.readers.events import read_event_file
 from traindoctor.readers.tags import choose_primary, quantity_of, spellings, with_quantities
 
@@ -91,7 +91,9 @@ def read_runs(path: Path | str, options: ReadOptions | None = None) -> list[Run]
             raise UnreadableInputError(str(named), "there is no such file")
     if not given.exists():
         near = ", ".join(p.name for p in _listed(given.parent)[:8])
-        raise UnreadableInputError(str(path), "there is no such file or folder", *([f"there are: {near}"] if near else []))
+        raise UnreadableInputError(
+            str(path), "there is no such file or folder", *([f"one of what is there: {near}"] if near else [])
+        )
     start = given.resolve()
     if start.is_file():
         drafts, top = _read_file(start, str(path), options), start.parent
@@ -155,8 +157,8 @@ def _nothing_in(damages: Iterable[Damage]) -> str:
 
 def _formats() -> tuple[str, str]:
     return (
-        "read:    event files of TensorBoard, CSV and TSV",
-        "try:     log with SummaryWriter or a CSV logger, or export a CSV with a column step",
+        "log with SummaryWriter or a CSV logger, or export a CSV with a column step",
+        "what is read: event files of TensorBoard, CSV and TSV",
     )
 
 
@@ -312,7 +314,7 @@ def _read_folder(folder: Path, files: Sequence[Path], options: ReadOptions) -> t
 
 
 def _names_a_loss(error: UnreadableInputError, options: ReadOptions) -> bool:
-    columns = next((way.removeprefix("columns: ").split(", ") for way in error.ways_out if way.startswith("columns: ")), [])
+    columns = next((way.removeprefix(COLUMNS).split(", ") for way in error.ways_out if way.startswith(COLUMNS)), [])
     return any(quantity_of(name, options.aliases) in ("loss", "val_loss", "loss_term") for name in columns)
 
 

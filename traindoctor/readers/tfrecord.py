@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -67,7 +67,7 @@ def masked_crc(data: bytes) -> int:
     return (((crc >> 15) | (crc << 17)) + MASK_DELTA) & 0xFFFFFFFF
 
 
-@cache
+@lru_cache(maxsize=64)  # at most 400 kB each
 def _distance_tables(length: int) -> tuple[CrcArray, int]:
     """Return (length, 256) uint32: what a byte adds to the CRC by its place in a message, and the CRC of zeros.
 
