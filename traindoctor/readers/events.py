@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 #: Records of one length that are worth a vectorised pass, rows of one pass, layouts tried a length.
 FEW, BLOCK, LAYOUTS = 48, 16_384, 12
 #: Longest payload that is read by layout, and longest varint of a step in one.
-LONGEST, VARINT = 400, 5
+LONGEST, VARINT = 2000, 5
 #: Lost records that are named one by one; the others are counted.
 NAMED = 8
 START = 1  # SessionLog.SessionStatus
@@ -346,9 +346,9 @@ class _Columns:
     def tag_id(self, tag: bytes) -> int:
         return self.ids.setdefault(tag, len(self.ids))
 
-    def read_one(self, index: int, payload: bytes, crc: int) -> Layout | None:
-        """Decode a record exactly; return its layout where others may share it."""
-        if masked_crc(payload) != crc:
+    def read_one(self, index: int, payload: bytes, crc: int | None = None) -> Layout | None:
+        """Decode a record exactly; return its layout where others may share it. `crc`: None once it was verified."""
+        if crc is not None and masked_crc(payload) != crc:
             self.lost.append((index, "the checksum of a record does not fit"))
             return None
         try:
@@ -371,7 +371,7 @@ class _Columns:
                 break
             first = int(left[0])
             payload = rows[first, :length].tobytes()
-            layout = self.read_one(int(index[first]), payload, int(stored[first]))
+            layout = self.read_one(int(index[first]), payload)
             left = left[1:]
             if layout is None:
                 continue
@@ -379,7 +379,7 @@ class _Columns:
             self._decode(index, rows, left[same], layout)
             left = left[~same]
         for row in left.tolist():
-            self.read_one(int(index[row]), rows[row, :length].tobytes(), int(stored[row]))
+            self.read_one(int(index[row]), rows[row, :length].tobytes())
 
     def _decode(self, index: NDArray[np.int64], rows: NDArray[np.uint8], chosen: NDArray[np.int64], layout: Layout) -> None:
         if not chosen.size:

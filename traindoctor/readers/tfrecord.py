@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 HEADER = struct.Struct("<QI")  # payload length, masked CRC-32C of those 8 bytes
 FOOTER = struct.Struct("<I")  # masked CRC-32C of the payload
 POLYNOMIAL = 0x82F63B78  # Castagnoli, bits reversed
-PIECE = 256  # bytes; longer data are summed in pieces, side by side
+PIECE = 256  # bytes
+LONG = 8192  # bytes from which data are summed in pieces, side by side
 MASK_DELTA = 0xA282EAD8  # record_writer.cc: a CRC of data that holds CRCs is masked
 
 
@@ -41,7 +42,7 @@ TABLE = _byte_table()
 def crc32c(data: bytes) -> int:
     """Return the CRC-32C of the bytes; 0 for none."""
     crc, table = 0xFFFFFFFF, TABLE
-    head = len(data) if len(data) < 2 * PIECE else len(data) % PIECE
+    head = len(data) if len(data) < LONG else len(data) % PIECE
     for byte in data[:head]:
         crc = (crc >> 8) ^ table[(crc ^ byte) & 0xFF]
     if head < len(data):
@@ -67,7 +68,7 @@ def masked_crc(data: bytes) -> int:
     return (((crc >> 15) | (crc << 17)) + MASK_DELTA) & 0xFFFFFFFF
 
 
-@lru_cache(maxsize=64)  # at most 400 kB each
+@lru_cache(maxsize=16)  # at most 2 MB each
 def _distance_tables(length: int) -> tuple[CrcArray, int]:
     """Return (length, 256) uint32: what a byte adds to the CRC by its place in a message, and the CRC of zeros.
 
