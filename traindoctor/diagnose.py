@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +26,8 @@ from traindoctor.registry import load_rules
 from traindoctor.rule import MODERATE, STRONG, WEAK, against, supports
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
     from traindoctor.rule import Cause, Limits, ReplayModel, Statement
     from traindoctor.signals.measurements import Measurements
 
@@ -176,11 +177,18 @@ def _replayed(replay: Replay) -> Iterable[Evidence]:
             kind="replay",
             weight=STRONG,
             source=source,
-            text=f"The replay does the same from the same step on: it misses the loss by {replay.error:.2g} decades in the median, its bound is {replay.bound:g}.",
+            text="The replay does the same from the same step on: it misses the loss by "
+            f"{replay.error:.2g} decades in the median, its bound is {replay.bound:g}.",
         )
     elif replay.error == replay.error:
         yield against(
-            "replay_error", replay.error, unit="decades", kind="replay", weight=WEAK if replay.error < 2.0 * replay.bound else MODERATE, source=source, text=f"Not reproduced: {replay.refusal}."
+            "replay_error",
+            replay.error,
+            unit="decades",
+            kind="replay",
+            weight=WEAK if replay.error < 2.0 * replay.bound else MODERATE,
+            source=source,
+            text=f"Not reproduced: {replay.refusal}.",
         )
 
 
@@ -208,8 +216,8 @@ def _finding(d: Diagnosis, m: Measurements, run: Run, replay: Replay | None) -> 
 
 def _fixes(cause: Cause, m: Measurements, run: Run, replay: Replay | None, evidence: Sequence[Evidence]) -> Iterable[Fix]:
     """Yield the fixes with their patches: those that the replay confirmed first, else those of the rule, not tried."""
-    from traindoctor.code.order import fix_patch
     from traindoctor.code.loops import read_source
+    from traindoctor.code.order import fix_patch
     from traindoctor.configs.patch import patch_for
     from traindoctor.replay.cure import tried_fixes
 
@@ -240,11 +248,18 @@ def _verdict(named: Sequence[Finding], m: Measurements, *, undecided: bool) -> t
     rebound = loss.rebound
     if rebound is not None and rebound.decades > UNEXPLAINED_RISE and not m.is_adversarial:
         return "undecided", (
-            f"The loss left its floor of {rebound.floor:.2g} at step {rebound.onset:,} and climbed {rebound.decades:.1f} decades, and nothing in the log "
+            f"The loss left its floor of {rebound.floor:.2g} at step {rebound.onset:,} and climbed "
+            f"{rebound.decades:.1f} decades, and nothing in the log "
             "says why: look there for a resume, a bad batch, or a change of settings or data."
         )
     still = loss.positive_share > 0.95 and loss.tail > 0.97 * loss.initial and loss.tail < 1.1 * loss.initial
-    if still and loss.n >= STILL_POINTS and loss.step[-1] - loss.step[0] >= STILL_STEPS and loss.initial > 0.5 and not m.is_adversarial:
+    if (
+        still
+        and loss.n >= STILL_POINTS
+        and loss.step[-1] - loss.step[0] >= STILL_STEPS
+        and loss.initial > 0.5
+        and not m.is_adversarial
+    ):
         return "undecided", (
             f"The loss stayed near {loss.tail:.3g} from first to last step, and nothing in the log says why. "
             f"Next time log {_and(_would_settle(m))}: they tell a saddle, frozen weights, dead units and wrong labels apart."
@@ -254,7 +269,10 @@ def _verdict(named: Sequence[Finding], m: Measurements, *, undecided: bool) -> t
 
 def _would_settle(m: Measurements) -> list[str]:
     wanted = {"grad_norm": "the gradient norm per layer", "weight_norm": "the weight norm", "val_loss": "the validation loss"}
-    return [text for quantity, text in wanted.items() if not m.has(quantity)] or ["gradient norms per layer", "a probe of the Hessian"]
+    return [text for quantity, text in wanted.items() if not m.has(quantity)] or [
+        "gradient norms per layer",
+        "a probe of the Hessian",
+    ]
 
 
 def _gaps(m: Measurements) -> tuple[str, ...]:
@@ -280,7 +298,11 @@ def _reason(missing: Sequence[str], run: Run) -> str:
     settings = [need.partition(".")[2] for need in missing if need.startswith("optimizer.")]
     if settings and run.optimizer is not None:
         return f"{run.optimizer.name} has no {_and(settings)}"
-    return f"{_and([need.replace('|', ' or ') for need in missing])} not known" if settings else f"no {_and([n.replace('|', ' or ') for n in missing])} in the log"
+    return (
+        f"{_and([need.replace('|', ' or ') for need in missing])} not known"
+        if settings
+        else f"no {_and([n.replace('|', ' or ') for n in missing])} in the log"
+    )
 
 
 def _and(items: Sequence[str]) -> str:

@@ -8,7 +8,6 @@ log-odds 0, the confidence of a cause is its share, exp(s) / (1 + sum of exp(s))
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 from typing import TYPE_CHECKING
@@ -17,6 +16,8 @@ from traindoctor.model import Rival, Severity
 from traindoctor.rule import PRIOR, STRONG, Cause
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from traindoctor.model import Evidence
 
 #: Confidence from which a cause is named.
@@ -84,7 +85,9 @@ def decide(suspicions: Sequence[Suspicion]) -> Opinion:
         code = s.cause.code
         consequences = tuple(sorted(c for c, root in folded.items() if root == code))
         diagnoses.append(
-            Diagnosis(s, share[code], _severity(s.cause.severity, share[code]), consequences, _rivals(s, suspicions, folded, total))
+            Diagnosis(
+                s, share[code], _severity(s.cause.severity, share[code]), consequences, _rivals(s, suspicions, folded, total)
+            )
         )
     diagnoses += [Diagnosis(s, 1.0 / (1.0 + exp(-s.log_odds)), s.cause.severity, (), ()) for s in alone]
     return Opinion(tuple(diagnoses), undecided)

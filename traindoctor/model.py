@@ -5,16 +5,20 @@ Arrays are NumPy arrays. NumPy itself is imported by whoever makes one, so that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
     FloatArray: TypeAlias = NDArray[np.float64]
     IntArray: TypeAlias = NDArray[np.int64]
+    #: A setting of one run, or of many candidates along leading axes.
+    FloatSetting: TypeAlias = float | NDArray[np.float64]
+    BoolSetting: TypeAlias = bool | NDArray[np.bool_]
 
 Severity = Literal["error", "warning", "info"]
 Verdict = Literal["failed", "suspicious", "healthy", "undecided"]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from traindoctor.errors import RulePackError
 from traindoctor.rule import API, Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import ModuleType
 
 GROUP = "traindoctor.rules"
 
@@ -37,12 +40,14 @@ def load_rules() -> Registry:
     for pack, module in sorted(packs.items()):
         try:
             found = causes_in(importlib.import_module(module))
-        except Exception as error:  # noqa: BLE001 - a third party's import may raise anything; the report names it
+        except Exception as error:
             problems.append(f"rule pack {pack} ({module}) failed to load: {type(error).__name__}: {error}")
             continue
         for cause in found:
             if cause.code in owners:
-                raise RulePackError(cause.code, f"is claimed by rule packs {owners[cause.code]} and {pack}", "uninstall one of them")
+                raise RulePackError(
+                    cause.code, f"is claimed by rule packs {owners[cause.code]} and {pack}", "uninstall one of them"
+                )
             owners[cause.code], causes[cause.code] = pack, cause
     if not causes:
         raise RulePackError("traindoctor", "no rule pack is installed", "pip install --force-reinstall traindoctor")

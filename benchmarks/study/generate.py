@@ -419,7 +419,7 @@ def cases(part: str) -> list[Case]:
         add(f"mlp-overfit{j}", plan, "overfitting", wide, "val", 1.5, tier=3)
 
     # sound, though it does not look so
-    task_of = (lambda a, b: b) if held else (lambda a, b: a)  # noqa: ARG005
+    task_of = (lambda a, b: b) if held else (lambda a, b: a)
     k0 = task_of("mlp", "bow")
     p = plan_of(k0, 0, 200)
     small = {"batch": 4}
@@ -522,7 +522,7 @@ def later_cases(held: bool, base: int, pairs: list[tuple[str, int, str]], plan_o
             "adagrad": (100, 1000),
         }[name]
         for up in draw.sample(ups, 2):
-            out.append(Case(f"{label}-hot-{up}", replace(plan, lr=plan.lr * up), "lr-too-high", plan))  # noqa: PERF401
+            out.append(Case(f"{label}-hot-{up}", replace(plan, lr=plan.lr * up), "lr-too-high", plan))
         if draw.random() < 0.5:
             hot = plan.lr * draw.choice(ups)
             out.append(
@@ -560,7 +560,7 @@ def later_cases(held: bool, base: int, pairs: list[tuple[str, int, str]], plan_o
         if name != "rmsprop":
             quiet["amsgrad-long"] = replace(plan, kw=plan.kw | DAMPED, steps=steps)
         for style in draw.sample(sorted(quiet), 1 if held else 2):
-            out.append(Case(f"exact{j}-{task}-quiet-{style}", quiet[style]))  # noqa: PERF401
+            out.append(Case(f"exact{j}-{task}-quiet-{style}", quiet[style]))
         hot = replace(plan, lr=plan.lr * draw.choice((100, 1000)), steps=1500)
         out.append(Case(f"exact{j}-{task}-hot", hot, "lr-too-high", replace(plan, steps=1500)))
         if j % 2:
@@ -600,7 +600,7 @@ def later_cases(held: bool, base: int, pairs: list[tuple[str, int, str]], plan_o
     )
     for j, (task, arguments, lr) in enumerate(heavy):
         for beta in (0.97, 0.99):
-            out.append(  # noqa: PERF401
+            out.append(
                 Case(f"heavy-momentum{j}-{beta}", Plan(task, base + 380 + j, "sgd", lr, 800, {"momentum": beta}, dict(arguments)))
             )
     return out

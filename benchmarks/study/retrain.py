@@ -97,7 +97,9 @@ def main() -> None:
         said = fix.replay.verdict
         counts[named[0].code][word] += 1
         counts[f"{named[0].code} where the replay said {said}"][word] += 1
-        print(f"{case.name:38} {case.fault:22} {named[0].code} {fix.title[:44]:44} {said:10} ratio {ratio:9.3g} {word}", flush=True)
+        print(
+            f"{case.name:38} {case.fault:22} {named[0].code} {fix.title[:44]:44} {said:10} ratio {ratio:9.3g} {word}", flush=True
+        )
     for code, words in sorted(counts.items()):
         total = sum(n for w, n in words.items() if w != "not applicable")
         print(f"{code}: {words['repaired']} of {total} repaired; {dict(words)}")

@@ -107,7 +107,8 @@ def show(rows: list[dict[str, Any]]) -> None:
             ]
             print(f"  {fault:24} {dict(said)}" + (f"   sure of: {'; '.join(sure)}" if sure else ""))
     print(
-        f"\n{len(rows)} runs, {sum(r['seconds'] for r in rows):.1f} s in all, slowest {max(rows, key=lambda r: r['seconds'])['seconds']} s"  # noqa: E501
+        f"\n{len(rows)} runs, {sum(r['seconds'] for r in rows):.1f} s in all, slowest "
+        f"{max(rows, key=lambda r: r['seconds'])['seconds']} s"
     )
 
 

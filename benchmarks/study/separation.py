@@ -147,7 +147,9 @@ def main() -> None:
         for _, score, name, a, b in sorted(scores, key=lambda s: -s[0])[:7]:
             qa, qb = np.percentile(a, (0, 10, 50, 90, 100)), np.percentile(b, (0, 10, 50, 90, 100))
             print(
-                f"  AUC {score:.2f}  {name:34} {np.array2string(qa, precision=2, suppress_small=True)}  {options.against} {np.array2string(qb, precision=2, suppress_small=True)}  n {len(a)}/{len(b)}"  # noqa: E501
+                f"  AUC {score:.2f}  {name:34} "
+                f"{np.array2string(qa, precision=2, suppress_small=True)}  {options.against} "
+                f"{np.array2string(qb, precision=2, suppress_small=True)}  n {len(a)}/{len(b)}"
             )
             if options.names:
                 edge = sorted(table[name][options.against], reverse=score > 0.5)[:5]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 import torch
 from sklearn import datasets
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -66,7 +67,7 @@ def digits() -> tuple[Tensor, Tensor]:
 
 def dense(sizes: list[int], act: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for a, b in zip(sizes, sizes[1:], strict=False):  # noqa: RUF007
+    for a, b in itertools.pairwise(sizes):
         layers += [nn.Linear(a, b), act()]
     return nn.Sequential(*layers[:-1])
 
@@ -242,7 +243,7 @@ class Factors(nn.Module):
         super().__init__()
         self.u, self.v = nn.Parameter(0.3 * torch.randn(rows, rank)), nn.Parameter(0.3 * torch.randn(columns, rank))
 
-    def forward(self, x: Tensor) -> Tensor:  # noqa: ARG002
+    def forward(self, x: Tensor) -> Tensor:
         return self.u @ self.v.T
 
 
@@ -266,7 +267,7 @@ def gan(dims: int = 1, lr: float = 1e-3, batch: int = 64) -> Problem:
         optimizer.step()
         return loss.item()
 
-    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:  # noqa: ARG001
+    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         return F.softplus(-judge(model(torch.randn(len(x), 4)))).mean()
 
     return Problem(maker, x, x, loss, batch=batch, extra=judge_step, extra_tag="d_loss")
@@ -278,7 +279,7 @@ def bandit(arms: int = 10, batch: int = 32) -> Problem:
     worth = torch.randn(6, arms)
     seen = [0.0]
 
-    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:  # noqa: ARG001
+    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         logits = model(x)
         arm = torch.distributions.Categorical(logits=logits).sample()
         reward = (x @ worth).gather(1, arm[:, None])[:, 0] + torch.randn(len(x))
@@ -347,7 +348,7 @@ def attention_copy(length: int = 10, tokens: int = 12, batch: int = 32, width: i
 def contrastive(batch: int = 64) -> Problem:
     x, _ = digits()
 
-    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:  # noqa: ARG001
+    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         z = [F.normalize(model(x + 0.15 * torch.randn_like(x)), dim=1) for _ in range(2)]
         return F.cross_entropy(z[0] @ z[1].T / 0.2, torch.arange(len(x)))
 

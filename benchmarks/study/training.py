@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tasks import TASKS, Problem
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def train(plan: Plan, every: int) -> Trace:
             problem.y = problem.y.half()
             problem.y_val = None if problem.y_val is None else problem.y_val.half()
     if "softmax_twice" in hook:
-        loss_of = lambda m, x, y: F.cross_entropy(F.softmax(m(x), 1), y)  # noqa: E731
+        loss_of = lambda m, x, y: F.cross_entropy(F.softmax(m(x), 1), y)
     if "dead" in hook:
         for layer in list(model.modules()):
             if isinstance(layer, torch.nn.Linear) and layer.out_features > 10:

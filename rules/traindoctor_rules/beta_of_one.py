@@ -20,13 +20,14 @@ Kingma and Ba 2015, arXiv:1412.6980, Algorithm 1 (beta in [0, 1)) and section 2 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from traindoctor.model import Evidence, Fix, OptimizerSpec, Run, Segment
 from traindoctor.rule import PROOF, STRONG, Cause, Example, Limits, Statement, run_of, supports
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from traindoctor.signals.measurements import Measurements
 
 CAUSE = Cause(
@@ -41,7 +42,7 @@ CAUSE = Cause(
 
 
 @CAUSE.in_config
-def value_of_one(run: Run, limits: Limits) -> Iterator[Evidence]:  # noqa: ARG001
+def value_of_one(run: Run, limits: Limits) -> Iterator[Evidence]:
     """Yield each beta that is 1 or more, with what it does in the run's dialect."""
     spec = run.optimizer
     if spec is None or not spec.is_adam:
@@ -65,24 +66,36 @@ def value_of_one(run: Run, limits: Limits) -> Iterator[Evidence]:  # noqa: ARG00
 
 
 @CAUSE.in_logs(needs=("loss",))
-def never_moved(m: Measurements, limits: Limits) -> Iterator[Evidence]:  # noqa: ARG001
+def never_moved(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield that the loss does as the setting makes it do: NaN after the first value, or constant to the last bit."""
     spec = m.run.optimizer
     if spec is None or not spec.is_adam or max(spec.beta1 or 0.0, spec.beta2 or 0.0) < 1.0:
         return
     if m.loss.is_constant:
         yield supports(
-            "constant", m.loss.initial, unit="loss", weight=STRONG, onset=0, source=m.loss.source, text="The loss never moves, to the last bit."
+            "constant",
+            m.loss.initial,
+            unit="loss",
+            weight=STRONG,
+            onset=0,
+            source=m.loss.source,
+            text="The loss never moves, to the last bit.",
         )
     elif m.loss.n_not_finite:
         first = m.loss.first_not_finite()
         yield supports(
-            "not_finite", first, unit="step", weight=STRONG, onset=first, source=m.loss.source, text=f"The loss is NaN from step {first} on."
+            "not_finite",
+            first,
+            unit="step",
+            weight=STRONG,
+            onset=first,
+            source=m.loss.source,
+            text=f"The loss is NaN from step {first} on.",
         )
 
 
 @CAUSE.fixes
-def below_one(m: Measurements, limits: Limits) -> Iterator[Fix]:  # noqa: ARG001
+def below_one(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the defaults in place of the betas that are 1."""
     beta1, beta2 = m.optimizer.beta1 or 0.0, m.optimizer.beta2 or 0.0
     betas = [beta1 if beta1 < 1.0 else 0.9, beta2 if beta2 < 1.0 else 0.999]
@@ -95,7 +108,9 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     first = evidence[0]
     last = max((int(s.step[-1]) for s in m.run.primary.values() if len(s)), default=0)
     return Statement(
-        f"Training failed from the first step: {first.name} = {first.value} makes Adam's bias correction zero.", first.text, Segment(0, last + 1, 0)
+        f"Training failed from the first step: {first.name} = {first.value} makes Adam's bias correction zero.",
+        first.text,
+        Segment(0, last + 1, 0),
     )
 
 
@@ -108,5 +123,7 @@ CAUSE.valid = (
 )
 CAUSE.invalid = (
     Example("NaN at beta1 of 1", run_of(OptimizerSpec("adam", lr=5e-3, beta1=1.0, beta2=0.999), loss=[16.0, *[_NAN] * 9])),
-    Example("frozen at beta2 of 1", run_of(OptimizerSpec("adam", lr=5e-3, beta1=0.9, beta2=1.0, dialect="keras"), loss=[16.0] * 9)),
+    Example(
+        "frozen at beta2 of 1", run_of(OptimizerSpec("adam", lr=5e-3, beta1=0.9, beta2=1.0, dialect="keras"), loss=[16.0] * 9)
+    ),
 )

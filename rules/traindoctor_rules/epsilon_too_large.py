@@ -22,13 +22,14 @@ Wortsman et al. 2023, Small-scale proxies for large-scale Transformer training i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment
 from traindoctor.rule import MODERATE, STRONG, WEAK, Cause, Example, Limits, Statement, Threshold, against, run_of, supports
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from traindoctor.signals.measurements import Measurements
 
 STUDY = "benchmarks/study, tuning part"
@@ -40,7 +41,12 @@ CAUSE = Cause(
     explanation=__doc__,
     severity="warning",
     thresholds=(
-        Threshold("share", 1.0, "eps over rms sqrt(v_hat), median over the run", "arXiv:2309.14322: below, the update is damped by less than half"),
+        Threshold(
+            "share",
+            1.0,
+            "eps over rms sqrt(v_hat), median over the run",
+            "arXiv:2309.14322: below, the update is damped by less than half",
+        ),
         Threshold("parameters", 1000.0, "assumed where the number is not known", "fewer is rare; more only raises the share"),
         Threshold("large", 1e-2, "eps that no framework and no published recipe for a network uses unasked", STUDY),
         Threshold("left", 0.15, "tail loss over initial loss", STUDY),
@@ -74,11 +80,21 @@ def dominates(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             )
         else:
             yield against(
-                "share", share, unit="eps / √v̂", weight=STRONG, source=f"{m.grad_norm.source}, replayed", text="√v̂ is larger than eps: Adam still adapts."
+                "share",
+                share,
+                unit="eps / √v̂",
+                weight=STRONG,
+                source=f"{m.grad_norm.source}, replayed",
+                text="√v̂ is larger than eps: Adam still adapts.",
             )
     elif eps >= limits["large"]:
         yield supports(
-            "eps", eps, weight=STRONG if eps >= 10.0 * limits["large"] else MODERATE, kind="config", source=m.origin("optimizer.eps"), text="eps is a million times the default or more."
+            "eps",
+            eps,
+            weight=STRONG if eps >= 10.0 * limits["large"] else MODERATE,
+            kind="config",
+            source=m.origin("optimizer.eps"),
+            text="eps is a million times the default or more.",
         )
     if m.loss.positive_share > 0.95 and m.loss.n >= 4:
         left = m.loss.tail / m.loss.initial
@@ -86,14 +102,26 @@ def dominates(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         if left > limits["left"]:
             weight = STRONG if left > 0.3 else MODERATE
             yield supports(
-                "left", left, unit="tail / initial loss", weight=weight, source=m.loss.source, text=f"At the end {left:.0%} of the loss is still there."
+                "left",
+                left,
+                unit="tail / initial loss",
+                weight=weight,
+                source=m.loss.source,
+                text=f"At the end {left:.0%} of the loss is still there.",
             )
             if falling == falling and falling > 0.3:
                 yield supports(
-                    "falling", falling, unit="late / early pace", weight=WEAK, source=m.loss.source, text="It falls at a nearly constant pace."
+                    "falling",
+                    falling,
+                    unit="late / early pace",
+                    weight=WEAK,
+                    source=m.loss.source,
+                    text="It falls at a nearly constant pace.",
                 )
         else:
-            yield against("left", left, unit="tail / initial loss", weight=STRONG, source=m.loss.source, text="The run got down well.")
+            yield against(
+                "left", left, unit="tail / initial loss", weight=STRONG, source=m.loss.source, text="The run got down well."
+            )
     peak = m.peak_lr
     if eps >= limits["large"] and peak is not None and peak / eps < 1e-2:
         yield supports(
@@ -107,17 +135,22 @@ def dominates(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 
 
 @CAUSE.fixes
-def smaller(m: Measurements, limits: Limits) -> Iterator[Fix]:  # noqa: ARG001
+def smaller(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the framework's default."""
     default = 1e-7 if m.optimizer.dialect == "keras" else 1e-8
-    yield Fix(f"Lower eps from {m.optimizer.eps:g} to {default:g}", {"optimizer.eps": default}, note="the framework's default; Adam is then free of the gradient's scale")
+    yield Fix(
+        f"Lower eps from {m.optimizer.eps:g} to {default:g}",
+        {"optimizer.eps": default},
+        note="the framework's default; Adam is then free of the gradient's scale",
+    )
 
 
 @CAUSE.says
 def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     """Return the verdict's sentence."""
     return Statement(
-        f"Training was slow from the first step: eps = {m.optimizer.eps:g} dominated the second moment, and Adam worked as SGD with a tiny rate.",
+        f"Training was slow from the first step: eps = {m.optimizer.eps:g} dominated the second "
+        "moment, and Adam worked as SGD with a tiny rate.",
         " ".join(e.text for e in evidence if e.supports),
         Segment(int(m.loss.step[0]), int(m.loss.step[-1]) + 1, int(m.loss.step[0])),
     )
@@ -126,8 +159,14 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 _LARGE = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1.0)
 _SLOW = [2.3 - 0.002 * k for k in range(200)]
 CAUSE.valid = (
-    Example("default eps, slow for another reason", run_of(OptimizerSpec("adam", lr=1e-7, beta1=0.9, beta2=0.999, eps=1e-8), loss=_SLOW)),
-    Example("large eps that does no harm", run_of(_LARGE, loss=[2.3 * 0.9**k for k in range(200)], grad_norm=[2.0 * 0.95**k for k in range(200)])),
+    Example(
+        "default eps, slow for another reason",
+        run_of(OptimizerSpec("adam", lr=1e-7, beta1=0.9, beta2=0.999, eps=1e-8), loss=_SLOW),
+    ),
+    Example(
+        "large eps that does no harm",
+        run_of(_LARGE, loss=[2.3 * 0.9**k for k in range(200)], grad_norm=[2.0 * 0.95**k for k in range(200)]),
+    ),
     Example("eps of 1 under gradients of a thousand", run_of(_LARGE, loss=_SLOW, grad_norm=[1000.0] * 200)),
     Example("SGD has none", run_of(OptimizerSpec("sgd", lr=1e-3), loss=_SLOW, grad_norm=[0.5] * 200)),
 )

@@ -22,13 +22,14 @@ pytorch/pytorch issues 26218 and 147437; google-deepmind/optax issue 1755 (NaN f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from traindoctor.model import Evidence, Fix, OptimizerSpec, Run, Segment
 from traindoctor.rule import MODERATE, PROOF, STRONG, Cause, Example, Limits, Statement, Threshold, against, run_of, supports
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from traindoctor.signals.measurements import Measurements
 
 CAUSE = Cause(
@@ -54,7 +55,7 @@ def is_pure_half(run: Run) -> bool:
 
 
 @CAUSE.in_config
-def zero_in_working_precision(run: Run, limits: Limits) -> Iterator[Evidence]:  # noqa: ARG001
+def zero_in_working_precision(run: Run, limits: Limits) -> Iterator[Evidence]:
     """Yield an eps that is 0 as set, or as stored; decided exactly from value and precision."""
     spec = run.optimizer
     if spec is None or not spec.is_adaptive or spec.eps is None:
@@ -65,7 +66,12 @@ def zero_in_working_precision(run: Run, limits: Limits) -> Iterator[Evidence]:  
     if stored == 0.0:
         how = "set to 0" if spec.eps == 0.0 else f"{spec.eps:g}, which float16 stores as exactly 0"
         yield supports(
-            "eps", spec.eps, weight=STRONG, kind="config", source=spec.origin.get("eps", ""), text=f"eps is {how}: nothing keeps 0/0 away."
+            "eps",
+            spec.eps,
+            weight=STRONG,
+            kind="config",
+            source=spec.origin.get("eps", ""),
+            text=f"eps is {how}: nothing keeps 0/0 away.",
         )
 
 
@@ -96,12 +102,17 @@ def nan_at_once(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         return
     if "loss" in m.run.primary:
         yield against(
-            "finite", m.loss.n, unit="points", weight=STRONG, source=m.loss.source, text="Every logged loss is finite: no gradient was exactly zero."
+            "finite",
+            m.loss.n,
+            unit="points",
+            weight=STRONG,
+            source=m.loss.source,
+            text="Every logged loss is finite: no gradient was exactly zero.",
         )
 
 
 @CAUSE.fixes
-def larger(m: Measurements, limits: Limits) -> Iterator[Fix]:  # noqa: ARG001
+def larger(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield float32 state for half precision, or the framework's own eps."""
     if is_pure_half(m.run):
         yield Fix(
@@ -136,7 +147,10 @@ CAUSE.valid = (
     Example("eps of 0 that never mattered", run_of(_ZERO, loss=[3.0 / (1 + k) for k in range(50)])),
     Example("mixed precision", run_of(_DEFAULT, precision="16-mixed", loss=[3.0, *[_NAN] * 40])),
     Example("bfloat16 has the range of float32", run_of(_DEFAULT, precision="bf16-true", loss=[3.0, *[_NAN] * 40])),
-    Example("float16 with an eps that it holds", run_of(OptimizerSpec("adam", lr=1e-3, eps=1e-4), precision="float16", loss=[3.0, *[_NAN] * 40])),
+    Example(
+        "float16 with an eps that it holds",
+        run_of(OptimizerSpec("adam", lr=1e-3, eps=1e-4), precision="float16", loss=[3.0, *[_NAN] * 40]),
+    ),
     Example("SGD has no eps", run_of(OptimizerSpec("sgd", lr=0.1), precision="float16", loss=[3.0, *[_NAN] * 40])),
     Example("NaN with the default eps", run_of(_DEFAULT, loss=[3.0, *[_NAN] * 40])),
 )

@@ -26,13 +26,27 @@ Godbole et al. 2023, Deep learning tuning playbook, Google, "How can optimizatio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment
-from traindoctor.rule import MODERATE, PROOF, STRONG, WEAK, Cause, Example, Limits, Statement, Threshold, against, run_of, supports
+from traindoctor.rule import (
+    MODERATE,
+    PROOF,
+    STRONG,
+    WEAK,
+    Cause,
+    Example,
+    Limits,
+    Statement,
+    Threshold,
+    against,
+    run_of,
+    supports,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from traindoctor.signals.measurements import Measurements
 
 STUDY = "benchmarks/study, tuning part"
@@ -50,7 +64,9 @@ CAUSE = Cause(
         Threshold("lost", 1.0, "decades that the smoothed loss climbs back from its lowest", STUDY),
         Threshold("deep", 1e-4, "lowest over initial loss below which a rise has other causes (TD101)", STUDY),
         Threshold("overshoot", 1.3, "highest early level over the initial one", STUDY),
-        Threshold("alternating", 0.4, "share of the variance at periods of up to 2.5 steps", "arXiv:2103.00065: period 2 at the limit"),
+        Threshold(
+            "alternating", 0.4, "share of the variance at periods of up to 2.5 steps", "arXiv:2103.00065: period 2 at the limit"
+        ),
         Threshold("settled", 0.35, "share of the run until the level is reached", STUDY),
         Threshold("at_once", 0.15, "share of the run until the level is reached, at a rate far above the usual", STUDY),
         Threshold("jitter", 0.12, "noise of the validation loss over its level: same data, so the weights jump", STUDY),
@@ -90,7 +106,13 @@ def diverges(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         lr = m.peak_lr
         if lr is None or m.rate_ratio is None or m.rate_ratio > 1.0 / limits["usual"]:
             yield supports(
-                "at_once", first_bad, unit="step", weight=MODERATE, onset=first_bad, source=loss.source, text="The loss was lost within the first logged steps."
+                "at_once",
+                first_bad,
+                unit="step",
+                weight=MODERATE,
+                onset=first_bad,
+                source=loss.source,
+                text="The loss was lost within the first logged steps.",
             )
     elif first_bad is None and loss.n >= 4:
         high = float(max(loss.smooth[-max(2, loss.n // 10) :]))
@@ -132,7 +154,12 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     ratio = m.rate_ratio or 0.0
     adaptive = m.run.optimizer is not None and m.run.optimizer.is_adaptive
     rebound = loss.rebound
-    if rebound is not None and rebound.decades > limits["lost"] and rebound.floor > limits["deep"] * loss.initial and left < limits["grown"]:
+    if (
+        rebound is not None
+        and rebound.decades > limits["lost"]
+        and rebound.floor > limits["deep"] * loss.initial
+        and left < limits["grown"]
+    ):
         yield supports(
             "lost",
             rebound.decades,
@@ -140,7 +167,8 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             weight=STRONG,
             onset=rebound.onset,
             source=loss.source,
-            text=f"From {rebound.floor:.2g} the loss climbed back by {rebound.decades:.1f} decades from step {rebound.onset:,} on.",
+            text=f"From {rebound.floor:.2g} the loss climbed back by {rebound.decades:.1f} decades from "
+            f"step {rebound.onset:,} on.",
         )
     elif ratio >= limits["usual"] and loss.tail > 3.0 * loss.best and left < limits["grown"]:
         yield supports(
@@ -152,14 +180,21 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             text=f"The loss ends at {loss.tail:.2g}, {loss.tail / loss.best:.0f} times its lowest level.",
         )
     if left < 0.02:
-        if adaptive and ratio >= limits["usual"] and loss.settled < limits["at_once"] and loss.noise > limits["noise"] and left > limits["deep"]:
+        if (
+            adaptive
+            and ratio >= limits["usual"]
+            and loss.settled < limits["at_once"]
+            and loss.noise > limits["noise"]
+            and left > limits["deep"]
+        ):
             yield supports(
                 "level",
                 loss.noise,
                 unit="noise / level",
                 weight=MODERATE,
                 source=loss.source,
-                text=f"The level of {loss.tail:.3g} is reached after {loss.settled:.0%} of the run; from there on the loss bounces by {loss.noise:.0%}.",
+                text=f"The level of {loss.tail:.3g} is reached after {loss.settled:.0%} of the run; from "
+                f"there on the loss bounces by {loss.noise:.0%}.",
             )
             return
         weight = WEAK if loss.settled < 0.1 and ratio > limits["usual"] else MODERATE
@@ -184,7 +219,8 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             unit="noise / level",
             weight=MODERATE,
             source=loss.source,
-            text=f"The level of {loss.tail:.3g} is reached after {loss.settled:.0%} of the run and not left; the loss bounces by {loss.noise:.0%}.",
+            text=f"The level of {loss.tail:.3g} is reached after {loss.settled:.0%} of the run and not "
+            f"left; the loss bounces by {loss.noise:.0%}.",
         )
     early = float(max(loss.smooth[: max(3, loss.n // 5)]))
     if early > limits["overshoot"] * loss.initial:
@@ -205,7 +241,8 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 unit="noise / level",
                 weight=STRONG,
                 source=validation.source,
-                text=f"The validation loss jumps by {validation.noise:.0%} from one evaluation to the next, on the same data: the weights do.",
+                text=f"The validation loss jumps by {validation.noise:.0%} from one evaluation to the "
+                "next, on the same data: the weights do.",
             )
     if m.has("weight_norm") and m.weight_norm.n >= 3 and m.weight_norm.relative_change > 2.0 and left > 0.1:
         yield supports(
@@ -229,26 +266,50 @@ def rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     adaptive = m.run.optimizer is not None and m.run.optimizer.is_adaptive
     if ratio >= limits["far"]:
         yield supports(
-            "rate", lr, weight=STRONG if adaptive else MODERATE + WEAK, kind="config", source=m.lr_source, text=f"lr {lr:g} is {ratio:,.0f} times what {name} is usually given."
+            "rate",
+            lr,
+            weight=STRONG if adaptive else MODERATE + WEAK,
+            kind="config",
+            source=m.lr_source,
+            text=f"lr {lr:g} is {ratio:,.0f} times what {name} is usually given.",
         )
     elif ratio >= limits["usual"]:
-        yield supports("rate", lr, weight=MODERATE + WEAK if adaptive else MODERATE, kind="config", source=m.lr_source, text=f"lr {lr:g} is {ratio:.0f} times what {name} is usually given.")
+        yield supports(
+            "rate",
+            lr,
+            weight=MODERATE + WEAK if adaptive else MODERATE,
+            kind="config",
+            source=m.lr_source,
+            text=f"lr {lr:g} is {ratio:.0f} times what {name} is usually given.",
+        )
     elif ratio <= 1.0:
-        yield against("rate", lr, weight=MODERATE, kind="config", source=m.lr_source, text=f"lr {lr:g} is not above what {name} is usually given.")
+        yield against(
+            "rate",
+            lr,
+            weight=MODERATE,
+            kind="config",
+            source=m.lr_source,
+            text=f"lr {lr:g} is not above what {name} is usually given.",
+        )
 
 
 @CAUSE.in_logs(needs=("loss", "learning_rate"))
-def decayed(m: Measurements, limits: Limits) -> Iterator[Evidence]:  # noqa: ARG001
+def decayed(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a schedule that took the rate down: then the level at the end is not the rate's."""
     rate, loss = m.learning_rate, m.loss
     if rate.n >= 8 and rate.tail < 0.1 * rate.highest and loss.positive_share > 0.95 and loss.tail < 0.5 * loss.initial:
         yield against(
-            "decayed", rate.tail / rate.highest, unit="last / peak", weight=MODERATE, source=rate.source, text="The schedule took the rate down: what is left at the end is not its doing."
+            "decayed",
+            rate.tail / rate.highest,
+            unit="last / peak",
+            weight=MODERATE,
+            source=rate.source,
+            text="The schedule took the rate down: what is left at the end is not its doing.",
         )
 
 
 @CAUSE.fixes
-def lower(m: Measurements, limits: Limits) -> Iterator[Fix]:  # noqa: ARG001
+def lower(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield a smaller rate: the optimizer's default where the run is far above it, a tenth elsewhere."""
     lr = m.setting("optimizer.lr")
     lr = lr if isinstance(lr, int | float) and lr > 0 else m.peak_lr
@@ -274,7 +335,10 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
         return Statement(title, " ".join(e.text for e in evidence if e.supports), Segment(start, last, start))
     if "lost" in names:
         start = next(e.onset or 0 for e in evidence if e.name == "lost")
-        title = f"Training fell back from step {start:,}: {rate} was too high, and the loss ended at {loss.tail:.2g} after {loss.best:.2g}."
+        title = (
+            f"Training fell back from step {start:,}: {rate} was too high, and the loss ended at "
+            f"{loss.tail:.2g} after {loss.best:.2g}."
+        )
         return Statement(title, " ".join(e.text for e in evidence if e.supports), Segment(start, last, start))
     start = int(loss.step[min(loss.n - 1, int(loss.settled * loss.n))])
     title = f"Training stalled at step {start:,}: {rate} was too high, and the loss bounced near {loss.tail:.2g}."

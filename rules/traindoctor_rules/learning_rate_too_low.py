@@ -21,13 +21,27 @@ Godbole et al. 2023, Deep learning tuning playbook, Google.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment
-from traindoctor.rule import MODERATE, PROOF, STRONG, WEAK, Cause, Example, Limits, Statement, Threshold, against, run_of, supports
+from traindoctor.rule import (
+    MODERATE,
+    PROOF,
+    STRONG,
+    WEAK,
+    Cause,
+    Example,
+    Limits,
+    Statement,
+    Threshold,
+    against,
+    run_of,
+    supports,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from traindoctor.signals.measurements import Measurements
 
 STUDY = "benchmarks/study, tuning part"
@@ -44,7 +58,12 @@ CAUSE = Cause(
         Threshold("sure", 4.0, "standard errors of the fall", "chance of noise below 1e-4"),
         Threshold("low", 0.06, "learning rate over the optimizer's default", STUDY),
         Threshold("weights", 0.02, "largest relative change of the weight norm", STUDY),
-        Threshold("started", 0.5, "initial loss of a run from scratch, at least", "ln 2 = 0.69 for two classes, about 1 for a standardised target"),
+        Threshold(
+            "started",
+            0.5,
+            "initial loss of a run from scratch, at least",
+            "ln 2 = 0.69 for two classes, about 1 for a standardised target",
+        ),
     ),
     look_alikes=("TD103", "TD302"),
     experiment="the first tenth of the run at ten times the learning rate",
@@ -78,10 +97,22 @@ def slow_and_clean(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
     elif left > 0.9 and loss.initial > limits["started"]:
         yield supports(
-            "hardly_moves", left, unit="tail / initial loss", weight=MODERATE, source=loss.source, text=f"The loss hardly moves: {left:.0%} is left."
+            "hardly_moves",
+            left,
+            unit="tail / initial loss",
+            weight=MODERATE,
+            source=loss.source,
+            text=f"The loss hardly moves: {left:.0%} is left.",
         )
     elif pace == pace and pace < 0.1 and left < 0.9:
-        yield against("settled", pace, unit="late / early pace", weight=MODERATE, source=loss.source, text="The loss has settled: it is not on its way.")
+        yield against(
+            "settled",
+            pace,
+            unit="late / early pace",
+            weight=MODERATE,
+            source=loss.source,
+            text="The loss has settled: it is not on its way.",
+        )
 
 
 @CAUSE.in_logs(needs=("loss",))
@@ -97,9 +128,23 @@ def small_rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         return
     if ratio <= limits["low"]:
         weight = STRONG if ratio <= limits["low"] / 2.0 else MODERATE
-        yield supports("rate", lr, weight=weight, kind="config", source=m.lr_source, text=f"lr {lr:g} is {1.0 / ratio:,.0f} times below the default of {name}.")
+        yield supports(
+            "rate",
+            lr,
+            weight=weight,
+            kind="config",
+            source=m.lr_source,
+            text=f"lr {lr:g} is {1.0 / ratio:,.0f} times below the default of {name}.",
+        )
     elif ratio <= 0.11:
-        yield supports("rate", lr, weight=WEAK, kind="config", source=m.lr_source, text=f"lr {lr:g} is {1.0 / ratio:.0f} times below the default of {name}.")
+        yield supports(
+            "rate",
+            lr,
+            weight=WEAK,
+            kind="config",
+            source=m.lr_source,
+            text=f"lr {lr:g} is {1.0 / ratio:.0f} times below the default of {name}.",
+        )
     elif ratio >= 0.3:
         yield against("rate", lr, weight=STRONG, kind="config", source=m.lr_source, text=f"lr {lr:g} is usual for {name}.")
     if m.has("weight_norm") and m.weight_norm.n >= 3:
@@ -107,28 +152,52 @@ def small_rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         if m.weight_norm.is_constant:
             yield against("weights", 0.0, weight=PROOF, source=m.weight_norm.source, text="The weights do not move at all.")
         elif change < limits["weights"] and ratio <= 0.11:
-            yield supports("weights", change, weight=WEAK, source=m.weight_norm.source, text=f"The weight norm moves by {change:.2%} over the whole run.")
+            yield supports(
+                "weights",
+                change,
+                weight=WEAK,
+                source=m.weight_norm.source,
+                text=f"The weight norm moves by {change:.2%} over the whole run.",
+            )
     if m.loss.initial < limits["started"]:
-        yield against("started_low", m.loss.initial, unit="loss", weight=MODERATE, source=m.loss.source, text="The run started low: a fine-tuning has little way to go.")
+        yield against(
+            "started_low",
+            m.loss.initial,
+            unit="loss",
+            weight=MODERATE,
+            source=m.loss.source,
+            text="The run started low: a fine-tuning has little way to go.",
+        )
     for quantity in ("val_accuracy", "accuracy"):
         if m.has(quantity) and m.series(quantity).tail > (80.0 if m.series(quantity).highest > 1.5 else 0.8):
             accuracy = m.series(quantity)
-            yield against("accuracy", accuracy.tail, weight=STRONG, source=accuracy.source, text="The accuracy is high: the run has arrived.")
+            yield against(
+                "accuracy",
+                accuracy.tail,
+                weight=STRONG,
+                source=accuracy.source,
+                text="The accuracy is high: the run has arrived.",
+            )
             break
 
 
 @CAUSE.in_logs(needs=("loss", "learning_rate"))
-def decayed(m: Measurements, limits: Limits) -> Iterator[Evidence]:  # noqa: ARG001
+def decayed(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a schedule that took the rate away: then the peak is not what made the run slow."""
     rate = m.learning_rate
     if rate.n >= 8 and rate.tail < 0.05 * rate.highest and float(sorted(rate.value)[rate.n // 2]) < 0.05 * rate.highest:
         yield against(
-            "decayed", rate.tail / rate.highest, unit="last / peak", weight=STRONG, source=rate.source, text="The schedule had taken the rate away by the middle of the run."
+            "decayed",
+            rate.tail / rate.highest,
+            unit="last / peak",
+            weight=STRONG,
+            source=rate.source,
+            text="The schedule had taken the rate away by the middle of the run.",
         )
 
 
 @CAUSE.fixes
-def raise_it(m: Measurements, limits: Limits) -> Iterator[Fix]:  # noqa: ARG001
+def raise_it(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the optimizer's default where the run is far below it, else ten times the rate."""
     lr = m.setting("optimizer.lr")
     lr = lr if isinstance(lr, int | float) and lr > 0 else m.peak_lr
@@ -144,7 +213,8 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     """Return the verdict's sentence."""
     loss = m.loss
     return Statement(
-        f"Training was slow from the first step: a learning rate of {m.peak_lr or 0.0:g} was too low, and {min(loss.tail / loss.initial, 1.0):.0%} of the loss was left.",
+        f"Training was slow from the first step: a learning rate of {m.peak_lr or 0.0:g} was too low, "
+        f"and {min(loss.tail / loss.initial, 1.0):.0%} of the loss was left.",
         " ".join(e.text for e in evidence if e.supports),
         Segment(int(loss.step[0]), int(loss.step[-1]) + 1, int(loss.step[0])),
     )

@@ -1,7 +1,8 @@
 """The learning rate is zero: nothing can be learned.
 
 ## What it looks like
-A logged learning rate of exactly 0 for most of the run, a weight norm that does not change, a loss that moves with the batches alone.
+A logged learning rate of exactly 0 for most of the run, a weight norm that does not change, a loss that moves with
+the batches alone.
 
 ## Why it happens
 A schedule whose length is shorter than the run, a warmup that never ends, a factor of 0 in a parameter group.
@@ -18,13 +19,14 @@ The update of every optimizer is a multiple of the learning rate: no threshold i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment
 from traindoctor.rule import PROOF, Cause, Example, Limits, Statement, Threshold, run_of, supports
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from traindoctor.signals.measurements import Measurements
 
 CAUSE = Cause(
@@ -32,7 +34,11 @@ CAUSE = Cause(
     name="learning-rate-zero",
     summary="the learning rate is exactly zero for most of the run",
     explanation=__doc__,
-    thresholds=(Threshold("share", 0.5, "share of the logged points", "definition: most of the run; a warmup or an end at zero is shorter"),),
+    thresholds=(
+        Threshold(
+            "share", 0.5, "share of the logged points", "definition: most of the run; a warmup or an end at zero is shorter"
+        ),
+    ),
     explains=("TD202", "TD302"),
     experiment="print the learning rate of each parameter group",
     refutation="A learning rate above zero in the optimizer's parameter groups.",
@@ -46,11 +52,19 @@ def is_zero(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     share = float((rate.value == 0.0).mean())
     if rate.n >= 3 and share > limits["share"]:
         first = int(rate.step[int((rate.value == 0.0).argmax())])
-        yield supports("share", share, unit="of the run", weight=PROOF, onset=first, source=rate.source, text=f"The logged learning rate is exactly 0 at {share:.0%} of the points.")
+        yield supports(
+            "share",
+            share,
+            unit="of the run",
+            weight=PROOF,
+            onset=first,
+            source=rate.source,
+            text=f"The logged learning rate is exactly 0 at {share:.0%} of the points.",
+        )
 
 
 @CAUSE.fixes
-def span(m: Measurements, limits: Limits) -> Iterator[Fix]:  # noqa: ARG001
+def span(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield a schedule as long as the run."""
     steps = int(m.learning_rate.step[-1]) + 1
     yield Fix(f"Let the schedule span the run's {steps:,} steps", {"schedule.total_steps": steps})
@@ -60,7 +74,11 @@ def span(m: Measurements, limits: Limits) -> Iterator[Fix]:  # noqa: ARG001
 def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     """Return the verdict's sentence."""
     onset = evidence[0].onset or 0
-    return Statement(f"Training stood still from step {onset:,}: the learning rate was exactly zero.", evidence[0].text, Segment(onset, int(m.learning_rate.step[-1]) + 1, onset))
+    return Statement(
+        f"Training stood still from step {onset:,}: the learning rate was exactly zero.",
+        evidence[0].text,
+        Segment(onset, int(m.learning_rate.step[-1]) + 1, onset),
+    )
 
 
 _SPEC = OptimizerSpec("sgd", lr=0.1)

@@ -17,13 +17,14 @@ TensorFlow record format: length, masked CRC-32C of the length, data, masked CRC
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from traindoctor.model import Damage, Evidence, Run
 from traindoctor.rule import PROOF, Cause, Example, Limits, Statement, run_of, supports
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from traindoctor.signals.measurements import Measurements
 
 CAUSE = Cause(
@@ -39,7 +40,7 @@ CAUSE = Cause(
 
 
 @CAUSE.in_config
-def damages(run: Run, limits: Limits) -> Iterator[Evidence]:  # noqa: ARG001
+def damages(run: Run, limits: Limits) -> Iterator[Evidence]:
     """Yield each damage that was met while reading."""
     for damage in run.damages:
         place = damage.file if damage.offset is None else f"{damage.file}, byte {damage.offset:,}"
@@ -47,7 +48,7 @@ def damages(run: Run, limits: Limits) -> Iterator[Evidence]:  # noqa: ARG001
 
 
 @CAUSE.says
-def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:  # noqa: ARG001
+def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     """Return the sentence."""
     kinds = ", ".join(dict.fromkeys(e.name.replace("-", " ") for e in evidence))
     return Statement(f"The log is not whole: {kinds}.", " ".join(e.text for e in evidence[:3]))

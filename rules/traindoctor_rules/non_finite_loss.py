@@ -20,13 +20,14 @@ Goodfellow, Bengio and Courville 2016, Deep learning, section 4.1 (overflow and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment
 from traindoctor.rule import MODERATE, PROOF, STRONG, Cause, Example, Limits, Statement, Threshold, against, run_of, supports
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from traindoctor.signals.measurements import Measurements, SeriesMeasurements
 
 NAN = float("nan")
@@ -78,7 +79,7 @@ def not_finite(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
     if "loss" in m.run.primary:
         step = _lost(m.loss, limits["share"])
-        before = m.loss.before(step) if step is not None else []
+        before = m.loss.before(step) if step is not None else m.loss.value[:0]
         if len(before) >= 4 and min(before) > 0.0:
             last = sorted(before[-3:])[1]
             if last < limits["growth"] * min(before):
@@ -102,7 +103,7 @@ def not_finite(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 
 
 @CAUSE.fixes
-def change(m: Measurements, limits: Limits) -> Iterator[Fix]:  # noqa: ARG001
+def change(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the way to the operation."""
     yield Fix(
         "Find the operation with torch.autograd.set_detect_anomaly(True) and bound its argument",
@@ -117,7 +118,8 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     onset = first.onset or 0
     last = max(int(s.step[-1]) for s in m.run.primary.values() if len(s))
     return Statement(
-        f"Training failed from step {onset:,}: the {first.name.removesuffix('_not_finite').replace('_', ' ')} became NaN or infinite, and nothing finite followed.",
+        f"Training failed from step {onset:,}: the "
+        f"{first.name.removesuffix('_not_finite').replace('_', ' ')} became NaN or infinite, and nothing finite followed.",
         first.text,
         Segment(onset, last + 1, onset),
     )
@@ -128,7 +130,9 @@ CAUSE.valid = (
     Example("finite", run_of(OptimizerSpec("sgd", lr=0.1), loss=_FALL)),
     Example("one NaN that was skipped", run_of(OptimizerSpec("adam", lr=1e-3), loss=[*_FALL[:30], NAN, *_FALL[30:]])),
     Example("one value", run_of(loss=[1.0])),
-    Example("grew before it was lost", run_of(OptimizerSpec("sgd", lr=9.0), loss=[2.0**k for k in range(40)] + [float("inf")] * 9)),
+    Example(
+        "grew before it was lost", run_of(OptimizerSpec("sgd", lr=9.0), loss=[2.0**k for k in range(40)] + [float("inf")] * 9)
+    ),
 )
 CAUSE.invalid = (
     Example("NaN out of nothing", run_of(OptimizerSpec("sgd", lr=0.1), loss=[*_FALL, *[NAN] * 20])),

@@ -33,13 +33,27 @@ Reddi et al. 2018, On the convergence of Adam and beyond, arXiv:1904.09237 (amsg
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment
-from traindoctor.rule import MODERATE, PROOF, STRONG, WEAK, Cause, Example, Limits, Statement, Threshold, against, run_of, supports
+from traindoctor.rule import (
+    MODERATE,
+    PROOF,
+    STRONG,
+    WEAK,
+    Cause,
+    Example,
+    Limits,
+    Statement,
+    Threshold,
+    against,
+    run_of,
+    supports,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from traindoctor.signals.measurements import Measurements
 
 STUDY = "benchmarks/study, tuning part: every healthy run is below, every collapse above"
@@ -81,7 +95,8 @@ def late_rebound(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         weight=STRONG,
         onset=rebound.onset,
         source=m.loss.source,
-        text=f"The loss lay near {rebound.floor:.1e} from step {rebound.quiet:,} on and leaves this floor at step {rebound.onset:,}.",
+        text=f"The loss lay near {rebound.floor:.1e} from step {rebound.quiet:,} on and leaves this floor "
+        f"at step {rebound.onset:,}.",
     )
     spec = m.run.optimizer
     if spec is not None and not spec.is_adaptive:
@@ -113,11 +128,19 @@ def late_rebound(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             unit="times in one logged step",
             weight=STRONG if m.loss.stride <= limits["dense"] else MODERATE,
             source=m.loss.source,
-            text="The loss rises at once; an instability grows over many steps. Look for a resume, a bad batch or a change of settings there.",
+            text="The loss rises at once; an instability grows over many steps. Look for a resume, a bad "
+            "batch or a change of settings there.",
         )
     near = [r for r in m.run.restarts if abs(r - rebound.onset) <= max(2.0 * m.loss.stride, 0.02 * float(m.loss.step[-1]))]
     if near:
-        yield against("restart", near[0], unit="step", weight=PROOF, source=m.loss.source, text=f"The run was resumed at step {near[0]:,}: what begins there has its cause there.")
+        yield against(
+            "restart",
+            near[0],
+            unit="step",
+            weight=PROOF,
+            source=m.loss.source,
+            text=f"The run was resumed at step {near[0]:,}: what begins there has its cause there.",
+        )
     early, late = m.lr_at(m.loss.step[[rebound.quiet_index, rebound.onset_index]])
     if late > 1.5 * early:
         yield against(
@@ -173,7 +196,9 @@ def second_moment_coasts(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 unit="steps",
                 weight=MODERATE,
                 source=m.loss.source,
-                text=("" if spec is not None else "If the optimizer is Adam with its defaults: ") + f"v forgets over {horizon:,.0f} steps; for {calm_steps:,} it was fed by a loss {rebound.floor / m.loss.initial:.0e} of the first.",
+                text=("" if spec is not None else "If the optimizer is Adam with its defaults: ")
+                + f"v forgets over {horizon:,.0f} steps; for {calm_steps:,} it was fed by a loss "
+                f"{rebound.floor / m.loss.initial:.0e} of the first.",
             )
     if spec is not None and spec.eps is not None and spec.eps <= 1e-3:
         yield supports(
@@ -187,7 +212,7 @@ def second_moment_coasts(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 
 
 @CAUSE.fixes
-def change(m: Measurements, limits: Limits) -> Iterator[Fix]:  # noqa: ARG001
+def change(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield what helps when the replay could not size it: the sufficient eps from the curvature, and what needs no size."""
     from traindoctor.optim.stability import stability_limit
 
@@ -205,7 +230,7 @@ def change(m: Measurements, limits: Limits) -> Iterator[Fix]:  # noqa: ARG001
 
 
 @CAUSE.says
-def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:  # noqa: ARG001
+def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     """Return the verdict's sentence."""
     rebound = m.loss.rebound
     assert rebound is not None
@@ -234,7 +259,9 @@ CAUSE.valid = (
     Example("converged and calm", run_of(_ADAM, every=10, loss=_collapse()[:290])),
     Example("plain descent", run_of(_ADAM, every=10, loss=[1.0 / (1 + k) for k in range(300)])),
     Example("SGD cannot", run_of(OptimizerSpec("sgd", lr=0.1), every=10, loss=_collapse())),
-    Example("amsgrad cannot", run_of(OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, amsgrad=True), every=10, loss=_collapse())),
+    Example(
+        "amsgrad cannot", run_of(OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, amsgrad=True), every=10, loss=_collapse())
+    ),
     Example("a single bad batch", run_of(_ADAM, every=10, loss=[*_collapse()[:200], 1.0, *_collapse()[200:290]])),
     Example("exact fit wanders at the float floor", run_of(_ADAM, loss=[10.0**-k for k in range(13)] + [1e-13, 8e-13] * 150)),
     Example("three points", run_of(_ADAM, loss=[1.0, 1e-9, 1.0])),

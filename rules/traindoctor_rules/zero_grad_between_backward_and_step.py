@@ -1,16 +1,16 @@
 """Gradients are cleared between the backward pass and the step: the optimizer never sees one.
 
 ## What it looks like
-The weights do not move: their norm is the same to the last bit, and the loss changes by the noise of the batches alone. A gradient
-norm that is logged after the clearing is exactly 0; one that is logged before it looks normal.
+The weights do not move: their norm is the same to the last bit, and the loss changes by the noise of the batches
+alone. A gradient norm that is logged after the clearing is exactly 0; one that is logged before it looks normal.
 
 ## Why it happens
 `loss.backward(); optimizer.zero_grad(); optimizer.step()`: the gradients are thrown away before they are used.
 
 ## When it is wrong
-Weights that do not move have other causes: an optimizer that holds other parameters (then their gradients pile up, since nothing
-clears them), a learning rate of zero, frozen parameters, step() never called. A gradient norm of 0 with a loss that falls is a log
-that reads the gradient after it was cleared.
+Weights that do not move have other causes: an optimizer that holds other parameters (then their gradients pile up,
+since nothing clears them), a learning rate of zero, frozen parameters, step() never called. A gradient norm of 0 with
+a loss that falls is a log that reads the gradient after it was cleared.
 
 ## What repairs it
 `optimizer.zero_grad()` before the backward pass, or after the step.
@@ -21,7 +21,6 @@ PyTorch documentation, torch.optim, "Taking an optimization step".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from traindoctor.code.order import clears_correctly, zero_grad_between
@@ -29,6 +28,8 @@ from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment, TrainingLoo
 from traindoctor.rule import MODERATE, PROOF, STRONG, Cause, Example, Limits, Statement, Threshold, against, run_of, supports
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from traindoctor.signals.measurements import Measurements
 
 CAUSE = Cause(
@@ -38,7 +39,9 @@ CAUSE = Cause(
     explanation=__doc__,
     thresholds=(
         Threshold("sure", 5.0, "standard errors of a fall of the loss", "chance of noise below 1e-6"),
-        Threshold("piles", 0.7, "growth of the gradient norm, log over log of the step", "1 for gradients that are never cleared"),
+        Threshold(
+            "piles", 0.7, "growth of the gradient norm, log over log of the step", "1 for gradients that are never cleared"
+        ),
     ),
     explains=("TD202",),
     look_alikes=("TD204", "TD202"),
@@ -54,7 +57,9 @@ def nothing_moves(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     still = m.has("weight_norm") and m.weight_norm.is_constant
     if not grad_is_zero and not still:
         if m.has("weight_norm") and m.weight_norm.n >= 3:
-            yield against("weights", m.weight_norm.relative_change, weight=PROOF, source=m.weight_norm.source, text="The weights move.")
+            yield against(
+                "weights", m.weight_norm.relative_change, weight=PROOF, source=m.weight_norm.source, text="The weights move."
+            )
         return
     if m.peak_lr is not None and m.peak_lr <= 0.0:
         yield against("rate", m.peak_lr, weight=PROOF, kind="config", source=m.lr_source, text="The learning rate is zero.")
@@ -62,10 +67,21 @@ def nothing_moves(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     falls = m.loss.fall_significance > limits["sure"] and m.loss.tail < 0.95 * m.loss.initial
     if grad_is_zero and not falls:
         yield supports(
-            "grad_norm", 0.0, weight=STRONG + MODERATE, onset=int(m.grad_norm.step[0]), source=m.grad_norm.source, text=f"The gradient norm is exactly 0 at all {m.grad_norm.n:,} logged steps."
+            "grad_norm",
+            0.0,
+            weight=STRONG + MODERATE,
+            onset=int(m.grad_norm.step[0]),
+            source=m.grad_norm.source,
+            text=f"The gradient norm is exactly 0 at all {m.grad_norm.n:,} logged steps.",
         )
     elif grad_is_zero:
-        yield against("loss", m.loss.tail, weight=PROOF, source=m.loss.source, text="The loss falls: the gradient norm was read after it was cleared.")
+        yield against(
+            "loss",
+            m.loss.tail,
+            weight=PROOF,
+            source=m.loss.source,
+            text="The loss falls: the gradient norm was read after it was cleared.",
+        )
         return
     if still:
         yield supports(
@@ -104,11 +120,19 @@ def cleared_too_late(loop: TrainingLoop) -> Iterator[Evidence]:
         )
     elif clears_correctly(loop):
         where = f"{loop.location.file}:{loop.location.line}"
-        yield against("cleared", where, unit="", weight=PROOF, kind="code", source=where, text="The loop clears the gradients before each backward pass.")
+        yield against(
+            "cleared",
+            where,
+            unit="",
+            weight=PROOF,
+            kind="code",
+            source=where,
+            text="The loop clears the gradients before each backward pass.",
+        )
 
 
 @CAUSE.fixes
-def move(m: Measurements, limits: Limits) -> Iterator[Fix]:  # noqa: ARG001
+def move(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the order that works."""
     yield Fix("Move optimizer.zero_grad() before the backward pass")
 
@@ -118,7 +142,11 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     """Return the verdict's sentence."""
     steps = [int(s.step[-1]) for s in m.run.primary.values() if len(s)]
     proven = any(e.kind == "code" and e.supports for e in evidence)
-    why = "gradients were cleared between backward and step" if proven else "no gradient reached the optimizer, as when they are cleared before the step"
+    why = (
+        "gradients were cleared between backward and step"
+        if proven
+        else "no gradient reached the optimizer, as when they are cleared before the step"
+    )
     return Statement(
         f"Training never started: {why}, and the weights did not move.",
         " ".join(e.text for e in evidence if e.supports),
@@ -130,12 +158,19 @@ _SPEC = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
 _FLAT = [2.3 + 0.01 * ((k * 7) % 11) for k in range(60)]
 CAUSE.valid = (
     Example("weights move", run_of(_SPEC, loss=_FLAT, grad_norm=[0.5] * 60, weight_norm=[5.0 + 0.001 * k for k in range(60)])),
-    Example("norm read after the clearing, loss falls", run_of(_SPEC, loss=[2.3 * 0.9**k for k in range(60)], grad_norm=[0.0] * 60)),
+    Example(
+        "norm read after the clearing, loss falls", run_of(_SPEC, loss=[2.3 * 0.9**k for k in range(60)], grad_norm=[0.0] * 60)
+    ),
     Example("learning rate of zero", run_of(OptimizerSpec("sgd", lr=0.0), loss=_FLAT, weight_norm=[5.0] * 60)),
-    Example("other parameters: gradients pile up", run_of(_SPEC, loss=_FLAT, grad_norm=[0.5 * (k + 1) for k in range(60)], weight_norm=[5.0] * 60)),
+    Example(
+        "other parameters: gradients pile up",
+        run_of(_SPEC, loss=_FLAT, grad_norm=[0.5 * (k + 1) for k in range(60)], weight_norm=[5.0] * 60),
+    ),
     Example("flat loss alone decides nothing", run_of(_SPEC, loss=_FLAT)),
 )
 CAUSE.invalid = (
     Example("gradient norm exactly 0", run_of(_SPEC, loss=_FLAT, grad_norm=[0.0] * 60)),
-    Example("weights constant to the last bit", run_of(_SPEC, loss=_FLAT, grad_norm=[0.5, 0.6, 0.4] * 20, weight_norm=[5.0] * 60)),
+    Example(
+        "weights constant to the last bit", run_of(_SPEC, loss=_FLAT, grad_norm=[0.5, 0.6, 0.4] * 20, weight_norm=[5.0] * 60)
+    ),
 )

@@ -5,13 +5,14 @@ The gradient norm is smooth from step to step, grows (as t early on), stays larg
 the loss. The loss falls at first, and then swings with a long period, often with growing amplitude.
 
 ## Why it happens
-PyTorch adds to `.grad`. Without `optimizer.zero_grad()` the optimizer is given the sum of all gradients ever seen. Under SGD that
-is heavy-ball momentum with a factor of 1: an undamped oscillator, L - L* + lr * ||G||^2 / 2 = const on a quadratic, whose loss swings
-with the period pi / sqrt(lr * lambda).
+PyTorch adds to `.grad`. Without `optimizer.zero_grad()` the optimizer is given the sum of all gradients ever seen.
+Under SGD that is heavy-ball momentum with a factor of 1: an undamped oscillator, L - L* + lr * ||G||^2 / 2 = const on
+a quadratic, whose loss swings with the period pi / sqrt(lr * lambda).
 
 ## When it is wrong
-A full batch gives a smooth gradient too, but one that follows the loss. Gradient accumulation over k micro-batches clears every k
-passes. Correct scripts that clear through `model.zero_grad()`, a helper, an engine or a hook are recognised where they can be resolved.
+A full batch gives a smooth gradient too, but one that follows the loss. Gradient accumulation over k micro-batches
+clears every k passes. Correct scripts that clear through `model.zero_grad()`, a helper, an engine or a hook are
+recognised where they can be resolved.
 
 ## What repairs it
 `optimizer.zero_grad()` before each backward pass (or after each step).
@@ -23,14 +24,28 @@ Neural Networks 12, 145 (the oscillator).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from traindoctor.code.order import clears_correctly, missing_zero_grad
 from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment, TrainingLoop
-from traindoctor.rule import MODERATE, PROOF, STRONG, WEAK, Cause, Example, Limits, Statement, Threshold, against, run_of, supports
+from traindoctor.rule import (
+    MODERATE,
+    PROOF,
+    STRONG,
+    WEAK,
+    Cause,
+    Example,
+    Limits,
+    Statement,
+    Threshold,
+    against,
+    run_of,
+    supports,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from traindoctor.signals.measurements import Measurements
 
 STUDY = "benchmarks/study, tuning part"
@@ -45,11 +60,23 @@ CAUSE = Cause(
         Threshold("noisy", 0.8, "lag-1 autocorrelation below which gradients cannot be adding up", STUDY),
         Threshold("follows", 0.3, "correlation of log gradient norm with log loss", STUDY),
         Threshold("grown", 4.0, "late over early gradient norm", STUDY),
-        Threshold("slope", 0.4, "growth of the norm, log over log of the step", "0.5 for a sum of independent gradients, 1 for equal ones"),
+        Threshold(
+            "slope",
+            0.4,
+            "growth of the norm, log over log of the step",
+            "0.5 for a sum of independent gradients, 1 for equal ones",
+        ),
         Threshold("usual", 3.0, "learning rate over the usual one of the optimizer", STUDY),
-        Threshold("explosive", 4.0, "growth of the norm, log over log of the step", "a divergence is exponential: its power has no bound"),
+        Threshold(
+            "explosive",
+            4.0,
+            "growth of the norm, log over log of the step",
+            "a divergence is exponential: its power has no bound",
+        ),
         Threshold("moved", 0.01, "relative change of the weight norm", STUDY),
-        Threshold("conserved", 0.8, "correlation of ||G||^2 with -L under SGD", "exact on a quadratic: L + lr ||G||^2 / 2 is constant"),
+        Threshold(
+            "conserved", 0.8, "correlation of ||G||^2 with -L under SGD", "exact on a quadratic: L + lr ||G||^2 / 2 is constant"
+        ),
     ),
     explains=("TD201", "TD401"),
     look_alikes=("TD201",),
@@ -66,10 +93,22 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         return
     smooth = grad.autocorrelation(1)
     if smooth < limits["noisy"]:
-        yield against("smooth", smooth, weight=STRONG, source=grad.source, text="The gradient norm is noisy from point to point; a sum of all gradients is not.")
+        yield against(
+            "smooth",
+            smooth,
+            weight=STRONG,
+            source=grad.source,
+            text="The gradient norm is noisy from point to point; a sum of all gradients is not.",
+        )
         return
     if m.has("weight_norm") and m.weight_norm.is_constant:
-        yield against("weights", 0.0, weight=PROOF, source=m.weight_norm.source, text="The weights never move: the optimizer does not hold these parameters.")
+        yield against(
+            "weights",
+            0.0,
+            weight=PROOF,
+            source=m.weight_norm.source,
+            text="The weights never move: the optimizer does not hold these parameters.",
+        )
         return
     follows = m.grad_follows_loss
     grown = grad.tail / grad.initial if grad.initial > 0.0 else float("nan")
@@ -84,7 +123,14 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
     descent = m.descent
     if descent.left > 0.95 and fell:
-        yield against("never_fell", descent.left, unit="lowest / initial loss", weight=STRONG, source=loss.source, text="The loss never fell: the gradients pile up, but the weights do not follow them.")
+        yield against(
+            "never_fell",
+            descent.left,
+            unit="lowest / initial loss",
+            weight=STRONG,
+            source=loss.source,
+            text="The loss never fell: the gradients pile up, but the weights do not follow them.",
+        )
     if descent.left < 0.9 and descent.follows < 0.0 and descent.grown > 2.0 and smooth >= limits["smooth"]:
         yield supports(
             "opposes",
@@ -95,7 +141,11 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
     elif descent.left < 0.9 and descent.follows > 0.5:
         yield against(
-            "follows_down", descent.follows, weight=STRONG, source=grad.source, text="The gradient norm fell with the loss, as it should."
+            "follows_down",
+            descent.follows,
+            weight=STRONG,
+            source=grad.source,
+            text="The gradient norm fell with the loss, as it should.",
         )
     if smooth >= limits["smooth"] and follows < limits["follows"] and grown > 0.5 and fell:
         yield supports(
@@ -103,13 +153,23 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             follows,
             weight=STRONG,
             source=f"{grad.source} and {loss.source}",
-            text=f"The gradient norm is smooth (autocorrelation {smooth:.2f}) and does not follow the loss (correlation {follows:.2f}).",
+            text=f"The gradient norm is smooth (autocorrelation {smooth:.2f}) and does not follow the loss "
+            f"(correlation {follows:.2f}).",
         )
     elif follows > 0.9 and grown < 1.0:
-        yield against("follows", follows, weight=STRONG, source=grad.source, text="The gradient norm follows the loss down, as it should.")
+        yield against(
+            "follows", follows, weight=STRONG, source=grad.source, text="The gradient norm follows the loss down, as it should."
+        )
     slope = grad.growth(1, max(200, int(grad.step[-1]) // 5))
     if slope > limits["explosive"]:
-        yield against("explosive", slope, unit="log g / log t", weight=STRONG, source=grad.source, text="The gradient norm explodes; a sum grows as a power of the step count.")
+        yield against(
+            "explosive",
+            slope,
+            unit="log g / log t",
+            weight=STRONG,
+            source=grad.source,
+            text="The gradient norm explodes; a sum grows as a power of the step count.",
+        )
     elif grown > limits["grown"] and smooth >= limits["noisy"]:
         firm = slope > limits["slope"] and smooth >= limits["smooth"]
         yield supports(
@@ -150,7 +210,7 @@ def energy_is_conserved(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 
 
 @CAUSE.in_logs(needs=("loss",))
-def swings(m: Measurements, limits: Limits) -> Iterator[Evidence]:  # noqa: ARG001
+def swings(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a slow, strong oscillation of the loss."""
     loss = m.loss
     if loss.n < 48 or loss.positive_share < 0.95 or m.is_adversarial:
@@ -158,9 +218,20 @@ def swings(m: Measurements, limits: Limits) -> Iterator[Evidence]:  # noqa: ARG0
     period, share = loss.oscillation
     later = loss.value[loss.n // 2 :]
     swing = float(later.max() - later.min()) / loss.initial if loss.initial > 0.0 else 0.0
-    if share > 0.5 and period > 6.0 * loss.stride and period < 0.3 * float(loss.step[-1]) and swing > 0.05 and loss.autocorrelation(1) > 0.8:
+    if (
+        share > 0.5
+        and period > 6.0 * loss.stride
+        and period < 0.3 * float(loss.step[-1])
+        and swing > 0.05
+        and loss.autocorrelation(1) > 0.8
+    ):
         yield supports(
-            "period", period, unit="steps", weight=WEAK, source=loss.source, text=f"The loss swings with a period of {period:,.0f} steps."
+            "period",
+            period,
+            unit="steps",
+            weight=WEAK,
+            source=loss.source,
+            text=f"The loss swings with a period of {period:,.0f} steps.",
         )
 
 
@@ -198,13 +269,24 @@ def never_cleared(loop: TrainingLoop) -> Iterator[Evidence]:
         )
     elif clears_correctly(loop):
         where = f"{loop.location.file}:{loop.location.line}"
-        yield against("cleared", where, unit="", weight=PROOF, kind="code", source=where, text="The loop clears the gradients before each backward pass.")
+        yield against(
+            "cleared",
+            where,
+            unit="",
+            weight=PROOF,
+            kind="code",
+            source=where,
+            text="The loop clears the gradients before each backward pass.",
+        )
 
 
 @CAUSE.fixes
-def clear(m: Measurements, limits: Limits) -> Iterator[Fix]:  # noqa: ARG001
+def clear(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the call that is missing."""
-    yield Fix("Call optimizer.zero_grad() before each backward pass", note="costs nothing; learning rates that were tuned without it are too small")
+    yield Fix(
+        "Call optimizer.zero_grad() before each backward pass",
+        note="costs nothing; learning rates that were tuned without it are too small",
+    )
 
 
 @CAUSE.says
@@ -227,7 +309,7 @@ def _line(k: int) -> float:
 def _sum(k: int) -> float:
     import math
 
-    return abs((2.0 * 4.0 / 0.01) ** 0.5 * math.sin(0.2 * k)) + 0.001
+    return math.sqrt(2.0 * 4.0 / 0.01) * abs(math.sin(0.2 * k)) + 0.001
 
 
 _ADAM = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
@@ -235,11 +317,17 @@ _FALL = [2.3 * 0.97**k + 0.05 for k in range(200)]
 CAUSE.valid = (
     Example("full batch: smooth, and follows the loss", run_of(_ADAM, loss=_FALL, grad_norm=[0.5 * v for v in _FALL])),
     Example("mini-batches: noisy", run_of(_ADAM, loss=_FALL, grad_norm=[1.0 + 0.5 * ((k * 7) % 11) for k in range(200)])),
-    Example("gradients that grow with the loss", run_of(_ADAM, loss=[1.1**k for k in range(200)], grad_norm=[1.1**k for k in range(200)])),
+    Example(
+        "gradients that grow with the loss",
+        run_of(_ADAM, loss=[1.1**k for k in range(200)], grad_norm=[1.1**k for k in range(200)]),
+    ),
     Example("five points", run_of(_ADAM, loss=[5.0, 4.0, 3.0, 2.0, 1.0], grad_norm=[1.0, 2.0, 3.0, 4.0, 5.0])),
     Example("loss alone", run_of(_ADAM, loss=_FALL)),
 )
 CAUSE.invalid = (
     Example("grows as t and leaves the loss", run_of(_ADAM, loss=_FALL, grad_norm=[0.5 * (k + 1) for k in range(200)])),
-    Example("undamped oscillator under SGD", run_of(OptimizerSpec("sgd", lr=0.01, momentum=0.0), loss=map(_line, range(200)), grad_norm=map(_sum, range(200)))),
+    Example(
+        "undamped oscillator under SGD",
+        run_of(OptimizerSpec("sgd", lr=0.01, momentum=0.0), loss=map(_line, range(200)), grad_norm=map(_sum, range(200))),
+    ),
 )

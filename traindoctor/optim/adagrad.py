@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-    from traindoctor.model import FloatArray
+    from traindoctor.model import FloatArray, FloatSetting
 
 
 class State(NamedTuple):
@@ -28,9 +26,9 @@ def step(
     grad: FloatArray,
     state: State,
     *,
-    lr: ArrayLike,
-    eps: ArrayLike = 1e-10,
-    lr_decay: ArrayLike = 0.0,
+    lr: FloatSetting,
+    eps: FloatSetting = 1e-10,
+    lr_decay: FloatSetting = 0.0,
     grad_sq: FloatArray | None = None,
 ) -> tuple[FloatArray, State]:
     """Return the update to add to the parameters, and the next state.

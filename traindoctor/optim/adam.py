@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-    from traindoctor.model import FloatArray
+    from traindoctor.model import BoolSetting, FloatArray, FloatSetting
 
 
 class State(NamedTuple):
@@ -30,11 +28,11 @@ def step(
     grad: FloatArray,
     state: State,
     *,
-    lr: ArrayLike,
-    beta1: ArrayLike = 0.9,
-    beta2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
-    amsgrad: ArrayLike = False,
+    lr: FloatSetting,
+    beta1: FloatSetting = 0.9,
+    beta2: FloatSetting = 0.999,
+    eps: FloatSetting = 1e-8,
+    amsgrad: BoolSetting = False,
     epsilon_hat: bool = False,
     grad_sq: FloatArray | None = None,
 ) -> tuple[FloatArray, State]:
@@ -69,9 +67,9 @@ def step(
     return update, State(t, m, v, v_max)
 
 
-def decoupled_decay(weight: FloatArray, *, lr: ArrayLike, weight_decay: ArrayLike) -> FloatArray:
+def decoupled_decay(weight: FloatArray, *, lr: FloatSetting, weight_decay: FloatSetting) -> FloatArray:
     """Return AdamW's decay of the parameters, to add beside the update: -lr * weight_decay * weight.
 
     Source: Loshchilov and Hutter 2019, arXiv:1711.05101, Algorithm 2, in the form of torch.optim.AdamW.
     """
-    return -np.asarray(lr) * np.asarray(weight_decay) * weight
+    return np.asarray(-np.asarray(lr) * np.asarray(weight_decay) * weight, dtype=np.float64)

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-    from traindoctor.model import FloatArray
+    from traindoctor.model import FloatArray, FloatSetting
 
 
 class State(NamedTuple):
@@ -29,10 +27,10 @@ def step(
     grad: FloatArray,
     state: State,
     *,
-    lr: ArrayLike,
-    alpha: ArrayLike = 0.99,
-    eps: ArrayLike = 1e-8,
-    momentum: ArrayLike = 0.0,
+    lr: FloatSetting,
+    alpha: FloatSetting = 0.99,
+    eps: FloatSetting = 1e-8,
+    momentum: FloatSetting = 0.0,
     grad_sq: FloatArray | None = None,
 ) -> tuple[FloatArray, State]:
     """Return the update to add to the parameters, and the next state.

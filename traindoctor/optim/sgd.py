@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-    from traindoctor.model import FloatArray
+    from traindoctor.model import BoolSetting, FloatArray, FloatSetting
 
 
 class State(NamedTuple):
@@ -28,10 +26,10 @@ def step(
     grad: FloatArray,
     state: State,
     *,
-    lr: ArrayLike,
-    momentum: ArrayLike = 0.0,
-    dampening: ArrayLike = 0.0,
-    nesterov: ArrayLike = False,
+    lr: FloatSetting,
+    momentum: FloatSetting = 0.0,
+    dampening: FloatSetting = 0.0,
+    nesterov: BoolSetting = False,
 ) -> tuple[FloatArray, State]:
     """Return the update to add to the parameters, and the next state.
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from traindoctor.model import OptimizerSpec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from traindoctor.model import OptimizerSpec
 
 
 def stability_limit(spec: OptimizerSpec) -> float:

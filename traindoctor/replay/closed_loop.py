@@ -8,8 +8,9 @@ the second moment. The coordinates differ in the gradient energy that they saw (
 gradient of random direction), which matters: coordinates with a small second moment become unstable first, and are calmed
 one after the other by the gradients that they cause. That is why the disturbed loss climbs over thousands of steps.
 
-Three numbers are fitted: `noise`, so that the simulated floor is as high as the logged one, `scale`, which stands for the unknown number of parameters and sets the step at which the loss leaves
-its floor, and `unevenness`, how far the coordinates differ, which sets how fast and how high it climbs.
+Three numbers are fitted: `noise`, so that the simulated floor is as high as the logged one, `scale`, which stands for
+the unknown number of parameters and sets the step at which the loss leaves its floor, and `unevenness`, how far the
+coordinates differ, which sets how fast and how high it climbs.
 
 A change of settings also changes how fast the descent goes. Each candidate therefore passes through the recorded part at
 a pace of its own, the ratio of effective learning rates (its own over the recorded one at the same place of the descent).
@@ -23,7 +24,6 @@ stability limit it runs into is that of Cohen et al. 2022, arXiv:2207.14484.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal
@@ -34,6 +34,8 @@ from traindoctor.optim import adagrad, adam, rmsprop, sgd
 from traindoctor.signals.second_moment import second_moment
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from traindoctor.model import FloatArray, IntArray, OptimizerSpec
 
 N_COORDINATES = 128
@@ -74,8 +76,10 @@ class Recording:
 class Fit:
     """The fitted numbers, one for all candidates or (n_candidates,) of the first two.
 
-    `noise`: norm of the fresh part of the gradient noise on the floor. `seed`: of the model's random directions. `scale`: root of the number of parameters that one coordinate stands for. `unevenness`: gradient energy of a coordinate
-    goes as |z|**(2 * unevenness), z normal: 1 for one gradient of random direction, 0 when all coordinates are alike.
+    `noise`: norm of the fresh part of the gradient noise on the floor. `seed`: of the model's random directions.
+    `scale`: root of the number of parameters that one coordinate stands for. `unevenness`: gradient energy of a
+    coordinate goes as |z|**(2 * unevenness), z normal: 1 for one gradient of random direction, 0 when all coordinates
+    are alike.
     """
 
     scale: FloatArray
@@ -166,8 +170,17 @@ class _Optimizers:
     def step(self, grad: FloatArray, state: State, lr: FloatArray, grad_sq: FloatArray) -> tuple[FloatArray, State, FloatArray]:
         """Return the update, the next state, and the sum of its second moment over the coordinates."""
         if isinstance(state, adam.State):
-            settings = {"beta1": self.beta1, "beta2": self.decay, "eps": self.eps, "amsgrad": self.amsgrad}
-            update, after = adam.step(grad, state, lr=lr, **settings, epsilon_hat=self.epsilon_hat, grad_sq=grad_sq)
+            update, after = adam.step(
+                grad,
+                state,
+                lr=lr,
+                beta1=self.beta1,
+                beta2=self.decay,
+                eps=self.eps,
+                amsgrad=self.amsgrad,
+                epsilon_hat=self.epsilon_hat,
+                grad_sq=grad_sq,
+            )
             return update, after, after.v_max.sum(1, keepdims=True)
         if isinstance(state, rmsprop.State):
             update, after_r = rmsprop.step(

@@ -6,7 +6,6 @@ second moment, because a segment's start already holds the state that the old se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,8 @@ from traindoctor.signals.robust import log_floored, running_median
 from traindoctor.signals.second_moment import second_moment
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from traindoctor.model import FloatArray, IntArray, OptimizerSpec
     from traindoctor.signals.measurements import Measurements
 
@@ -279,9 +280,7 @@ def repairs(replay: Replay) -> list[Trial]:
         chosen = [safe[0] if safe else smallest]
     rates = [t for t in replay.trials if t.verdict == "repairs" and "optimizer.lr" in t.settings]
     rates = [t for t in rates if not t.note] or rates
-    others = [
-        t for t in replay.trials if t.verdict == "repairs" and not {"optimizer.eps", "optimizer.lr"} & set(t.settings)
-    ]
+    others = [t for t in replay.trials if t.verdict == "repairs" and not {"optimizer.eps", "optimizer.lr"} & set(t.settings)]
     return chosen + sorted(others + rates[:1], key=lambda t: (t.slower or np.inf, t.tail_max))
 
 

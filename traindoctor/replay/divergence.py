@@ -1,13 +1,14 @@
 """Reproduce an exponential divergence of SGD from the log, and find the learning rate at which it would not have begun.
 
-On a quadratic of curvature lambda the iteration of SGD is linear, so that beyond the stability limit the loss grows by a constant
-factor a step. That factor, read off the log, gives lr * lambda, and with it the largest stable learning rate. Momentum mu, growth r
-of the parameters a step (root of the growth of the loss), from the characteristic polynomial at its root -r:
+On a quadratic of curvature lambda the iteration of SGD is linear, so that beyond the stability limit the loss grows
+by a constant factor a step. That factor, read off the log, gives lr * lambda, and with it the largest stable learning
+rate. Momentum mu, growth r of the parameters a step (root of the growth of the loss), from the characteristic
+polynomial at its root -r:
 
     heavy ball  lr * lambda = 1 + mu + r + mu / r          Nesterov  lr * lambda = 1 + r**2 / ((1 + mu) * r + mu)
 
-The recurrence is then run again with that curvature, and has to grow as the log does. Adaptive optimizers are refused: their updates
-are bounded, and their divergence is not exponential.
+The recurrence is then run again with that curvature, and has to grow as the log does. Adaptive optimizers are
+refused: their updates are bounded, and their divergence is not exponential.
 
 Source: Polyak 1964, USSR Comp. Math. 4, 1; Cohen et al. 2021, arXiv:2103.00065, appendix B.
 """
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from traindoctor.model import Curve, Replay, Segment, Trial
+from traindoctor.model import Curve, Replay, Segment, Trial, TrialVerdict
 from traindoctor.optim import sgd
 from traindoctor.optim.stability import stability_limit
 from traindoctor.replay.cure import BOUND_DECADES, nice_above
@@ -40,14 +41,21 @@ def replay_divergence(m: Measurements) -> Replay | None:
     """Return the replay of an exponential growth of the loss under SGD, or None when there is none to replay."""
     spec, loss = m.run.optimizer, m.loss
     lr = m.peak_lr
-    if spec is None or spec.is_adaptive or not lr or m.run.step_unit != "step" or loss.positive_share < 0.95 or loss.n < MIN_POINTS:
+    if (
+        spec is None
+        or spec.is_adaptive
+        or not lr
+        or m.run.step_unit != "step"
+        or loss.positive_share < 0.95
+        or loss.n < MIN_POINTS
+    ):
         return None
     low = int(np.argmin(loss.smooth))
     top = low + int(np.argmax(loss.value[low:]))
     step, value = loss.step[low : top + 1], loss.value[low : top + 1]
     if step.size < MIN_POINTS or np.log10(value[-1] / value[0]) < MIN_DECADES:
         return None
-    log = np.log(value)
+    log = np.log(np.maximum(value, 1e-300))
     rising = log > log[0] + 0.2 * (log[-1] - log[0])
     growth = float(np.exp(0.5 * slope(step[rising].astype(np.float64), log[rising])))
     if not growth > 1.0:
@@ -69,7 +77,9 @@ def replay_divergence(m: Measurements) -> Replay | None:
     ladder = [lr, *sorted({_nice_below(limit / LR_MARGIN / k) for k in (0.5, 1.0, 2.0, 5.0)}, reverse=True)]
     trials = tuple(_try(spec, rate, lr, limit, product / lr, start, floor, step, float(shown.value[-1])) for rate in ladder)
     curve = Curve("reproduced over logged, decades", "reproduced", step, residual)
-    return Replay("closed", MODEL, segment, observed, shown, curve, error, BOUND_DECADES, not reason, reason, () if reason else trials)
+    return Replay(
+        "closed", MODEL, segment, observed, shown, curve, error, BOUND_DECADES, not reason, reason, () if reason else trials
+    )
 
 
 def _product(growth: float, spec: OptimizerSpec) -> float:
@@ -115,7 +125,11 @@ def _try(
     loss = _run(replace(spec, lr=rate), rate, curvature, start, floor, step)
     stable = rate < limit
     title = "as recorded" if rate == lr else f"lr {rate:g}"
-    note = "" if rate <= limit / LR_MARGIN * (1.0 + 1e-6) else f"within a factor of {LR_MARGIN:g} of the stability limit {limit:.2g}"
+    note = (
+        "" if rate <= limit / LR_MARGIN * (1.0 + 1e-6) else f"within a factor of {LR_MARGIN:g} of the stability limit {limit:.2g}"
+    )
     curve = Curve(title, "counterfactual", step, loss)
-    verdict = "repairs" if stable else "no effect" if loss[-1] >= 0.1 * recorded else "postpones"
-    return Trial(title, {} if rate == lr else {"optimizer.lr": rate}, verdict, float(loss[-1]), None, curve, "" if rate == lr else note)
+    verdict: TrialVerdict = "repairs" if stable else "no effect" if loss[-1] >= 0.1 * recorded else "postpones"
+    return Trial(
+        title, {} if rate == lr else {"optimizer.lr": rate}, verdict, float(loss[-1]), None, curve, "" if rate == lr else note
+    )

@@ -10,7 +10,7 @@ from traindoctor.model import Curve, VitalSign
 from traindoctor.optim.stability import stability_limit
 
 if TYPE_CHECKING:
-    from traindoctor.model import FloatArray, Fix, Replay
+    from traindoctor.model import Fix, FloatArray, Replay
     from traindoctor.signals.measurements import Measurements, SeriesMeasurements
 
 
@@ -27,7 +27,9 @@ def vital_signs(m: Measurements, replay: Replay | None, fix: Fix | None) -> tupl
         update = m.series("update_norm")
         ratio = update.value / np.interp(update.step, m.weight_norm.step, m.weight_norm.value)
         curve = Curve("update over weight norm", "observed", update.step, ratio)
-        signs.append(VitalSign("Update-to-weight ratio", "Norm of the update over norm of the weights.", (curve,), _spans_decades(ratio)))
+        signs.append(
+            VitalSign("Update-to-weight ratio", "Norm of the update over norm of the weights.", (curve,), _spans_decades(ratio))
+        )
     if m.has("learning_rate"):
         signs.append(_logged("Learning rate", "As logged.", m.learning_rate))
     return tuple(signs)

@@ -37,10 +37,10 @@ class Rebound:
 def rebound(step: IntArray, value: FloatArray) -> Rebound | None:
     """Return the largest rebound of a positive series, or None when it has none (fewer than 12 points, or no rise).
 
-    Works on log10 of the values, floored at `EXACT_FIT` of the first ones and smoothed by a running median of a sixtieth of
-    the points. The end level is the 90th percentile over the last sixth (what unstable training returns to), the floor is the median between the
-    first time within a factor 10 of the lowest smoothed value and the onset. The onset is the first step from which the smoothed loss stays above the floor by a
-    sixth of the way up.
+    Works on log10 of the values, floored at `EXACT_FIT` of the first ones and smoothed by a running median of a
+    sixtieth of the points. The end level is the 90th percentile over the last sixth (what unstable training returns
+    to), the floor is the median between the first time within a factor 10 of the lowest smoothed value and the onset.
+    The onset is the first step from which the smoothed loss stays above the floor by a sixth of the way up.
 
     `step` (n,) int64, `value` (n,) float64, finite.
     """

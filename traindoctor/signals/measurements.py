@@ -187,7 +187,7 @@ class SecondMomentMeasurements:
         return np.sqrt(self.total / self.n_parameters) if self.n_parameters else None
 
     def at(self, step: int) -> float:
-        """d times the mean of v_hat at the last logged step that is not after `step`."""
+        """D times the mean of v_hat at the last logged step that is not after `step`."""
         return float(self.total[max(0, int(np.searchsorted(self.step, step, side="right")) - 1)])
 
     def collapse(self, start: int, stop: int) -> float:
@@ -200,7 +200,7 @@ class SecondMomentMeasurements:
         return self.collapse(start, stop)
 
     def margin(self, onset: int, lr: FloatArray) -> FloatArray:
-        """lr * lambda(P^-1 H) over the run, anchored by its value at `onset`, which is the stability limit by definition.
+        """Lr * lambda(P^-1 H) over the run, anchored by its value at `onset`, which is the stability limit by definition.
 
         `lr`: at the logged steps of the gradient norm.
         """
@@ -384,7 +384,24 @@ class Measurements:
     @cached_property
     def is_adversarial(self) -> bool:
         """Whether the losses are those of a game or of a policy, where falling is no virtue: told by the tags."""
-        words = ("gen", "disc", "adv", "gan", "critic", "actor", "policy", "reward", "value_loss", "entropy_loss", "d_loss", "g_loss")
-        parts = [p for s in self.run.series for p in s.tag.lower().replace("/", "_").replace("-", "_").replace(".", "_").split("_")]
+        words = (
+            "gen",
+            "disc",
+            "adv",
+            "gan",
+            "critic",
+            "actor",
+            "policy",
+            "reward",
+            "value_loss",
+            "entropy_loss",
+            "d_loss",
+            "g_loss",
+        )
+        parts = [
+            p for s in self.run.series for p in s.tag.lower().replace("/", "_").replace("-", "_").replace(".", "_").split("_")
+        ]
         tags = [s.tag.lower() for s in self.run.series]
-        return any(w in parts for w in words) or any(w in t for t in tags for w in ("value_loss", "d_loss", "g_loss", "loss_d", "loss_g"))
+        return any(w in parts for w in words) or any(
+            w in t for t in tags for w in ("value_loss", "d_loss", "g_loss", "loss_d", "loss_g")
+        )

@@ -45,7 +45,7 @@ def step_noise(value: FloatArray) -> float:
     """
     if value.size < 3:
         return float("nan")
-    return spread(np.diff(value, n=2)) / 6.0**0.5
+    return float(spread(np.diff(value, n=2)) / np.sqrt(6.0))
 
 
 def autocorrelation(value: FloatArray, lag: int) -> float:
