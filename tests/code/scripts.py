@@ -241,6 +241,36 @@ SILENT = {
     "list comprehension clears": HEAD
     + "for x in dl:\n    [o.zero_grad() for o in [opt]]\n    model(x).backward()\n    opt.step()\n",
     "submodule": "import torch\nopt = torch.optim.SGD(m.head.parameters(), lr=1)\nfor x in dl:\n    m.zero_grad()\n    m(x).backward()\n    opt.step()\n",
+    "alias of an attribute": "class T:\n    def fit(self, dl):\n        o = self.optimizer\n        for x in dl:\n            self.optimizer.zero_grad()\n            self.m(x).backward()\n            o.step()\n",
+    "alias of an attribute of each agent": "for agent in agents:\n    opt = agent.optimizer\n    loss.backward()\n    opt.step()\n",
+    "optimizer built anew at the end": HEAD
+    + "for x in dl:\n    model(x).backward()\n    opt.step()\n    model = Net()\n    opt = torch.optim.SGD(model.parameters(), lr=1)\n",
+    "optimizer given anew in each iteration": "for x in dl:\n    opt = optimizer_of(x)\n    m(x).backward()\n    opt.step()\n",
+    "zero_grad handed on": HEAD + "reset = opt.zero_grad\nfor x in dl:\n    model(x).backward()\n    opt.step()\n    reset()\n",
+    "zero_grad by name": HEAD + "for x in dl:\n    model(x).backward()\n    opt.step()\n    getattr(opt, 'zero_grad')()\n",
+    "generator that clears": HEAD
+    + "def batches():\n    for x in dl:\n        opt.zero_grad()\n        yield x\nfor x in batches():\n    model(x).backward()\n    opt.step()\n",
+    "context manager of the file": HEAD
+    + "@contextmanager\ndef updating(o):\n    o.zero_grad()\n    yield\n    o.step()\nfor x in dl:\n    with updating(opt):\n        model(x).backward()\n",
+    "context object of the file": HEAD
+    + "class Updating:\n    def __init__(self, o):\n        self.o = o\n    def __enter__(self):\n        self.o.zero_grad()\n    def __exit__(self, *a):\n        pass\nup = Updating(opt)\nfor x in dl:\n    with up:\n        model(x).backward()\n    opt.step()\n",
+    "object with __call__": HEAD
+    + "class Loss:\n    def __init__(self, o):\n        self.o = o\n    def __call__(self, x):\n        x.backward()\n        self.o.step()\n        self.o.zero_grad()\ncompute = Loss(opt)\nfor x in dl:\n    compute(model(x))\n",
+    "object with __call__ that only clears": HEAD
+    + "class Reset:\n    def __init__(self, o):\n        self.o = o\n    def __call__(self):\n        self.o.zero_grad()\nreset = Reset(opt)\nfor x in dl:\n    model(x).backward()\n    opt.step()\n    reset()\n",
+    "del p.grad": HEAD
+    + "for x in dl:\n    model(x).backward()\n    opt.step()\n    for p in model.parameters():\n        del p.grad\n",
+    "setattr": HEAD
+    + "for x in dl:\n    model(x).backward()\n    opt.step()\n    for p in model.parameters():\n        setattr(p, 'grad', None)\n",
+    "foreach": HEAD
+    + "for x in dl:\n    model(x).backward()\n    opt.step()\n    torch._foreach_zero_([p.grad for p in model.parameters()])\n",
+    "times zero": HEAD
+    + "for x in dl:\n    model(x).backward()\n    opt.step()\n    for p in model.parameters():\n        p.grad *= 0\n",
+    "slices of gradients": HEAD
+    + "for x in dl:\n    model(x).backward()\n    opt.step()\n    for p in model.parameters():\n        p.grad[:] = 0\n",
+    "names for gradients": HEAD
+    + "for x in dl:\n    model(x).backward()\n    opt.step()\n    for g in grads:\n        g.zero_()\n",
+    "two parts of one optimizer": "import torch\nopt = torch.optim.SGD(list(a.parameters()) + list(b.parameters()), lr=1)\nfor x in dl:\n    a.zero_grad()\n    b.zero_grad()\n    f(x).backward()\n    opt.step()\n",
     "engine of trainer": "class Loop(Trainer):\n    def run(self):\n        for x in self.dl:\n            self.model(x).backward()\n            self.optimizer.step()\n",
     "optimizer by two names that may be one": "def f(self, optimizer):\n  for x in dl:\n    self.opt.zero_grad()\n    l.backward()\n    optimizer.step()\n",
     "optimizer by getattr": "def f(self):\n  o = getattr(self,'opt')\n  opt=o\n  for x in dl:\n    self.opt.zero_grad()\n    l.backward()\n    opt.step()\n",

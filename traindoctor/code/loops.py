@@ -132,6 +132,8 @@ def _loop(node: LoopNode, before: tuple[TracedEvent, ...], walked: Walk, doubt: 
         reasons.append("no backward pass in the loop")
     if any(event.kind == "step" and event.target is None for event in events):
         reasons.append("which optimizer steps is not known")
+    if any(event.kind == "step" and event.target in node.rebuilt for event in events):
+        reasons.append("the optimizer is built in the loop")
     reasons += _doubts_of_identity(node, events, walked)
     location = Location(walked.file, node.node.lineno, node.node.col_offset + 1)
     outer = _branch_of(events)

@@ -86,6 +86,7 @@ class LoopNode:
     node: ast.For | ast.AsyncFor | ast.While | None
     items: list[TracedEvent | LoopNode] = field(default_factory=list)
     unsure: list[str] = field(default_factory=list)
+    rebuilt: set[str] = field(default_factory=set)  # optimizers that are built in the loop
     bound: set[str] = field(default_factory=set)  # names and attributes that get a new value in the loop
 
     def flat(self) -> Iterator[TracedEvent]:
@@ -303,7 +304,12 @@ class Walk:
                 self._loop(node, env)
             case ast.With() | ast.AsyncWith():
                 for item in node.items:
+                    already = len(self.frames[-1].items)
                     value = self.value(item.context_expr, env)
+                    entered = LoopNode(None, self.frames[-1].items[already:])
+                    steps = any(event.kind in ("backward", "step") for event in entered.flat())
+                    if steps or (isinstance(value, Instance) and _trains(value.of.node)):
+                        self.doubt("a context manager clears or steps")
                     if item.optional_vars is not None:
                         self.bind(item.optional_vars, value, env)
                 return self.block(node.body, env)
@@ -411,7 +417,7 @@ class Walk:
                     self._clears(target.value, target, env)
                 else:
                     self.doubt("gradients are set by hand")
-            elif isinstance(target, ast.Attribute) and target.attr == "data" and _is_grad(target.value):
+            elif _is_grad(target) or (isinstance(target, ast.Subscript) and _is_grad(target.value)):
                 self.doubt("gradients are set by hand")
             elif isinstance(target, ast.Attribute) and target.attr in ("step", "zero_grad"):
                 self.doubt(f"{target.attr} is replaced")
@@ -442,6 +448,10 @@ class Walk:
             return
         if isinstance(value, Optimizer | Instance) and value.id is None:
             value.id = path
+        if isinstance(value, Optimizer) and path is not None:
+            for frame in self.frames[1:]:
+                if frame in value.born:
+                    frame.rebuilt.add(path)
         if isinstance(value, Thing) and value.id is None and value.role not in ("", "parameters"):
             value.id = path
 
@@ -605,6 +615,9 @@ class Walk:
             return True, None
         if name in ("zero_", "fill_") and _is_grad(function.value):
             self._clears(_owner_of_grad(function.value), node, env)
+            return True, None
+        if name == "zero_" and (last in ("g", "gr") or "grad" in ast.unparse(function.value)):
+            self.emit("zero_grad", None, node)
             return True, None
         if name in ("mul_", "multiply_") and _is_grad(function.value) and node.args and _is_zero(node.args[0]):
             self._clears(_owner_of_grad(function.value), node, env)
@@ -992,6 +1005,8 @@ class Walk:
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Attribute) and CLEARING_NAME.search(node.attr) and node not in self.cleared:
                 return node.lineno
+            if isinstance(node, ast.Constant) and node.value == "zero_grad":
+                return node.lineno
         return None
 
     def place(self, node: ast.AST) -> Location:
@@ -1055,6 +1070,10 @@ def _is_grad(node: ast.expr) -> bool:
     if isinstance(node, ast.Attribute) and node.attr == "data":
         node = node.value
     return isinstance(node, ast.Attribute) and node.attr == "grad"
+
+
+def _trains(node: ast.AST) -> bool:
+    return bool({"zero_grad", "step", "backward"} & _attributes(node))
 
 
 def _is_zero(node: ast.expr) -> bool:
