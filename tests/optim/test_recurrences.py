@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from traindoctor.optim import adagrad, adam, rmsprop, sgd
@@ -117,6 +118,7 @@ def test_an_eps_of_the_dialects_is_another_number():
 MAGNITUDE = st.floats(1e-3, 1e3) | st.floats(-1e3, -1e-3) | st.just(0.0)
 
 
+@hypothesis_settings(deadline=None)
 @given(st.lists(MAGNITUDE, min_size=1, max_size=20), st.floats(1e-6, 1e6), st.booleans(), st.booleans())
 def test_adam_without_eps_ignores_the_scale_of_the_gradient(grad, scale, epsilon_hat, amsgrad):
     grad = np.array(grad)[:, None]
@@ -126,6 +128,7 @@ def test_adam_without_eps_ignores_the_scale_of_the_gradient(grad, scale, epsilon
     )
 
 
+@hypothesis_settings(deadline=None)
 @given(st.lists(st.floats(0.1, 10.0), min_size=2, max_size=30))
 def test_the_second_moment_of_amsgrad_never_shrinks(grad):
     state = adam.start((1,))

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traindoctor.signals import changes
@@ -100,6 +100,7 @@ def test_a_spike_on_a_constant_is_found():
     assert changes.spikes(value, 5.0).tolist() == [40]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**20), st.integers(-20, 20), st.integers(-1000, 1000), st.sampled_from([1, 3, 5, 8]))
 def test_spikes_survive_shift_and_scale(seed, exponent, shift, threshold):
     """Values, shift and scale are exact in binary, so that rounding moves no point over the threshold."""

@@ -221,7 +221,7 @@ def test_the_second_moment_is_free_of_the_parameter_count():
 
 @pytest.mark.parametrize(
     ("tags", "expected"),
-    [(["loss"], False), (["train/d_loss", "loss"], True), (["loss/critic"], True), (["loss_D", "loss_G"], True), (["value_loss"], True)],
+    [(["loss"], False), (["train/d_loss"], True), (["loss/critic"], True), (["loss_D", "loss_G"], True), (["value_loss"], True)],
 )
 def test_games_are_told_by_their_tags(tags, expected):
     value = np.ones(3)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import median_filter
 from scipy.stats import theilslopes
@@ -24,6 +24,7 @@ def test_running_median_equals_brute_force(n, window):
     np.testing.assert_array_equal(robust.running_median(value, window), brute_force(value, window))
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), max_size=40), st.integers(0, 50))
 def test_running_median_of_anything(value, window):
     value = np.array(value)
