@@ -19,21 +19,33 @@ from traindoctor.report.html import render_html
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 #: fixture -> name of the picture and height of its first screen.
-CASES = {"sick/overtrained-perceptron": ("overtrained-perceptron", 900), "sick/line-no-zero-grad-adam": ("zero-grad-missing", 900)}
+CASES = {
+    "sick/overtrained-perceptron": ("overtrained-perceptron", 900),
+    "sick/line-no-zero-grad-adam": ("zero-grad-missing", 900),
+}
 #: suffix -> color scheme, width, pixels a point.
 FORMS = {"": ("light", 1280, 1), "-dark": ("dark", 1280, 1), "-phone": ("light", 390, 2)}
 COLORS = 128
 
 
 def main():
+    """Write every picture."""
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
         sys.exit("no Chromium was found")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=found,
-            args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-            + ["--disable-component-update", "--disable-sync"],
+            args=[
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
         )
         for fixture, (name, height) in CASES.items():
             page_source = render_html(diagnose([ROOT / "fixtures" / fixture]))

@@ -1,0 +1,97 @@
+"""Writes docs/rules.md from the installed rules, and the table of causes in README.md.
+
+python docs/make_rules.py            # rewrite both
+python docs/make_rules.py --check    # exit with 1 when one differs
+"""
+
+import inspect
+import re
+import sys
+from pathlib import Path
+
+from traindoctor.registry import load_rules
+
+HERE = Path(__file__).parent
+PAGE, README = HERE / "rules.md", HERE.parent / "README.md"
+BEGIN, END = "<!-- causes: written by docs/make_rules.py -->", "<!-- end of causes -->"
+HEAD = """# The causes
+
+Written by `docs/make_rules.py` from the rule files in `rules/traindoctor_rules/`; `traindoctor explain CODE` shows the same.
+A threshold is set in `[tool.traindoctor.thresholds.CODE]`.
+"""
+
+
+def looks_at(cause):
+    """Return the kinds of input that a cause has evidence functions for."""
+    kinds = (("log", cause.log_rules), ("settings", cause.config_rules), ("script", cause.code_rules))
+    return ", ".join(name for name, rules in kinds if rules)
+
+
+def anchor(cause):
+    """Return the anchor that a heading of the cause gets."""
+    return f"{cause.code} {cause.name}".lower().replace(" ", "-")
+
+
+def cell(text):
+    """Return a text that may stand in a table."""
+    return text.replace("|", "\\|")
+
+
+def table(causes, page=""):
+    """Return the causes as a table with links to `page`."""
+    lines = ["| Code | Cause | Severity | Looks at | What it is |", "| --- | --- | --- | --- | --- |"]
+    for cause in causes:
+        link = f"[{cause.code}]({page}#{anchor(cause)})"
+        lines.append(f"| {link} | {cause.name} | {cause.severity} | {looks_at(cause)} | {cell(cause.summary)} |")
+    return "\n".join(lines)
+
+
+def section(cause, causes):
+    """Return what is known of a cause."""
+    text = inspect.cleandoc(cause.explanation)
+    parts = [f"## {cause.code} {cause.name}", re.sub(r"^## ", "### ", text, flags=re.MULTILINE)]
+    facts = [f"Severity: {cause.severity}. Looks at: {looks_at(cause)}."]
+    if cause.log_rules and cause.log_rules[0][1]:
+        facts.append(f"Needs: {', '.join(f'`{need}`' for need in cause.log_rules[0][1])}.".replace("|", "` or `"))
+    if cause.replay_model:
+        facts.append(f"Replayed by the model `{cause.replay_model}`.")
+    for words, codes in (("Explains", cause.explains), ("Looks like", cause.look_alikes)):
+        known = [f"[{code}](#{anchor(causes[code])})" if code in causes else code for code in codes]
+        if known:
+            facts.append(f"{words}: {', '.join(known)}.")
+    parts.append(" ".join(facts))
+    if cause.thresholds:
+        rows = [f"| `{t.name}` | {t.value:g} | {cell(t.unit)} | {cell(t.source)} |" for t in cause.thresholds]
+        parts += ["### Thresholds", "\n".join(["| Name | Value | Unit | Source |", "| --- | --- | --- | --- |", *rows])]
+    if cause.experiment:
+        parts += ["### What separates it from its rivals", cause.experiment[0].upper() + cause.experiment[1:].rstrip(".") + "."]
+    if cause.refutation:
+        parts += ["### What would refute it", cause.refutation]
+    return "\n\n".join(parts)
+
+
+def page():
+    """Return the whole of docs/rules.md."""
+    causes = load_rules().causes
+    return "\n\n".join([HEAD.rstrip(), table(causes.values()), *(section(c, causes) for c in causes.values())]) + "\n"
+
+
+def readme():
+    """Return README.md with its table of causes made anew."""
+    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table(load_rules().causes.values(), 'docs/rules.md')}\n{END}{after}"
+
+
+def main():
+    """Write both, or compare them."""
+    made = {PAGE: page(), README: readme()}
+    old = {file: file.read_text(encoding="utf-8") if file.exists() else "" for file in made}
+    if "--check" in sys.argv[1:]:
+        sys.exit(any(made[file] != old[file] for file in made))
+    for file, text in made.items():
+        file.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
