@@ -310,15 +310,18 @@ def decayed(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 
 @CAUSE.fixes
 def lower(m: Measurements, limits: Limits) -> Iterator[Fix]:
-    """Yield a smaller rate: the optimizer's default where the run is far above it, a tenth elsewhere."""
+    """Yield a smaller rate: three times the usual one where the run is far above it, a tenth elsewhere."""
     lr = m.setting("optimizer.lr")
     lr = lr if isinstance(lr, int | float) and lr > 0 else m.peak_lr
     if lr is None:
         yield Fix("Divide the learning rate by 10", note="the log does not hold it, so it cannot be sized")
         return
-    far = m.usual_lr is not None and m.run.optimizer is not None and m.run.optimizer.is_adaptive and lr > 10.0 * m.usual_lr
-    value = m.usual_lr if far and m.usual_lr else float(f"{lr / 10.0:.2g}")
-    note = "the optimizer's default" if far else "a tenth; a factor of three either way is worth a short run each"
+    usual, ratio = m.usual_lr, m.rate_ratio
+    adaptive = m.run.optimizer is not None and m.run.optimizer.is_adaptive
+    if adaptive and usual is not None and ratio is not None and ratio >= limits["usual"]:
+        value, note = float(f"{3.0 * usual:.2g}"), f"three times the usual {usual:g}; go down to it if the loss still bounces"
+    else:
+        value, note = float(f"{lr / 10.0:.2g}"), "a tenth; a factor of three either way is worth a short run each"
     yield Fix(f"Lower lr from {lr:g} to {value:g}", {"optimizer.lr": value}, note=note)
 
 

@@ -61,10 +61,9 @@ def rules(monkeypatch):
         summary="the second moment decays until the step is unstable",
         explanation="The step grows.\n\n## What it looks like\nA late rebound.\n",
         thresholds=(Threshold("margin", 38.0, "1", "arXiv:2207.14484"),),
-        needs=("loss",),
         refutation="A run with amsgrad that fails all the same.",
     )
-    cause.log_rules.append(lambda *_: iter(()))
+    cause.log_rules.append((lambda *_: iter(()), ("loss",)))
     other = dataclasses.replace(cause, code="TD201", name="learning-rate-too-high")
     module = types.ModuleType("traindoctor.registry")
     registry = types.SimpleNamespace(causes={"TD201": other, "TD101": cause}, problems=("acme: no module",))
