@@ -198,13 +198,15 @@ def decayed(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 
 @CAUSE.fixes
 def raise_it(m: Measurements, limits: Limits) -> Iterator[Fix]:
-    """Yield the optimizer's default where the run is far below it, else ten times the rate."""
+    """Yield three times the usual rate where the run is far below it, else ten times its own."""
     lr = m.setting("optimizer.lr")
     lr = lr if isinstance(lr, int | float) and lr > 0 else m.peak_lr
     if lr is None or m.usual_lr is None:
         return
-    value = m.usual_lr if lr < 0.1 * m.usual_lr else float(f"{10.0 * lr:.2g}")
-    note = "the optimizer's default; go there by factors of three to ten if the loss is not scaled as usual"
+    value = float(f"{3.0 * m.usual_lr:.2g}") if lr < 0.1 * m.usual_lr else float(f"{10.0 * lr:.2g}")
+    note = f"three times the usual {m.usual_lr:g}, since the run was far below it; take that first if the model is large"
+    if lr >= 0.1 * m.usual_lr:
+        note = "ten times; until the fall is no longer clean"
     yield Fix(f"Raise lr from {lr:g} to {value:g}", {"optimizer.lr": value}, note=note)
 
 

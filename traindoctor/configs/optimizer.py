@@ -155,8 +155,9 @@ def _name(
         if tag and normal_name(tag.group(1)) in TORCH:
             origin["name"] = f"tag {one.tag}"
             return normal_name(tag.group(1)), tag.group(1).lower()
+    unlike = "nesterov" in values or values.get("beta2") == 0.0  # betas of something else: AlgoPerf's generalised Adam
     for field in ("beta1", "beta2", "eps", "amsgrad"):
-        if field in values:
+        if field in values and not unlike:
             origin["name"] = f"inferred from {field}"
             return "adam", ""
     if "momentum" in values or "nesterov" in values:
