@@ -286,7 +286,7 @@ def rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         yield against(
             "rate",
             lr,
-            weight=MODERATE,
+            weight=MODERATE if adaptive else WEAK,
             kind="config",
             source=m.lr_source,
             text=f"lr {lr:g} is not above what {name} is usually given.",
