@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from traindoctor import __version__
 from traindoctor.differential import Diagnosis, Suspicion, decide
 from traindoctor.errors import TraindoctorError
@@ -88,12 +90,20 @@ def diagnose(
 
 def diagnose_run(run: Run, causes: Mapping[str, Cause], options: DiagnoseOptions | None = None) -> RunReport:
     """Return what is said of one run."""
-    from traindoctor.replay.vital_signs import vital_signs
     from traindoctor.signals.measurements import Measurements
 
     options = options or DiagnoseOptions()
     run, loops = _loops(run)
     m = Measurements(run, options.parameters)
+    with np.errstate(all="ignore"):  # a log holds zeros, infinities and NaN: what comes of them is NaN, and is handled as such
+        return _diagnose(run, m, loops, causes, options)
+
+
+def _diagnose(
+    run: Run, m: Measurements, loops: Sequence[TrainingLoop], causes: Mapping[str, Cause], options: DiagnoseOptions
+) -> RunReport:
+    from traindoctor.replay.vital_signs import vital_signs
+
     suspicions, not_checked = [], []
     replays: dict[str, Replay] = {}
     for code, cause in causes.items():

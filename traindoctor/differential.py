@@ -26,6 +26,8 @@ NAMED = 0.65
 SURE = 0.8
 #: Belief in all causes together from which something is wrong, even if none is named.
 DOUBTED = 0.6
+#: Share of the belief from which a cause is one of those that an undecided log leaves standing.
+CANDIDATE = 0.15
 #: A rival below this is not worth a line.
 MENTIONED = 0.01
 
@@ -79,7 +81,7 @@ def decide(suspicions: Sequence[Suspicion]) -> Opinion:
     named = [s for s in roots if share[s.cause.code] >= NAMED]
     undecided = doubt and not named
     if undecided:
-        named = [s for s in roots if share[s.cause.code] >= NAMED / 2] or roots[:1]
+        named = [s for s in roots if share[s.cause.code] >= CANDIDATE] or roots[:1]
     diagnoses = []
     for s in named:
         code = s.cause.code
@@ -104,8 +106,14 @@ def _fold(present: Mapping[str, Suspicion]) -> dict[str, str]:
         ]
         if explaining:
             folded[code] = max(explaining, key=lambda root: root.log_odds).cause.code
+    # two causes that explain each other: the likelier one is the root
+    for code in sorted(folded, key=lambda c: -present[c].log_odds):
+        if folded.get(folded[code]) == code:
+            del folded[code]
     for code in folded:
-        while folded[code] in folded:
+        seen = {code}
+        while folded[code] in folded and folded[code] not in seen:
+            seen.add(folded[code])
             folded[code] = folded[folded[code]]
     return folded
 

@@ -37,7 +37,12 @@ CAUSE = Cause(
     name="epsilon-too-small",
     summary="eps is zero in the working precision: a zero gradient becomes 0/0",
     explanation=__doc__,
-    thresholds=(Threshold("early", 0.2, "share of the run before the first NaN", "a coordinate without gradient shows at once"),),
+    thresholds=(
+        Threshold("early", 0.2, "share of the run before the first NaN", "a coordinate without gradient shows at once"),
+        Threshold("rebound", 3.0, "decades above the floor", "benchmarks/study, tuning part; as TD101"),
+        Threshold("reached", 10.0, "rms sqrt(v_hat) over eps", "eps then takes a tenth of the denominator or more"),
+        Threshold("parameters", 1000.0, "assumed where the number is not known", "as TD103"),
+    ),
     explains=("TD401", "TD201"),
     look_alikes=("TD401",),
     experiment="count the coordinates whose gradient is exactly zero in the first batch",
@@ -111,6 +116,27 @@ def nan_at_once(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
 
 
+@CAUSE.in_logs(needs=("loss", "grad_norm", "optimizer.eps"))
+def is_reached(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a second moment that fell to the size of eps while the loss then left its floor: the floor of the rate is too low."""
+    eps, rebound = m.optimizer.eps, m.loss.rebound
+    if not eps or rebound is None or rebound.decades < limits["rebound"] or not m.optimizer.is_adaptive:
+        return
+    n = m.n_parameters or limits["parameters"]
+    root = (m.second_moment.at(rebound.onset) / n) ** 0.5
+    if root < limits["reached"] * eps:
+        known = "" if m.n_parameters else f", if the model has {n:,.0f} parameters"
+        yield supports(
+            "reached",
+            root / eps,
+            unit="√v̂ / eps",
+            weight=STRONG,
+            onset=rebound.onset,
+            source=f"{m.grad_norm.source}, replayed",
+            text=f"At the onset rms √v̂ is {root / eps:.2g} times eps{known}: eps is what bounds the effective rate, and too low.",
+        )
+
+
 @CAUSE.fixes
 def larger(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield float32 state for half precision, or the framework's own eps."""
@@ -132,9 +158,14 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     onset = next((e.onset for e in evidence if e.onset is not None), None)
     last = max((int(s.step[-1]) for s in m.run.primary.values() if len(s)), default=0)
     where = f"from step {onset:,}" if onset is not None else "by its settings"
-    why = "eps is zero in float16" if is_pure_half(m.run) else "eps is zero"
+    if any(e.name == "reached" for e in evidence):
+        why = "the second moment fell to eps, which was too low a floor, and the effective learning rate outgrew the loss surface"
+    elif is_pure_half(m.run):
+        why = "eps is zero in float16, and a coordinate without gradient was divided by zero"
+    else:
+        why = "eps is zero, and a coordinate without gradient was divided by zero"
     return Statement(
-        f"Training failed {where}: {why}, and a coordinate without gradient was divided by zero.",
+        f"Training failed {where}: {why}.",
         " ".join(e.text for e in evidence if e.supports),
         None if onset is None else Segment(onset, last + 1, onset),
     )

@@ -92,7 +92,7 @@ def diverges(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     if first_bad is not None and len(before) >= 3:
         last, low = sorted(before[-3:])[1], float(min(before))
         top = float(max(before[-3:]))
-        if last > limits["growth"] * low and top > limits["grown"] * start:
+        if low > 0.0 and last > limits["growth"] * low and top > limits["grown"] * start:
             yield supports(
                 "growth",
                 top / low,
@@ -117,11 +117,16 @@ def diverges(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     elif first_bad is None and loss.n >= 4:
         high = float(max(loss.smooth[-max(2, loss.n // 10) :]))
         if high > limits["grown"] * loss.initial and loss.tail > limits["grown"] * loss.best:
+            # a fall, and then a growth at no unusual rate: gradients that add up do the same, and only their norm would tell
+            ratio = m.rate_ratio
+            unclear = (
+                ratio is not None and ratio < limits["usual"] / 3.0 and not m.has("grad_norm") and loss.best < 0.8 * loss.initial
+            )
             yield supports(
                 "grown",
                 high / loss.initial,
                 unit="times the initial loss",
-                weight=PROOF if high > 2.0 * limits["grown"] * loss.initial else STRONG + WEAK,
+                weight=PROOF if high > 2.0 * limits["grown"] * loss.initial and not unclear else STRONG + WEAK,
                 onset=_onset(m),
                 source=loss.source,
                 text=f"The loss ends at {high:.3g}, above its start of {loss.initial:.3g}.",
@@ -152,6 +157,17 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             )
     left = loss.tail / loss.initial
     ratio = m.rate_ratio or 0.0
+    late = loss.spikes[loss.spikes > loss.step[loss.n // 2]]
+    if late.size >= 3 and ratio >= limits["usual"] and left > limits["deep"]:
+        yield supports(
+            "spikes",
+            int(late.size),
+            unit="spikes",
+            weight=WEAK,
+            onset=int(late[0]),
+            source=loss.source,
+            text=f"In the second half the loss spikes {late.size} times, from step {int(late[0]):,} on.",
+        )
     adaptive = m.run.optimizer is not None and m.run.optimizer.is_adaptive
     rebound = loss.rebound
     if (
@@ -343,7 +359,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
             f"{loss.tail:.2g} after {loss.best:.2g}."
         )
         return Statement(title, " ".join(e.text for e in evidence if e.supports), Segment(start, last, start))
-    start = int(loss.step[min(loss.n - 1, int(loss.settled * loss.n))])
+    start = int(loss.step[min(loss.n - 1, int(loss.settled * loss.n))]) if loss.n >= 4 else 0
     title = f"Training stalled at step {start:,}: {rate} was too high, and the loss bounced near {loss.tail:.2g}."
     return Statement(title, " ".join(e.text for e in evidence if e.supports), Segment(start, last, start))
 

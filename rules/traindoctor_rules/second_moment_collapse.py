@@ -68,7 +68,7 @@ CAUSE = Cause(
         Threshold("floor", 1e-4, "loss on the floor over initial loss", STUDY),
         Threshold("quiet", 0.1, "share of the run spent on the floor", STUDY),
         Threshold("memory", 0.1, "g^2 / v_hat on the floor, median", "arXiv:2506.04805: decoupled when far below 1"),
-        Threshold("dense", 5.0, "steps between logged points: a rise within them is at once", STUDY),
+        Threshold("dense", 10.0, "steps between logged points: a rise within them is at once", STUDY),
         Threshold("jump", 0.6, "share of the rise within one logged step", STUDY),
     ),
     explains=("TD201", "TD401", "TD102"),
@@ -126,7 +126,7 @@ def late_rebound(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "jump",
             rise,
             unit="times in one logged step",
-            weight=STRONG if m.loss.stride <= limits["dense"] else MODERATE,
+            weight=PROOF if m.loss.stride <= limits["dense"] else MODERATE,
             source=m.loss.source,
             text="The loss rises at once; an instability grows over many steps. Look for a resume, a bad "
             "batch or a change of settings there.",

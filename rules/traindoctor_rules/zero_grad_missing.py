@@ -66,7 +66,7 @@ CAUSE = Cause(
             "growth of the norm, log over log of the step",
             "0.5 for a sum of independent gradients, 1 for equal ones",
         ),
-        Threshold("usual", 3.0, "learning rate over the usual one of the optimizer", STUDY),
+        Threshold("usual", 10.0, "learning rate over the usual one of the optimizer", STUDY),
         Threshold(
             "explosive",
             4.0,

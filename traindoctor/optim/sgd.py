@@ -33,7 +33,8 @@ def step(
 ) -> tuple[FloatArray, State]:
     """Return the update to add to the parameters, and the next state.
 
-        buffer <- momentum * buffer + (1 - dampening) * g        (the first step stores g itself)
+        buffer <- momentum * buffer + (1 - dampening) * g        (the first step stores g itself;
+                                                                  without momentum there is no dampening)
         update  = -lr * buffer                                   (Nesterov: -lr * (g + momentum * buffer))
 
     `grad`: any shape, float64; NaN propagates. Settings are scalars or arrays that broadcast against `grad`, so that a
@@ -43,6 +44,7 @@ def step(
     the learning rate.
     """
     momentum = np.asarray(momentum, dtype=np.float64)
-    buffer = grad if state.t == 0 else momentum * state.buffer + (1.0 - np.asarray(dampening)) * grad
+    fed = np.where(momentum == 0.0, 1.0, 1.0 - np.asarray(dampening)) * grad
+    buffer = grad if state.t == 0 else momentum * state.buffer + fed
     direction = np.where(nesterov, grad + momentum * buffer, buffer)
     return -np.asarray(lr) * direction, State(state.t + 1, buffer)

@@ -244,22 +244,24 @@ def simulate(
         held = np.minimum(1.0, clip / recorded_grad[at][:, None])
         speed = held * rates[t][:, None] / optimizers.denominator(energy, t + 1)
         pace = lr[at][:, None] / (recorded_root[at][:, None] + base.eps if base.family != "sgd" else 1.0)
-        place[:] = np.minimum(place + n_steps * speed / pace, grid[-1])
+        ahead = np.nan_to_num(n_steps * speed / pace, nan=0.0, posinf=grid[-1])  # 0/0: neither moves
+        place[:] = np.minimum(place + ahead, grid[-1])
         descended[(place[:, 0] >= grid[-1]) & np.isinf(descended)] = t + n_steps
 
     begin = max(begin, stop - MAX_FINE_STEPS)
     stride = max(1, -(-begin // N_COARSE_STEPS))
-    for t in range(0, begin, stride):
-        squared = np.minimum(recorded_grad[place.astype(np.int64)], clip) ** 2
-        energy = optimizers.gather(energy, squared, min(stride, begin - t))
-        descend(t, min(stride, begin - t))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for t in range(0, begin, stride):
+            squared = np.minimum(recorded_grad[place.astype(np.int64)], clip) ** 2
+            energy = optimizers.gather(energy, squared, min(stride, begin - t))
+            descend(t, min(stride, begin - t))
 
     state = optimizers.start(n, begin, energy * share)
     weight = np.zeros((n, N_COORDINATES))
     kicks = rng.standard_normal((stop - begin, N_MODES)) * (fit.noise / np.sqrt(N_MODES))
     loss = np.empty((stop - begin, n))
     clips = bool(np.isfinite(clip).any())
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         for t in range(begin, stop):
             at = place[:, 0].astype(np.int64)
             recorded = recorded_grad[at][:, None]

@@ -65,6 +65,10 @@ def replay_collapse(m: Measurements) -> Replay | None:
         return refuse(f"one value per {m.run.step_unit}: the optimizer's steps in between are not known")
     if loss.n - rebound.onset_index < 6:
         return refuse("fewer than six points after the onset")
+    if max(spec.beta1 or 0.0, spec.beta2 or 0.0, spec.alpha or 0.0) >= 1.0:
+        return refuse("a decay rate of 1: the recurrence is not defined")
+    if not np.all(m.lr_at(loss.step) > 0.0):
+        return refuse("a learning rate that is not above zero")
     recording = _record(m, rebound, spec)
     stop = int(loss.step[-1]) + 1
     base = Candidate("as recorded", {}, spec)
@@ -254,7 +258,7 @@ def _judge(simulation: Simulation, k: int, c: Candidate, base: Candidate, reboun
         verdict = "repairs"
     elif after >= before + WORSE_DECADES:
         verdict = "worse"
-    elif reached and (onset is None or onset > rebound.onset * (1.0 + 2.0 * BOUND_ONSET)):
+    elif not reached or onset is None or onset > rebound.onset * (1.0 + 2.0 * BOUND_ONSET):
         verdict = "postpones"
     else:
         verdict = "no effect"

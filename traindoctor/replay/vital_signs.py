@@ -58,6 +58,9 @@ def _second_moment(m: Measurements, replay: Replay | None, fix: Fix | None) -> l
         root = Curve("√v̂, first step = 1", "observed", step, np.sqrt(second.total / first))
         text = "Replayed from the gradient norm; absolute only where the number of parameters is known (--parameters)."
         signs.append(VitalSign("√v̂, relative", text, (root,), log_scale=True))
+    rate = Curve("lr/√v̂, first step = 1", "observed", step, second.effective_rate(m.lr_at(step)))
+    text = "How far the step per unit of gradient has grown, eps left out."
+    signs.append(VitalSign("Effective learning rate", text, (rate,), log_scale=True))
     with np.errstate(divide="ignore", invalid="ignore"):
         memory = Curve("g²/v̂", "observed", step, second.ratio)
     text = "Below 1 the optimizer still remembers larger gradients; near 1 it has settled to the present ones."

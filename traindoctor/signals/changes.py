@@ -87,6 +87,8 @@ def spikes(value: FloatArray, threshold: float) -> IntArray:
     The noise is the median absolute deviation of the residual, so that a few spikes do not raise it. Shift and positive
     scale leave the result alone. `value`: (n,) float64, finite.
     """
+    if value.size == 0:
+        return np.zeros(0, dtype=np.int64)
     residual = value - running_median(value, max(5, value.size // 20))
     noise = spread(residual)
     if not noise > 0.0:

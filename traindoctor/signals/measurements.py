@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,6 +16,15 @@ from traindoctor.signals.second_moment import curvature, second_moment
 
 if TYPE_CHECKING:
     from traindoctor.model import FloatArray, IntArray, OptimizerSpec, Run, Series
+
+
+#: Words, and neighbouring words, of tags of adversarial games and of policies.
+GAME_WORDS = frozenset(
+    {"gen", "generator", "disc", "discriminator", "adv", "adversarial", "gan", "critic", "actor", "policy", "reward"}
+)
+GAME_PAIRS = frozenset(
+    {("d", "loss"), ("g", "loss"), ("loss", "d"), ("loss", "g"), ("value", "loss"), ("loss", "value"), ("entropy", "loss")}
+)
 
 
 class SeriesMeasurements:
@@ -92,6 +103,11 @@ class SeriesMeasurements:
     def rebound(self) -> changes.Rebound | None:
         """The late rise from a floor, of a positive series; None when it has none."""
         return changes.rebound(self.step, self.value) if self.positive_share > 0.95 else None
+
+    @cached_property
+    def spikes(self) -> IntArray:
+        """Steps at which the series stands eight standard deviations of its local noise above its running median."""
+        return self.step[changes.spikes(self.value, 8.0)] if self.n >= 8 else self.step[:0]
 
     @cached_property
     def oscillation(self) -> tuple[float, float]:
@@ -195,9 +211,14 @@ class SecondMomentMeasurements:
         later = self.at(stop)
         return float(np.sqrt(self.at(start) / later)) if later > 0.0 else float("inf")
 
-    def effective_rate_growth(self, start: int, stop: int) -> float:
-        """How far the effective learning rate lr / (sqrt(v_hat) + eps) grew at constant lr, eps left out: see `collapse`."""
-        return self.collapse(start, stop)
+    def effective_rate(self, lr: FloatArray) -> FloatArray:
+        """Effective learning rate lr / sqrt(v_hat) at the logged steps over its first value, eps left out.
+
+        `lr`: at the logged steps of the gradient norm. NaN or infinite where v_hat is 0.
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rate = lr / np.sqrt(self.total)
+            return np.asarray(rate / rate[0])
 
     def margin(self, onset: int, lr: FloatArray) -> FloatArray:
         """Lr * lambda(P^-1 H) over the run, anchored by its value at `onset`, which is the stability limit by definition.
@@ -384,24 +405,6 @@ class Measurements:
     @cached_property
     def is_adversarial(self) -> bool:
         """Whether the losses are those of a game or of a policy, where falling is no virtue: told by the tags."""
-        words = (
-            "gen",
-            "disc",
-            "adv",
-            "gan",
-            "critic",
-            "actor",
-            "policy",
-            "reward",
-            "value_loss",
-            "entropy_loss",
-            "d_loss",
-            "g_loss",
-        )
-        parts = [
-            p for s in self.run.series for p in s.tag.lower().replace("/", "_").replace("-", "_").replace(".", "_").split("_")
-        ]
-        tags = [s.tag.lower() for s in self.run.series]
-        return any(w in parts for w in words) or any(
-            w in t for t in tags for w in ("value_loss", "d_loss", "g_loss", "loss_d", "loss_g")
-        )
+        words = [re.split(r"[^a-z]+", s.tag.lower()) for s in self.run.series]
+        pairs = {pair for tag in words for pair in itertools.pairwise(tag)}
+        return bool(GAME_WORDS & {w for tag in words for w in tag} or GAME_PAIRS & pairs)

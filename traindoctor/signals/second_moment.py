@@ -28,11 +28,14 @@ def decayed_average(value: FloatArray, step: IntArray, beta: float, initial: flo
     log_decay = gaps * np.log(beta) if beta > 0.0 else np.where(gaps > 0, -np.inf, 0.0)
     gain = -np.expm1(log_decay) * value
     average = np.empty_like(gain)
-    carry, begin = initial, 0
+    if not np.isfinite(log_decay).all():
+        return _forgetful(gain, log_decay, initial)
+    carry, begin, window = initial, 0, 65536
     while begin < gain.size:
         # within a block the decay stays above 1e-100, so that neither the quotient nor the product leaves float64
-        total = np.cumsum(log_decay[begin : begin + 65536])
+        total = np.cumsum(log_decay[begin : begin + window])
         length = max(1, int(np.searchsorted(-total, 230.0)))
+        window = min(65536, max(2 * length, 16))
         if length == 1:
             average[begin] = np.exp(log_decay[begin]) * carry + gain[begin]
         else:
@@ -41,6 +44,24 @@ def decayed_average(value: FloatArray, step: IntArray, beta: float, initial: flo
         carry = float(average[begin + length - 1])
         begin += length
     return average
+
+
+def _forgetful(gain: FloatArray, log_decay: FloatArray, initial: float) -> FloatArray:
+    """Return the average at beta = 0: the latest value, held where a step repeats."""
+    last = np.maximum.accumulate(np.where(log_decay < 0.0, np.arange(gain.size), -1))
+    return np.where(last >= 0, gain[np.maximum(last, 0)], initial)
+
+
+def _between(squared: FloatArray, step: IntArray) -> FloatArray:
+    """Return the mean squared gradient since the point before, for a norm that is log-linear between logged points.
+
+    That is the logarithmic mean of the two ends; the later value where every step is logged, or an end is zero.
+    """
+    earlier = np.concatenate((squared[:1], squared[:-1]))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = (squared - earlier) / np.log(squared / earlier)
+    gaps = np.diff(step, prepend=step[:1] - 1)
+    return np.where((gaps > 1) & np.isfinite(mean) & (mean > 0.0), mean, squared)
 
 
 def second_moment(grad_norm: FloatArray, step: IntArray, spec: OptimizerSpec) -> FloatArray:
@@ -54,7 +75,7 @@ def second_moment(grad_norm: FloatArray, step: IntArray, spec: OptimizerSpec) ->
 
     Source: Kingma and Ba 2015, arXiv:1412.6980, Algorithm 1, averaged over the parameters.
     """
-    squared = grad_norm**2
+    squared = _between(grad_norm**2, step)
     if spec.name == "adagrad":
         gaps = np.diff(step, prepend=-1).clip(min=0)
         return np.cumsum(squared * gaps)
