@@ -120,7 +120,16 @@ def _diagnose(
         if missing and not suspicion.is_supported:
             not_checked.append(NotChecked(code, _reason(missing, run)))
     opinion = decide(suspicions)
-    findings = tuple(_finding(d, m, run, replays.get(d.suspicion.cause.code)) for d in opinion.diagnoses)
+    findings = tuple(
+        _finding(
+            d,
+            m,
+            run,
+            replays.get(d.suspicion.cause.code),
+            d.suspicion.cause.limits(options.thresholds.get(d.suspicion.cause.code)),
+        )
+        for d in opinion.diagnoses
+    )
     named = [f for f in findings if not causes[f.code].standalone]
     verdict, summary = _verdict(named, m, undecided=opinion.undecided)
     found = {f.code for f in findings} | {c for f in findings for c in f.consequences}
@@ -202,7 +211,7 @@ def _replayed(replay: Replay) -> Iterable[Evidence]:
         )
 
 
-def _finding(d: Diagnosis, m: Measurements, run: Run, replay: Replay | None) -> Finding:
+def _finding(d: Diagnosis, m: Measurements, run: Run, replay: Replay | None, limits: Limits) -> Finding:
     cause = d.suspicion.cause
     evidence = tuple(sorted(d.suspicion.evidence, key=lambda e: (not e.supports, -e.weight)))
     assert cause.statement is not None, f"{cause.code} has no statement"
@@ -219,12 +228,14 @@ def _finding(d: Diagnosis, m: Measurements, run: Run, replay: Replay | None) -> 
         locations=tuple(e.location for e in evidence if e.location is not None),
         rivals=d.rivals,
         consequences=d.consequences,
-        fixes=tuple(_fixes(cause, m, run, replay, evidence)),
+        fixes=tuple(_fixes(cause, m, run, replay, evidence, limits)),
         refutation=cause.refutation,
     )
 
 
-def _fixes(cause: Cause, m: Measurements, run: Run, replay: Replay | None, evidence: Sequence[Evidence]) -> Iterable[Fix]:
+def _fixes(
+    cause: Cause, m: Measurements, run: Run, replay: Replay | None, evidence: Sequence[Evidence], limits: Limits
+) -> Iterable[Fix]:
     """Yield the fixes with their patches: those that the replay confirmed first, else those of the rule, not tried."""
     from traindoctor.code.loops import read_source
     from traindoctor.code.order import fix_patch
@@ -233,7 +244,7 @@ def _fixes(cause: Cause, m: Measurements, run: Run, replay: Replay | None, evide
 
     fixes = list(tried_fixes(replay, m.optimizer)) if replay is not None and replay.reproduces else []
     if not fixes:
-        fixes = [fix for rule in cause.fix_rules for fix in rule(m, cause.limits())]
+        fixes = [fix for rule in cause.fix_rules for fix in rule(m, limits)]
     place = next((e.location for e in evidence if e.location is not None and e.supports), None)
     for fix in fixes:
         patch = None
@@ -292,6 +303,8 @@ def _gaps(m: Measurements) -> tuple[str, ...]:
         gaps.append("no training loss: nothing can be said of the course of training")
     if not m.has("grad_norm"):
         gaps.append("no gradient norm: the second moment, eps and gradient handling cannot be checked, and no eps can be sized")
+    if m.clip_norm is not None:
+        gaps.append(f"the gradient norm exceeds the clip of {m.clip_norm:g}: taken as logged before it, and replayed clipped")
     if not m.has("weight_norm"):
         gaps.append("no weight norm: frozen weights and too large steps cannot be told")
     if not m.has("learning_rate"):

@@ -1,6 +1,6 @@
 """Diagnose every run of a study and count: causes found, causes missed, false alarms.
 
-PYTHONPATH=.:rules python benchmarks/study/score.py /work/study/tuning --json rows.json
+PYTHONPATH=.:rules python benchmarks/study/score.py /tmp/study/tuning --json rows.json
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How well plain statistics of the logged series tell one fault from sound runs (AUC), to choose what a rule looks at.
 
-python benchmarks/study/separation.py /work/study/tuning [--names]
+python benchmarks/study/separation.py /tmp/study/tuning [--names]
 """
 
 from __future__ import annotations

@@ -39,10 +39,10 @@ CAUSE = Cause(
 )
 
 
-@CAUSE.in_config
-def damages(run: Run, limits: Limits) -> Iterator[Evidence]:
+@CAUSE.in_logs()
+def damages(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield each damage that was met while reading."""
-    for damage in run.damages:
+    for damage in m.run.damages:
         place = damage.file if damage.offset is None else f"{damage.file}, byte {damage.offset:,}"
         yield supports(damage.kind, damage.file, unit="", weight=PROOF, source=place, text=damage.detail)
 

@@ -134,7 +134,8 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     if descent.left < 0.9 and descent.follows < 0.0 and descent.grown > 2.0 and smooth >= limits["smooth"]:
         yield supports(
             "opposes",
-            descent.follows,
+            descent.grown,
+            unit="times, as the loss fell",
             weight=STRONG,
             source=f"{grad.source} and {loss.source}",
             text=f"While the loss fell to {descent.left:.0%}, the gradient norm grew {descent.grown:.3g} times.",

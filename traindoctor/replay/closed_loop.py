@@ -44,7 +44,7 @@ N_MODES = 8
 #: times as many features as rows (Marchenko and Pastur 1967).
 MODE_SPREAD = 0.55
 #: Steps simulated one by one; of a longer log only the second moment is replayed before the last so many steps.
-MAX_FINE_STEPS = 12_000
+MAX_FINE_STEPS = 8_000
 N_COARSE_STEPS = 500
 
 State = adam.State | rmsprop.State | adagrad.State | sgd.State

@@ -40,6 +40,10 @@ EPS_MARGIN = 2.0
 PRICE = 1.5
 #: Values of unevenness that are tried.
 UNEVENNESS = (0.25, 0.5, 0.7, 0.85, 1.0)
+#: Points at which a simulated curve is searched for its onset.
+ONSET_POINTS = 1_500
+#: A miss of more than this many bounds is not mended by another realisation.
+FAR = 3.0
 #: Realisations of the model's random directions that are tried before the replay refuses.
 N_REALISATIONS = 3
 MODEL = f"noisy quadratic, {N_COORDINATES} coordinates, the run's own optimizer; three fitted numbers"
@@ -82,7 +86,10 @@ def replay_collapse(m: Measurements) -> Replay | None:
             reason = f"the replay leaves the floor {where}, the log at step {rebound.onset:,}"
         elif error > BOUND_DECADES:
             reason = f"the replay misses the logged loss by {error:.1f} decades in the median, its bound is {BOUND_DECADES:g}"
-        if not reason:
+        far = (
+            onset is None or abs(onset - rebound.onset) > FAR * BOUND_ONSET * max(rebound.onset, 1) or error > FAR * BOUND_DECADES
+        )
+        if not reason or far:
             break
     trials: tuple[Trial, ...] = ()
     if not reason:
@@ -109,7 +116,7 @@ def _record(m: Measurements, rebound: Rebound, spec: OptimizerSpec) -> Recording
     curvature = m.curvature_after
     absolute = bool(np.isfinite(curvature))
     if absolute:
-        grad = np.interp(loss.step, m.grad_norm.step, m.grad_norm.value)
+        grad = np.interp(loss.step, m.grad_norm.step, m.entering_norm)
     else:
         curvature = 1.0
         grad = np.sqrt(2.0 * np.maximum(value - rebound.floor, 0.1 * rebound.floor))
@@ -130,6 +137,8 @@ def _record(m: Measurements, rebound: Rebound, spec: OptimizerSpec) -> Recording
 
 def _onset(step: IntArray, loss: FloatArray, rebound: Rebound) -> int | None:
     """Return when a curve leaves the recorded floor, by the rule of `changes.rebound`."""
+    thin = max(1, step.size // ONSET_POINTS)
+    step, loss = step[::thin], loss[::thin]
     with np.errstate(invalid="ignore"):
         log = np.where(np.isfinite(loss), np.log10(np.maximum(loss, 1e-300)), 300.0)
     late = step > rebound.quiet
@@ -319,8 +328,4 @@ def _imperative(settings: Mapping[str, object], spec: OptimizerSpec) -> str:
 
 
 def _result(trial: Trial, base: Trial) -> ReplayResult:
-    note = trial.note
-    if trial.slower is not None and not note:
-        pace = "no slower" if trial.slower < 1.1 else f"{trial.slower:.1f} times as many steps"
-        note = f"{pace} to the floor"
-    return ReplayResult("closed", trial.verdict, {"tail_loss_max": base.tail_max}, {"tail_loss_max": trial.tail_max}, note)
+    return ReplayResult("closed", trial.verdict, {"tail_loss_max": base.tail_max}, {"tail_loss_max": trial.tail_max}, trial.note)

@@ -23,7 +23,7 @@ import numpy as np
 from traindoctor.model import Curve, Replay, Segment, Trial, TrialVerdict
 from traindoctor.optim import sgd
 from traindoctor.optim.stability import stability_limit
-from traindoctor.replay.cure import BOUND_DECADES, nice_above
+from traindoctor.replay.cure import nice_above
 from traindoctor.signals.robust import slope
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 #: Decades that the loss has to grow by, and points it has to be seen at, for a rate of growth to mean anything.
 MIN_DECADES, MIN_POINTS = 1.5, 5
+#: Decades by which the reproduced loss may miss the logged one, median over the growth: a straight line on a log scale has
+#: to fit closely, or the growth is another's.
+BOUND_DECADES = 0.5
 #: A learning rate is offered this far below the stability limit.
 LR_MARGIN = 2.0
 MODEL = "one unstable mode of a quadratic, the run's own SGD; one fitted number"

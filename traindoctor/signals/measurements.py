@@ -184,10 +184,10 @@ class SecondMomentMeasurements:
     All figures are free of the parameter count but `root_mean_square`, which needs it.
     """
 
-    def __init__(self, grad_norm: SeriesMeasurements, spec: OptimizerSpec, n_parameters: int | None) -> None:
-        self.step = grad_norm.step
-        self.grad_norm = grad_norm.value
-        self.total = second_moment(grad_norm.value, grad_norm.step, spec)
+    def __init__(self, step: IntArray, grad_norm: FloatArray, spec: OptimizerSpec, n_parameters: int | None) -> None:
+        self.step = step
+        self.grad_norm = grad_norm
+        self.total = second_moment(grad_norm, step, spec)
         self.spec = spec
         self.n_parameters = n_parameters
 
@@ -356,9 +356,22 @@ class Measurements:
         return np.full(step.size, self.peak_lr or 1.0)
 
     @cached_property
+    def clip_norm(self) -> float | None:
+        """The configured bound of the gradient norm where the log exceeds it: then the norm was logged before the clip."""
+        bound = self.setting("gradient.clip_norm")
+        if not isinstance(bound, int | float) or bound <= 0 or not self.has("grad_norm"):
+            return None
+        return float(bound) if self.grad_norm.highest > 1.01 * bound else None
+
+    @cached_property
+    def entering_norm(self) -> FloatArray:
+        """Norm of the gradient that enters the optimizer, at the steps of `grad_norm`: as logged, or what a clip leaves."""
+        return self.grad_norm.value if self.clip_norm is None else np.minimum(self.grad_norm.value, self.clip_norm)
+
+    @cached_property
     def second_moment(self) -> SecondMomentMeasurements:
         """The optimizer's second moment, replayed from the gradient norm."""
-        return SecondMomentMeasurements(self.grad_norm, self.optimizer, self.n_parameters)
+        return SecondMomentMeasurements(self.grad_norm.step, self.entering_norm, self.optimizer, self.n_parameters)
 
     @cached_property
     def grad_follows_loss(self) -> float:
