@@ -119,7 +119,7 @@ def _diagnose(
         suspicions.append(suspicion)
         if missing and not suspicion.is_supported:
             not_checked.append(NotChecked(code, _reason(missing, run)))
-    opinion = decide(suspicions)
+    opinion = decide(suspicions, {n.code: n.reason for n in not_checked})
     findings = tuple(
         _finding(
             d,

@@ -69,8 +69,8 @@ class Opinion:
     undecided: bool
 
 
-def decide(suspicions: Sequence[Suspicion]) -> Opinion:
-    """Return the opinion on all suspicions of one run."""
+def decide(suspicions: Sequence[Suspicion], unchecked: Mapping[str, str] | None = None) -> Opinion:
+    """Return the opinion on all suspicions of one run; `unchecked`: code -> why that cause could not be looked at."""
     alone = [s for s in suspicions if s.cause.standalone and s.is_supported]
     present = {s.cause.code: s for s in suspicions if s.is_supported and not s.cause.standalone}
     folded = _fold(present)
@@ -88,7 +88,11 @@ def decide(suspicions: Sequence[Suspicion]) -> Opinion:
         consequences = tuple(sorted(c for c, root in folded.items() if root == code))
         diagnoses.append(
             Diagnosis(
-                s, share[code], _severity(s.cause.severity, share[code]), consequences, _rivals(s, suspicions, folded, total)
+                s,
+                share[code],
+                _severity(s.cause.severity, share[code]),
+                consequences,
+                _rivals(s, suspicions, folded, total, unchecked or {}),
             )
         )
     diagnoses += [Diagnosis(s, 1.0 / (1.0 + exp(-s.log_odds)), s.cause.severity, (), ()) for s in alone]
@@ -125,7 +129,9 @@ def _severity(own: Severity, confidence: float) -> Severity:
     return "warning" if own == "error" and confidence < SURE else own
 
 
-def _rivals(first: Suspicion, all_: Sequence[Suspicion], folded: Mapping[str, str], total: float) -> tuple[Rival, ...]:
+def _rivals(
+    first: Suspicion, all_: Sequence[Suspicion], folded: Mapping[str, str], total: float, unchecked: Mapping[str, str]
+) -> tuple[Rival, ...]:
     """Return what else it could be: causes with a share of the belief, and the look-alikes of the first one."""
     rivals = []
     for s in all_:
@@ -141,6 +147,8 @@ def _rivals(first: Suspicion, all_: Sequence[Suspicion], folded: Mapping[str, st
             why_not = against[0].text
         elif supporting:
             why_not = "Fewer of its signs are in the log: " + "; ".join(e.text.rstrip(".") for e in supporting[:2]) + "."
+        elif code in unchecked:
+            why_not = f"It could not be checked: {unchecked[code]}."
         else:
             why_not = "None of its signs is in the log."
         rivals.append(Rival(code, s.cause.name, share, why_not, s.cause.experiment))

@@ -38,6 +38,8 @@ WORSE_DECADES = 0.5
 EPS_MARGIN = 2.0
 #: ... unless that makes the descent this much longer.
 PRICE = 1.5
+#: The same for a change that only slows the descent, and is still on its way at the end.
+SLOWER_DECADES = 1.0
 #: Values of unevenness that are tried.
 UNEVENNESS = (0.25, 0.5, 0.7, 0.85, 1.0)
 #: Points at which a simulated curve is searched for its onset.
@@ -46,6 +48,11 @@ ONSET_POINTS = 1_500
 FAR = 3.0
 #: Realisations of the model's random directions that are tried before the replay refuses.
 N_REALISATIONS = 3
+#: Why no eps is offered where the gradient norm was not logged.
+NO_EPS = (
+    "its size cannot be worked out from the loss alone: g² is proportional to the loss above its floor, but by an unknown "
+    "factor, and eps counts against √v̂ in units of the gradient; log the gradient norm"
+)
 MODEL = f"noisy quadratic, {N_COORDINATES} coordinates, the run's own optimizer; three fitted numbers"
 
 
@@ -265,7 +272,7 @@ def _judge(simulation: Simulation, k: int, c: Candidate, base: Candidate, reboun
     note = "" if reached else "has not reached the floor by the end of the run"
     if after <= REPAIRED * before and reached:
         verdict = "repairs"
-    elif after >= before + WORSE_DECADES:
+    elif after >= before + (WORSE_DECADES if reached else SLOWER_DECADES):
         verdict = "worse"
     elif not reached or onset is None or onset > rebound.onset * (1.0 + 2.0 * BOUND_ONSET):
         verdict = "postpones"
@@ -306,9 +313,12 @@ def tried_fixes(replay: Replay, spec: OptimizerSpec) -> list[Fix]:
     good = repairs(replay)
     rest = [t for t in replay.trials[1:] if t not in good]
     rest.sort(key=lambda t: ("repairs", "postpones", "no effect", "worse").index(t.verdict))
-    return [
+    fixes = [
         Fix(_imperative(t.settings, spec), t.settings, replay=_result(t, replay.trials[0]), note=t.note) for t in (*good, *rest)
     ]
+    if spec.is_adaptive and not any("optimizer.eps" in t.settings for t in replay.trials):
+        fixes.insert(len(good), Fix("Raise eps", note=NO_EPS))
+    return fixes
 
 
 def _imperative(settings: Mapping[str, object], spec: OptimizerSpec) -> str:
