@@ -58,6 +58,7 @@ CAUSE = Cause(
     explanation=__doc__,
     thresholds=(
         Threshold("grown", 1.5, "smoothed loss at the end over initial loss", STUDY),
+        Threshold("sure", 4.0, "standard errors of a rise of the loss", "chance of noise below 1e-4"),
         Threshold("growth", 2.0, "last finite level over the lowest before NaN", STUDY),
         Threshold("usual", 30.0, "learning rate over the usual one of the optimizer", STUDY),
         Threshold("far", 90.0, "learning rate over the usual one of the optimizer", STUDY),
@@ -67,6 +68,7 @@ CAUSE = Cause(
         Threshold(
             "alternating", 0.4, "share of the variance at periods of up to 2.5 steps", "arXiv:2103.00065: period 2 at the limit"
         ),
+        Threshold("high", 0.1, "tail loss over initial loss from which a level is high", STUDY),
         Threshold("settled", 0.35, "share of the run until the level is reached", STUDY),
         Threshold("at_once", 0.15, "share of the run until the level is reached, at a rate far above the usual", STUDY),
         Threshold("jitter", 0.12, "noise of the validation loss over its level: same data, so the weights jump", STUDY),
@@ -116,7 +118,8 @@ def diverges(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             )
     elif first_bad is None and loss.n >= 4:
         high = float(max(loss.smooth[-max(2, loss.n // 10) :]))
-        if high > limits["grown"] * loss.initial and loss.tail > limits["grown"] * loss.best:
+        sure = loss.fall_significance != loss.fall_significance or loss.fall_significance < -limits["sure"]
+        if sure and high > limits["grown"] * loss.initial and loss.tail > limits["grown"] * loss.best:
             # a fall, and then a growth at no unusual rate: gradients that add up do the same, and only their norm would tell
             ratio = m.rate_ratio
             unclear = (
@@ -186,7 +189,7 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             text=f"From {rebound.floor:.2g} the loss climbed back by {rebound.decades:.1f} decades from "
             f"step {rebound.onset:,} on.",
         )
-    elif ratio >= limits["usual"] and loss.tail > 3.0 * loss.best and left < limits["grown"]:
+    elif ratio >= limits["usual"] and loss.tail > max(3.0, 1.0 + 5.0 * loss.noise) * loss.best and left < limits["grown"]:
         yield supports(
             "worse_than_best",
             loss.tail / loss.best,
@@ -228,7 +231,8 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             text=f"At this rate the run got nowhere: {left:.0%} of the loss is left.",
         )
     at_once = adaptive and loss.settled < limits["at_once"] and ratio >= limits["usual"]
-    if loss.settled < limits["settled"] and (loss.noise > limits["noise"] or at_once):
+    high = left > limits["high"] or (ratio >= limits["usual"] and left > 0.5 * limits["high"])
+    if high and loss.settled < limits["settled"] and (loss.noise > limits["noise"] or at_once):
         yield supports(
             "level",
             loss.noise,
@@ -250,7 +254,7 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
     if m.has("val_loss") and m.series("val_loss").n >= 8 and m.series("val_loss").n_not_finite == 0:
         validation = m.series("val_loss")
-        if validation.noise > limits["jitter"]:
+        if validation.noise > limits["jitter"] and (high or ratio >= limits["usual"]):
             yield supports(
                 "jitter",
                 validation.noise,
@@ -350,17 +354,17 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     if names & {"growth", "grown", "at_once"}:
         onset = next(e.onset for e in evidence if e.name in ("growth", "grown", "at_once"))
         start = 0 if onset is None else onset
-        title = f"Training diverged from step {start:,}: {rate} was too high."
+        title = f"Training diverged from {m.name_of(start)}: {rate} was too high."
         return Statement(title, " ".join(e.text for e in evidence if e.supports), Segment(start, last, start))
     if "lost" in names:
         start = next(e.onset or 0 for e in evidence if e.name == "lost")
         title = (
-            f"Training fell back from step {start:,}: {rate} was too high, and the loss ended at "
+            f"Training fell back from {m.name_of(start)}: {rate} was too high, and the loss ended at "
             f"{loss.tail:.2g} after {loss.best:.2g}."
         )
         return Statement(title, " ".join(e.text for e in evidence if e.supports), Segment(start, last, start))
     start = int(loss.step[min(loss.n - 1, int(loss.settled * loss.n))]) if loss.n >= 4 else 0
-    title = f"Training stalled at step {start:,}: {rate} was too high, and the loss bounced near {loss.tail:.2g}."
+    title = f"Training stalled at {m.name_of(start)}: {rate} was too high, and the loss bounced near {loss.tail:.2g}."
     return Statement(title, " ".join(e.text for e in evidence if e.supports), Segment(start, last, start))
 
 

@@ -136,15 +136,6 @@ def small_rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=m.lr_source,
             text=f"lr {lr:g} is {1.0 / ratio:,.0f} times below the default of {name}.",
         )
-    elif ratio <= 0.11:
-        yield supports(
-            "rate",
-            lr,
-            weight=WEAK,
-            kind="config",
-            source=m.lr_source,
-            text=f"lr {lr:g} is {1.0 / ratio:.0f} times below the default of {name}.",
-        )
     elif ratio >= 0.3:
         yield against("rate", lr, weight=STRONG, kind="config", source=m.lr_source, text=f"lr {lr:g} is usual for {name}.")
     if m.has("weight_norm") and m.weight_norm.n >= 3:

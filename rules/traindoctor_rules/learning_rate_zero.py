@@ -75,7 +75,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     """Return the verdict's sentence."""
     onset = evidence[0].onset or 0
     return Statement(
-        f"Training stood still from step {onset:,}: the learning rate was exactly zero.",
+        f"Training stood still from {m.name_of(onset)}: the learning rate was exactly zero.",
         evidence[0].text,
         Segment(onset, int(m.learning_rate.step[-1]) + 1, onset),
     )

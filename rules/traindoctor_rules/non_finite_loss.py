@@ -118,7 +118,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     onset = first.onset or 0
     last = max(int(s.step[-1]) for s in m.run.primary.values() if len(s))
     return Statement(
-        f"Training failed from step {onset:,}: the "
+        f"Training failed from {m.name_of(onset)}: the "
         f"{first.name.removesuffix('_not_finite').replace('_', ' ')} became NaN or infinite, and nothing finite followed.",
         first.text,
         Segment(onset, last + 1, onset),

@@ -158,6 +158,8 @@ def second_moment_coasts(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield how far v lived on old gradients while the loss lay on its floor."""
     rebound = m.loss.rebound
     spec = m.run.optimizer
+    if m.run.step_unit != "step":
+        return
     if rebound is None or rebound.decades < limits["rebound"] or not (spec is None or spec.is_adaptive):
         return
     if m.has("grad_norm") and spec is not None:
@@ -238,10 +240,12 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     if m.run.optimizer is not None:
         name = {"adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}.get(m.run.optimizer.name, m.run.optimizer.name)
     return Statement(
-        f"Training failed from step {rebound.onset:,}: {name}'s second moment collapsed, "
+        f"Training failed from {m.name_of(rebound.onset)}: {name}'s second moment collapsed, "
         "and the effective learning rate outgrew what the loss surface allows.",
-        f"The gradients of a loss near {rebound.floor:.1e} let v decay for {rebound.onset - rebound.quiet:,} steps. From step "
-        f"{rebound.onset:,} on the step size exceeds the stability limit, and the loss climbs {rebound.decades:.1f} decades.",
+        f"The gradients of a loss near {rebound.floor:.1e} let v decay for "
+        f"{rebound.onset - rebound.quiet:,} {m.run.step_unit}s. From "
+        f"{m.name_of(rebound.onset)} on the step size exceeds the stability limit, and the loss "
+        f"climbs {rebound.decades:.1f} decades.",
         Segment(rebound.onset, int(m.loss.step[-1]) + 1, rebound.onset),
     )
 

@@ -89,7 +89,7 @@ CAUSE = Cause(
 def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield the signs of a sum in the gradient norm: smooth, growing, not following the loss."""
     grad, loss = m.grad_norm, m.loss
-    if grad.n < 12 or grad.is_constant:
+    if grad.n < 12 or grad.is_constant or m.is_adversarial:
         return
     smooth = grad.autocorrelation(1)
     if smooth < limits["noisy"]:

@@ -68,7 +68,7 @@ def replay_divergence(m: Measurements) -> Replay | None:
     observed = Curve(f"logged {loss.tag}", "observed", loss.step, loss.value)
     anchor = int(np.argmax(rising))
     floor = float(value[0])
-    start = float(value[anchor]) / growth ** (2.0 * float(step[anchor] - step[0]))
+    start = float(np.exp(log[anchor] - 2.0 * np.log(growth) * float(step[anchor] - step[0])))
     shown = Curve("replay, as recorded", "reproduced", step, _run(spec, lr, product / lr, start, floor, step))
     with np.errstate(divide="ignore"):
         residual = np.log10(shown.value) - np.log10(value)

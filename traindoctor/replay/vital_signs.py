@@ -19,7 +19,8 @@ def vital_signs(m: Measurements, replay: Replay | None, fix: Fix | None) -> tupl
     signs = []
     if m.has("grad_norm"):
         signs.append(_logged("Gradient norm", "As logged.", m.grad_norm))
-        if m.run.optimizer is not None and m.optimizer.is_adaptive and m.grad_norm.n >= 2 and np.all(m.grad_norm.value >= 0.0):
+        adaptive = m.run.optimizer is not None and m.optimizer.is_adaptive and m.run.step_unit == "step"
+        if adaptive and m.grad_norm.n >= 2 and np.all(m.grad_norm.value >= 0.0):
             signs += _second_moment(m, replay, fix)
     if m.has("weight_norm"):
         signs.append(_logged("Weight norm", "As logged.", m.weight_norm))

@@ -273,6 +273,10 @@ class Measurements:
                 return origin
         return self.run.settings[key].origin if key in self.run.settings else ""
 
+    def name_of(self, step: int) -> str:
+        """Return a step as the log counts it: "step 2,301", "epoch 3"."""
+        return f"{self.run.step_unit} {step:,}"
+
     def has(self, need: str) -> bool:
         """Return whether a need of a rule is met: a setting that is known, or a series with a finite value.
 
