@@ -57,6 +57,7 @@ CAUSE = Cause(
     explanation=__doc__,
     thresholds=(
         Threshold("smooth", 0.95, "lag-1 autocorrelation of the gradient norm", STUDY),
+        Threshold("growing", 0.9, "lag-1 autocorrelation of a gradient norm that grows", STUDY),
         Threshold("noisy", 0.8, "lag-1 autocorrelation below which gradients cannot be adding up", STUDY),
         Threshold("follows", 0.3, "correlation of log gradient norm with log loss", STUDY),
         Threshold("grown", 4.0, "late over early gradient norm", STUDY),
@@ -131,7 +132,7 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=loss.source,
             text="The loss never fell: the gradients pile up, but the weights do not follow them.",
         )
-    if descent.left < 0.9 and descent.follows < 0.0 and descent.grown > 2.0 and smooth >= limits["smooth"]:
+    if descent.left < 0.9 and descent.follows < 0.0 and descent.grown > 2.0 and smooth >= limits["growing"]:
         yield supports(
             "opposes",
             descent.grown,
@@ -172,7 +173,7 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             text="The gradient norm explodes; a sum grows as a power of the step count.",
         )
     elif grown > limits["grown"] and smooth >= limits["noisy"]:
-        firm = slope > limits["slope"] and smooth >= limits["smooth"]
+        firm = max(slope, grad.growth(1, int(grad.step[-1]))) > limits["slope"] and smooth >= limits["growing"]
         yield supports(
             "grown",
             grown,
