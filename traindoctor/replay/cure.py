@@ -13,7 +13,7 @@ import numpy as np
 
 from traindoctor.model import Curve, Fix, Replay, ReplayResult, Segment, Trial, TrialVerdict
 from traindoctor.optim.stability import stability_limit
-from traindoctor.replay.closed_loop import N_COORDINATES, Candidate, Fit, Recording, Simulation, simulate
+from traindoctor.replay.closed_loop import MAX_FINE_STEPS, N_COORDINATES, Candidate, Fit, Recording, Simulation, simulate
 from traindoctor.signals.changes import Rebound, first_above
 from traindoctor.signals.robust import log_floored, running_median
 from traindoctor.signals.second_moment import second_moment
@@ -46,7 +46,8 @@ UNEVENNESS = (0.25, 0.5, 0.7, 0.85, 1.0)
 ONSET_POINTS = 1_500
 #: A miss of more than this many bounds is not mended by another realisation.
 FAR = 3.0
-#: Realisations of the model's random directions that are tried before the replay refuses.
+#: Realisations of the model's random directions that are tried before the replay refuses; one less for a log that is longer
+#: than what is simulated step by step, to keep a diagnosis within seconds.
 N_REALISATIONS = 3
 #: Why no eps is offered where the gradient norm was not logged.
 NO_EPS = (
@@ -83,7 +84,7 @@ def replay_collapse(m: Measurements) -> Replay | None:
     recording = _record(m, rebound, spec)
     stop = int(loss.step[-1]) + 1
     base = Candidate("as recorded", {}, spec)
-    for seed in range(N_REALISATIONS):
+    for seed in range(N_REALISATIONS if stop <= MAX_FINE_STEPS else N_REALISATIONS - 1):
         fit = _fit(recording, base, rebound, stop, seed)
         tried = [base, *_candidates(recording)]
         shown, residual, error, onset = _reproduce(recording, base, rebound, fit, stop)
