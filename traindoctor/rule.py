@@ -168,6 +168,18 @@ def against(
     return Evidence(False, kind, name, text, weight, value, unit, source, None, location)
 
 
+def proven(name: str, place: Location, text: str) -> Evidence:
+    """Return evidence that a place in the script proves the cause."""
+    where = f"{place.file}:{place.line}"
+    return supports(name, where, unit="", weight=PROOF + STRONG, kind="code", source=where, location=place, text=text)
+
+
+def disproven(name: str, place: Location, text: str) -> Evidence:
+    """Return evidence that a place in the script rules the cause out."""
+    where = f"{place.file}:{place.line}"
+    return against(name, where, unit="", weight=PROOF, kind="code", source=where, text=text)
+
+
 def run_of(
     optimizer: OptimizerSpec | None = None, *, every: int = 1, precision: str | None = None, **quantities: Iterable[float]
 ) -> Run:

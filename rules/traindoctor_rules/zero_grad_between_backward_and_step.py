@@ -25,7 +25,21 @@ from typing import TYPE_CHECKING
 
 from traindoctor.code.order import clears_correctly, zero_grad_between
 from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment, TrainingLoop
-from traindoctor.rule import MODERATE, PROOF, STRONG, Cause, Example, Limits, Statement, Threshold, against, run_of, supports
+from traindoctor.rule import (
+    MODERATE,
+    PROOF,
+    STRONG,
+    Cause,
+    Example,
+    Limits,
+    Statement,
+    Threshold,
+    against,
+    disproven,
+    proven,
+    run_of,
+    supports,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,27 +122,13 @@ def cleared_too_late(loop: TrainingLoop) -> Iterator[Evidence]:
     """Yield the call that clears between backward and step, or the order that does not."""
     place = zero_grad_between(loop)
     if place is not None:
-        yield supports(
+        yield proven(
             "cleared_before_step",
-            f"{place.file}:{place.line}",
-            unit="",
-            weight=PROOF + STRONG,
-            kind="code",
-            source=f"{place.file}:{place.line}",
-            location=place,
-            text="zero_grad stands between the backward pass and the step: the step sees gradients of zero.",
+            place,
+            "zero_grad stands between backward pass and step: the step sees gradients of zero.",
         )
     elif clears_correctly(loop):
-        where = f"{loop.location.file}:{loop.location.line}"
-        yield against(
-            "cleared",
-            where,
-            unit="",
-            weight=PROOF,
-            kind="code",
-            source=where,
-            text="The loop clears the gradients before each backward pass.",
-        )
+        yield disproven("cleared", loop.location, "The loop clears the gradients before each backward pass.")
 
 
 @CAUSE.fixes

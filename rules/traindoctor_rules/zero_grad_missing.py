@@ -39,6 +39,8 @@ from traindoctor.rule import (
     Statement,
     Threshold,
     against,
+    disproven,
+    proven,
     run_of,
     supports,
 )
@@ -259,27 +261,9 @@ def never_cleared(loop: TrainingLoop) -> Iterator[Evidence]:
     """Yield the backward pass whose gradients are never cleared, or the order that clears them."""
     place = missing_zero_grad(loop)
     if place is not None:
-        yield supports(
-            "never_cleared",
-            f"{place.file}:{place.line}",
-            unit="",
-            weight=PROOF + STRONG,
-            kind="code",
-            source=f"{place.file}:{place.line}",
-            location=place,
-            text="No zero_grad between this backward pass and the next one: gradients add up.",
-        )
+        yield proven("never_cleared", place, "No zero_grad between this backward pass and the next one: gradients add up.")
     elif clears_correctly(loop):
-        where = f"{loop.location.file}:{loop.location.line}"
-        yield against(
-            "cleared",
-            where,
-            unit="",
-            weight=PROOF,
-            kind="code",
-            source=where,
-            text="The loop clears the gradients before each backward pass.",
-        )
+        yield disproven("cleared", loop.location, "The loop clears the gradients before each backward pass.")
 
 
 @CAUSE.fixes
