@@ -286,9 +286,10 @@ def _judge(simulation: Simulation, k: int, c: Candidate, base: Candidate, reboun
 
 
 def repairs(replay: Replay) -> list[Trial]:
-    """Return the trials that repaired, the smallest change first: by how much slower they are, then by their tail loss.
+    """Return the trials that repaired, the smallest change first.
 
-    Of the values of eps only one is kept: the smallest above which all repair, with the margin `EPS_MARGIN`.
+    The order is by how much slower they are, then settings before schedules, then by their tail loss. Of the values of
+    eps only one is kept, and leads: the smallest above which all repair, with the margin `EPS_MARGIN`.
     """
     ladder = sorted((t for t in replay.trials if "optimizer.eps" in t.settings), key=_eps)
     good = [t for t in ladder if t.verdict == "repairs"]
@@ -302,7 +303,10 @@ def repairs(replay: Replay) -> list[Trial]:
     rates = [t for t in replay.trials if t.verdict == "repairs" and "optimizer.lr" in t.settings]
     rates = [t for t in rates if not t.note] or rates
     others = [t for t in replay.trials if t.verdict == "repairs" and not {"optimizer.eps", "optimizer.lr"} & set(t.settings)]
-    return chosen + sorted(others + rates[:1], key=lambda t: (t.slower or np.inf, t.tail_max))
+    # within a tenth of the pace a setting of the optimizer comes before a schedule, which the script has to know
+    return chosen + sorted(
+        others + rates[:1], key=lambda t: (round(t.slower or np.inf, 1), "schedule.name" in t.settings, t.tail_max)
+    )
 
 
 def _eps(trial: Trial) -> float:
