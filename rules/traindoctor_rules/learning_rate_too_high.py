@@ -68,6 +68,10 @@ CAUSE = Cause(
         Threshold(
             "alternating", 0.4, "share of the variance at periods of up to 2.5 steps", "arXiv:2103.00065: period 2 at the limit"
         ),
+        Threshold("visible", 0.002, "noise over level from which an alternation is seen at all", STUDY),
+        Threshold("low", 0.02, "tail loss over initial loss of a run that got down", STUDY),
+        Threshold("back", 3.0, "tail loss over the lowest level, at a rate far above the usual", STUDY),
+        Threshold("blown_up", 2.0, "change of the weight norm over its first value", STUDY),
         Threshold("high", 0.1, "tail loss over initial loss from which a level is high", STUDY),
         Threshold("settled", 0.35, "share of the run until the level is reached", STUDY),
         Threshold("at_once", 0.15, "share of the run until the level is reached, at a rate far above the usual", STUDY),
@@ -141,27 +145,56 @@ def _onset(m: Measurements) -> int:
     return int(m.loss.step[int(m.loss.smooth.argmin())])
 
 
-@CAUSE.in_logs(needs=("loss",))
-def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
-    """Yield a level that is reached early and not left, with its noise, overshoot or alternation."""
+def _is_judged(m: Measurements) -> bool:
+    """Return whether the level of the loss means anything: positive, finite, no game, and not above where it started."""
     loss = m.loss
-    if m.is_adversarial or loss.positive_share < 0.95 or loss.n < 8 or loss.first_not_finite() is not None:
+    return (
+        not m.is_adversarial
+        and loss.positive_share >= 0.95
+        and loss.n >= 8
+        and loss.first_not_finite() is None
+        and loss.initial > 0
+    )
+
+
+def _is_far_above(m: Measurements, limits: Limits) -> bool:
+    """Return whether the rate is known and far above the usual one."""
+    return m.rate_ratio is not None and m.rate_ratio >= limits["usual"]
+
+
+def _is_high(m: Measurements, limits: Limits) -> bool:
+    """Return whether much of the loss is left at the end, but not more than there was; half as much says it at a far rate."""
+    left = m.loss.tail / m.loss.initial
+    return left <= limits["grown"] and left > limits["high"] * (0.5 if _is_far_above(m, limits) else 1.0)
+
+
+@CAUSE.in_logs(needs=("loss",))
+def alternates(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield an oscillation with a period of two steps, where every step was logged."""
+    loss = m.loss
+    if not _is_judged(m) or loss.n < 64 or loss.stride != 1:
         return
-    if loss.n >= 64 and loss.stride == 1:
-        period, share = loss.oscillation
-        if period <= 2.5 and share > limits["alternating"] and loss.noise > 0.002:
-            yield supports(
-                "alternating",
-                period,
-                unit="steps",
-                weight=PROOF,
-                source=loss.source,
-                text=f"The loss alternates with a period of {period:.1f} steps: each update overshoots.",
-            )
-    left = loss.tail / loss.initial
-    ratio = m.rate_ratio or 0.0
+    period, share = loss.oscillation
+    if period <= 2.5 and share > limits["alternating"] and loss.noise > limits["visible"]:
+        yield supports(
+            "alternating",
+            period,
+            unit="steps",
+            weight=PROOF,
+            source=loss.source,
+            text=f"The loss alternates with a period of {period:.1f} steps: each update overshoots.",
+        )
+
+
+@CAUSE.in_logs(needs=("loss",))
+def falls_back(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a level that was reached and lost again, and late spikes."""
+    loss, rebound = m.loss, m.loss.rebound
+    if not _is_judged(m):
+        return
+    left, far = loss.tail / loss.initial, _is_far_above(m, limits)
     late = loss.spikes[loss.spikes > loss.step[loss.n // 2]]
-    if late.size >= 3 and ratio >= limits["usual"] and left > limits["deep"]:
+    if late.size >= 3 and far and left > limits["deep"]:
         yield supports(
             "spikes",
             int(late.size),
@@ -169,16 +202,11 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             weight=WEAK,
             onset=int(late[0]),
             source=loss.source,
-            text=f"In the second half the loss spikes {late.size} times, from step {int(late[0]):,} on.",
+            text=f"In the second half the loss spikes {late.size} times, from {m.name_of(int(late[0]))} on.",
         )
-    adaptive = m.run.optimizer is not None and m.run.optimizer.is_adaptive
-    rebound = loss.rebound
-    if (
-        rebound is not None
-        and rebound.decades > limits["lost"]
-        and rebound.floor > limits["deep"] * loss.initial
-        and left < limits["grown"]
-    ):
+    if left >= limits["grown"]:
+        return
+    if rebound is not None and rebound.decades > limits["lost"] and rebound.floor > limits["deep"] * loss.initial:
         yield supports(
             "lost",
             rebound.decades,
@@ -187,9 +215,9 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             onset=rebound.onset,
             source=loss.source,
             text=f"From {rebound.floor:.2g} the loss climbed back by {rebound.decades:.1f} decades from "
-            f"step {rebound.onset:,} on.",
+            f"{m.name_of(rebound.onset)} on.",
         )
-    elif ratio >= limits["usual"] and loss.tail > max(3.0, 1.0 + 5.0 * loss.noise) * loss.best and left < limits["grown"]:
+    elif far and loss.tail > max(limits["back"], 1.0 + 5.0 * loss.noise) * loss.best:
         yield supports(
             "worse_than_best",
             loss.tail / loss.best,
@@ -198,30 +226,47 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=loss.source,
             text=f"The loss ends at {loss.tail:.2g}, {loss.tail / loss.best:.0f} times its lowest level.",
         )
-    if left < 0.02:
-        if (
-            adaptive
-            and ratio >= limits["usual"]
-            and loss.settled < limits["at_once"]
-            and loss.noise > limits["noise"]
-            and left > limits["deep"]
-        ):
-            yield supports(
-                "level",
-                loss.noise,
-                unit="noise / level",
-                weight=MODERATE,
-                source=loss.source,
-                text=f"The level of {loss.tail:.3g} is reached after {loss.settled:.0%} of the run; from "
-                f"there on the loss bounces by {loss.noise:.0%}.",
+
+
+@CAUSE.in_logs(needs=("loss",))
+def stays_at_a_level(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a level that is reached early and not left, or that the run got down well."""
+    loss = m.loss
+    if not _is_judged(m):
+        return
+    left, far = loss.tail / loss.initial, _is_far_above(m, limits)
+    at_once = far and m.optimizer.is_adaptive and loss.settled < limits["at_once"]
+    restless = loss.noise > limits["noise"]
+    if left < limits["low"]:
+        if not (at_once and restless and left > limits["deep"]):
+            weight = WEAK if far and loss.settled < limits["at_once"] else MODERATE
+            yield against(
+                "low", left, unit="tail / initial loss", weight=weight, source=loss.source, text="The loss got down well."
             )
             return
-        weight = WEAK if loss.settled < 0.1 and ratio > limits["usual"] else MODERATE
-        yield against("low", left, unit="tail / initial loss", weight=weight, source=loss.source, text="The loss got down well.")
+    elif not (_is_high(m, limits) and loss.settled < limits["settled"] and (restless or at_once)):
         return
-    if left > limits["grown"]:
+    yield supports(
+        "level",
+        loss.noise,
+        unit="noise / level",
+        weight=MODERATE,
+        source=loss.source,
+        text=f"The level of {loss.tail:.3g} is reached after {loss.settled:.0%} of the run and not "
+        f"left; the loss bounces by {loss.noise:.0%}.",
+    )
+
+
+@CAUSE.in_logs(needs=("loss",))
+def gets_nowhere(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield that little of the loss is gone at a far rate, or that it rose before it fell."""
+    loss = m.loss
+    if not _is_judged(m):
         return
-    if left > 0.5 and ratio >= limits["usual"]:
+    left = loss.tail / loss.initial
+    if left < limits["low"] or left > limits["grown"]:
+        return
+    if left > 0.5 and _is_far_above(m, limits):
         yield supports(
             "nowhere",
             left,
@@ -229,18 +274,6 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             weight=STRONG if left > 0.9 else MODERATE,
             source=loss.source,
             text=f"At this rate the run got nowhere: {left:.0%} of the loss is left.",
-        )
-    at_once = adaptive and loss.settled < limits["at_once"] and ratio >= limits["usual"]
-    high = left > limits["high"] or (ratio >= limits["usual"] and left > 0.5 * limits["high"])
-    if high and loss.settled < limits["settled"] and (loss.noise > limits["noise"] or at_once):
-        yield supports(
-            "level",
-            loss.noise,
-            unit="noise / level",
-            weight=MODERATE,
-            source=loss.source,
-            text=f"The level of {loss.tail:.3g} is reached after {loss.settled:.0%} of the run and not "
-            f"left; the loss bounces by {loss.noise:.0%}.",
         )
     early = float(max(loss.smooth[: max(3, loss.n // 5)]))
     if early > limits["overshoot"] * loss.initial:
@@ -252,9 +285,19 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=loss.source,
             text=f"The loss first rises from {loss.initial:.3g} to {early:.3g}.",
         )
+
+
+@CAUSE.in_logs(needs=("loss", "val_loss|weight_norm"))
+def weights_jump(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield what the weights show of their jumps: a validation loss without rest, a norm blown up."""
+    if not _is_judged(m):
+        return
+    left = m.loss.tail / m.loss.initial
+    if left < limits["low"] or left > limits["grown"]:
+        return
     if m.has("val_loss") and m.series("val_loss").n >= 8 and m.series("val_loss").n_not_finite == 0:
         validation = m.series("val_loss")
-        if validation.noise > limits["jitter"] and (high or ratio >= limits["usual"]):
+        if validation.noise > limits["jitter"] and (_is_high(m, limits) or _is_far_above(m, limits)):
             yield supports(
                 "jitter",
                 validation.noise,
@@ -264,15 +307,16 @@ def bounces(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 text=f"The validation loss jumps by {validation.noise:.0%} from one evaluation to the "
                 "next, on the same data: the weights do.",
             )
-    if m.has("weight_norm") and m.weight_norm.n >= 3 and m.weight_norm.relative_change > 2.0 and left > 0.1:
-        yield supports(
-            "weights",
-            m.weight_norm.relative_change,
-            unit="times the first weight norm",
-            weight=STRONG if left > 0.5 else WEAK,
-            source=m.weight_norm.source,
-            text=f"The weight norm goes from {m.weight_norm.value[0]:.3g} to {m.weight_norm.highest:.3g}.",
-        )
+    if m.has("weight_norm") and m.weight_norm.n >= 3 and left > limits["high"]:
+        if m.weight_norm.relative_change > limits["blown_up"]:
+            yield supports(
+                "weights",
+                m.weight_norm.relative_change,
+                unit="times the first weight norm",
+                weight=STRONG if left > 0.5 else WEAK,
+                source=m.weight_norm.source,
+                text=f"The weight norm goes from {m.weight_norm.value[0]:.3g} to {m.weight_norm.highest:.3g}.",
+            )
 
 
 @CAUSE.in_logs(needs=("loss",))
