@@ -307,16 +307,16 @@ def weights_jump(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 text=f"The validation loss jumps by {validation.noise:.0%} from one evaluation to the "
                 "next, on the same data: the weights do.",
             )
-    if m.has("weight_norm") and m.weight_norm.n >= 3 and left > limits["high"]:
-        if m.weight_norm.relative_change > limits["blown_up"]:
-            yield supports(
-                "weights",
-                m.weight_norm.relative_change,
-                unit="times the first weight norm",
-                weight=STRONG if left > 0.5 else WEAK,
-                source=m.weight_norm.source,
-                text=f"The weight norm goes from {m.weight_norm.value[0]:.3g} to {m.weight_norm.highest:.3g}.",
-            )
+    blown_up = m.has("weight_norm") and m.weight_norm.n >= 3 and m.weight_norm.relative_change > limits["blown_up"]
+    if blown_up and left > limits["high"]:
+        yield supports(
+            "weights",
+            m.weight_norm.relative_change,
+            unit="times the first weight norm",
+            weight=STRONG if left > 0.5 else WEAK,
+            source=m.weight_norm.source,
+            text=f"The weight norm goes from {m.weight_norm.value[0]:.3g} to {m.weight_norm.highest:.3g}.",
+        )
 
 
 @CAUSE.in_logs(needs=("loss",))
