@@ -115,7 +115,7 @@ def _diagnose(
             replay = _replay(cause.replay_model, m)
             if replay is not None:
                 replays[code] = replay
-                suspicion = Suspicion(cause, (*evidence, *_replayed(replay)))
+                suspicion = Suspicion(cause, (*evidence, *_replayed(replay, cause.replay_model)))
         suspicions.append(suspicion)
         if missing and not suspicion.is_supported:
             not_checked.append(NotChecked(code, _reason(missing, run)))
@@ -185,8 +185,8 @@ def _replay(model: ReplayModel, m: Measurements) -> Replay | None:
     return replay_collapse(m)
 
 
-def _replayed(replay: Replay) -> Iterable[Evidence]:
-    """Yield what a replay says of its cause."""
+def _replayed(replay: Replay, model: ReplayModel) -> Iterable[Evidence]:
+    """Yield what a replay says of its cause; that a divergence is not exponential says little, networks seldom are quadratic."""
     source = f"closed-loop replay: {replay.model}"
     if replay.reproduces:
         yield supports(
@@ -205,7 +205,7 @@ def _replayed(replay: Replay) -> Iterable[Evidence]:
             replay.error,
             unit="decades",
             kind="replay",
-            weight=WEAK if replay.error < 2.0 * replay.bound else MODERATE,
+            weight=WEAK if model == "divergence" or replay.error < 2.0 * replay.bound else MODERATE,
             source=source,
             text=f"Not reproduced: {replay.refusal}.",
         )
