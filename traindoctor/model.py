@@ -26,7 +26,6 @@ EvidenceKind = Literal["log", "config", "code", "state", "replay"]
 ReplayDepth = Literal["open", "closed", "exact", "none"]
 TrialVerdict = Literal["repairs", "postpones", "no effect", "worse", "not tried"]
 StepUnit = Literal["step", "epoch", "row"]
-EMPTY: Mapping[str, object] = {}
 
 
 # -- what was read ----------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from traindoctor.configs.dialects import number, pair, truth, word
@@ -54,7 +53,6 @@ NAMES = {
 }
 _NUMBERS = ("lr", "beta1", "beta2", "eps", "momentum", "alpha", "weight_decay")
 _SWITCHES = ("nesterov", "amsgrad")
-FIELDS = frozenset(field.name for field in fields(OptimizerSpec))
 
 
 def normal_name(text: str) -> str:

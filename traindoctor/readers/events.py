@@ -279,36 +279,19 @@ def _number(raw: bytes, name: str) -> float:
 
 
 def _parse_hparams(data: bytes) -> dict[str, object]:
-    """Return the hyperparameters of HParamsPluginData.session_start_info."""
-    found: dict[str, object] = {}
-    for number, wire, _, start, stop in _fields(data, 0, len(data)):
-        if number != 3 or wire != LEN:
-            continue
-        for inner, kind, _, a, b in _fields(data, start, stop):
-            if inner != 1 or kind != LEN:
-                continue
-            name, value = "", None
-            for part, _, _, c, d in _fields(data, a, b):
-                if part == 1:
-                    name = data[c:d].decode("utf-8", "replace")
-                elif part == 2:
-                    value = _parse_any(data, c, d)
-            if name and value is not None:
-                found[name] = value
-    return found
+    """Return the hyperparameters of HParamsPluginData.session_start_info: numbers, strings and truth values.
 
+    Rare and small, so that TensorBoard's own classes decode it; they are imported for such a record alone.
+    """
+    from google.protobuf.message import DecodeError
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-def _parse_any(data: bytes, at: int, end: int) -> object:
-    """Return a google.protobuf.Value that is a number, a string or a truth value; None otherwise."""
-    result: object = None
-    for number, wire, value, start, stop in _fields(data, at, end):
-        if number == 2 and wire == I64:
-            result = DOUBLE.unpack_from(data, start)[0]
-        elif number == 3 and wire == LEN:
-            result = data[start:stop].decode("utf-8", "replace")
-        elif number == 4 and wire == VARINT_TYPE:
-            result = bool(value)
-    return result
+    try:
+        started = HParamsPluginData.FromString(data).session_start_info.hparams
+    except DecodeError as error:
+        raise WireError(f"hyperparameters that do not parse: {error}") from error
+    plain = ("number_value", "string_value", "bool_value")
+    return {name: getattr(value, kind) for name, value in started.items() if name and (kind := value.WhichOneof("kind")) in plain}
 
 
 def _layout(data: bytes, event: Event) -> Layout | None:
