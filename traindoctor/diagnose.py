@@ -273,7 +273,7 @@ def _verdict(named: Sequence[Finding], m: Measurements, *, undecided: bool) -> t
             f"{rebound.decades:.1f} decades, and nothing in the log "
             "says why: look there for a resume, a bad batch, or a change of settings or data."
         )
-    still = loss.positive_share > 0.95 and loss.tail > 0.97 * loss.initial and loss.tail < 1.1 * loss.initial
+    still = loss.is_positive and loss.tail > 0.97 * loss.initial and loss.tail < 1.1 * loss.initial
     if (
         still
         and loss.n >= STILL_POINTS

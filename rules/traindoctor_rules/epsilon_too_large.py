@@ -49,6 +49,7 @@ CAUSE = Cause(
         ),
         Threshold("parameters", 1000.0, "assumed where the number is not known", "fewer is rare; more only raises the share"),
         Threshold("large", 1e-2, "eps that no framework and no published recipe for a network uses unasked", STUDY),
+        Threshold("pace", 0.3, "late over early pace of a fall that goes on", STUDY),
         Threshold("left", 0.15, "tail loss over initial loss", STUDY),
     ),
     look_alikes=("TD202",),
@@ -96,11 +97,11 @@ def dominates(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=m.origin("optimizer.eps"),
             text="eps is a million times the default or more.",
         )
-    if m.loss.positive_share > 0.95 and m.loss.n >= 4:
+    if m.loss.is_positive and m.loss.n >= 4:
         left = m.loss.tail / m.loss.initial
         falling = m.loss.progress_left
         if left > limits["left"]:
-            weight = STRONG if left > 0.3 else MODERATE
+            weight = STRONG if left > 2.0 * limits["left"] else MODERATE
             yield supports(
                 "left",
                 left,
@@ -109,7 +110,7 @@ def dominates(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 source=m.loss.source,
                 text=f"At the end {left:.0%} of the loss is still there.",
             )
-            if falling == falling and falling > 0.3:
+            if falling == falling and falling > limits["pace"]:
                 yield supports(
                     "falling",
                     falling,

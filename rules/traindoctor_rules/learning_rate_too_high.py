@@ -90,7 +90,7 @@ CAUSE = Cause(
 def diverges(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield growth beyond the start, or growth before the loss was lost."""
     loss = m.loss
-    if m.is_adversarial or loss.positive_share < 0.95:
+    if m.is_adversarial or not loss.is_positive:
         return
     first_bad = loss.first_not_finite()
     before = loss.before(first_bad) if first_bad is not None else loss.value
@@ -148,13 +148,7 @@ def _onset(m: Measurements) -> int:
 def _is_judged(m: Measurements) -> bool:
     """Return whether the level of the loss means anything: positive, finite, no game, and not above where it started."""
     loss = m.loss
-    return (
-        not m.is_adversarial
-        and loss.positive_share >= 0.95
-        and loss.n >= 8
-        and loss.first_not_finite() is None
-        and loss.initial > 0
-    )
+    return not m.is_adversarial and loss.is_positive and loss.n >= 8 and loss.first_not_finite() is None and loss.initial > 0
 
 
 def _is_far_above(m: Measurements, limits: Limits) -> bool:
@@ -361,7 +355,7 @@ def rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 def decayed(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a schedule that took the rate down: then the level at the end is not the rate's."""
     rate, loss = m.learning_rate, m.loss
-    if rate.n >= 8 and rate.tail < 0.1 * rate.highest and loss.positive_share > 0.95 and loss.tail < 0.5 * loss.initial:
+    if rate.n >= 8 and rate.tail < 0.1 * rate.highest and loss.is_positive and loss.tail < 0.5 * loss.initial:
         yield against(
             "decayed",
             rate.tail / rate.highest,

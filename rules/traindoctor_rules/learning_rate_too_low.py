@@ -56,6 +56,10 @@ CAUSE = Cause(
         Threshold("left", 0.15, "tail loss over initial loss", STUDY),
         Threshold("pace", 0.4, "fall in the last quarter over fall in the first", STUDY),
         Threshold("sure", 4.0, "standard errors of the fall", "chance of noise below 1e-4"),
+        Threshold("risen", 1.1, "tail loss over initial loss of a run that rose", STUDY),
+        Threshold("unmoved", 0.9, "tail loss over initial loss of a run that hardly moved", STUDY),
+        Threshold("settled", 0.1, "fall in the last quarter over fall in the first of a run that has arrived", STUDY),
+        Threshold("usual", 0.3, "learning rate over the usual one that is not low", STUDY),
         Threshold("low", 0.06, "learning rate over the optimizer's default", STUDY),
         Threshold("weights", 0.02, "largest relative change of the weight norm", STUDY),
         Threshold(
@@ -75,13 +79,13 @@ CAUSE = Cause(
 def slow_and_clean(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a fall that goes on to the end at its first pace, or hardly any fall."""
     loss = m.loss
-    if m.is_adversarial or loss.positive_share < 0.95 or loss.n < 4 or loss.first_not_finite() is not None:
+    if m.is_adversarial or not loss.is_positive or loss.n < 4 or loss.first_not_finite() is not None:
         return
     left = loss.tail / loss.initial
     if left < limits["left"]:
         yield against("left", left, unit="tail / initial loss", weight=STRONG, source=loss.source, text="The run got down well.")
         return
-    if left > 1.1:
+    if left > limits["risen"]:
         yield against("left", left, unit="tail / initial loss", weight=STRONG, source=loss.source, text="The loss rose.")
         return
     sure = loss.fall_significance
@@ -95,7 +99,7 @@ def slow_and_clean(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=loss.source,
             text=f"The loss still falls at {pace:.0%} of its first pace when the run ends, with {left:.0%} of it left.",
         )
-    elif left > 0.9 and loss.initial > limits["started"]:
+    elif left > limits["unmoved"] and loss.initial > limits["started"]:
         yield supports(
             "hardly_moves",
             left,
@@ -104,7 +108,7 @@ def slow_and_clean(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=loss.source,
             text=f"The loss hardly moves: {left:.0%} is left.",
         )
-    elif pace == pace and pace < 0.1 and left < 0.9:
+    elif pace == pace and pace < limits["settled"] and left < limits["unmoved"]:
         yield against(
             "settled",
             pace,
@@ -136,7 +140,7 @@ def small_rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=m.lr_source,
             text=f"lr {lr:g} is {1.0 / ratio:,.0f} times below the default of {name}.",
         )
-    elif ratio >= 0.3:
+    elif ratio >= limits["usual"]:
         yield against("rate", lr, weight=STRONG, kind="config", source=m.lr_source, text=f"lr {lr:g} is usual for {name}.")
     if m.has("weight_norm") and m.weight_norm.n >= 3:
         change = m.weight_norm.relative_change

@@ -69,6 +69,7 @@ CAUSE = Cause(
         Threshold("quiet", 0.1, "share of the run spent on the floor", STUDY),
         Threshold("memory", 0.1, "g^2 / v_hat on the floor, median", "arXiv:2506.04805: decoupled when far below 1"),
         Threshold("dense", 10.0, "steps between logged points: a rise within them is at once", STUDY),
+        Threshold("raised", 1.5, "learning rate at the onset over that on the floor", "definition: the rate was raised"),
         Threshold("jump", 0.6, "share of the rise within one logged step", STUDY),
     ),
     explains=("TD201", "TD401", "TD102"),
@@ -83,7 +84,7 @@ CAUSE = Cause(
 def late_rebound(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield the rise from the floor, and what speaks against reading it so."""
     rebound = m.loss.rebound
-    if rebound is None or rebound.decades < 1.0 or m.is_adversarial:
+    if rebound is None or m.is_adversarial:
         return
     depth = rebound.floor / m.loss.initial if m.loss.initial > 0.0 else 1.0
     if depth > limits["floor"] or rebound.quiet_share < limits["quiet"] or rebound.decades < limits["rebound"]:
@@ -142,7 +143,7 @@ def late_rebound(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             text=f"The run was resumed at step {near[0]:,}: what begins there has its cause there.",
         )
     early, late = m.lr_at(m.loss.step[[rebound.quiet_index, rebound.onset_index]])
-    if late > 1.5 * early:
+    if late > limits["raised"] * early:
         yield against(
             "learning_rate",
             float(late / early),

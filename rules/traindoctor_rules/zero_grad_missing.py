@@ -59,6 +59,14 @@ CAUSE = Cause(
     explanation=__doc__,
     thresholds=(
         Threshold("smooth", 0.95, "lag-1 autocorrelation of the gradient norm", STUDY),
+        Threshold("risen", 1.5, "tail loss over initial loss from which a run has diverged", STUDY),
+        Threshold("rising", 2.0, "gradient norm over its start", STUDY),
+        Threshold("descended", 0.9, "lowest loss over the initial one of a run that fell", STUDY),
+        Threshold("unmoved", 0.95, "lowest loss over the initial one of a run that never fell", STUDY),
+        Threshold("together", 0.5, "correlation of log norm and log loss during the descent", STUDY),
+        Threshold("closely", 0.9, "correlation of log norm and log loss over the run", STUDY),
+        Threshold("kept", 0.5, "late over early gradient norm that has not gone down", STUDY),
+        Threshold("energy", 3.3, "factor about 2/lr: networks are no quadratics", "exact on a quadratic; benchmarks/study"),
         Threshold("growing", 0.9, "lag-1 autocorrelation of a gradient norm that grows", STUDY),
         Threshold("noisy", 0.8, "lag-1 autocorrelation below which gradients cannot be adding up", STUDY),
         Threshold("follows", 0.3, "correlation of log gradient norm with log loss", STUDY),
@@ -115,8 +123,13 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         return
     follows = m.grad_follows_loss
     grown = grad.tail / grad.initial if grad.initial > 0.0 else float("nan")
-    fell = loss.tail < 1.5 * loss.initial
-    if m.has("weight_norm") and m.weight_norm.n >= 3 and m.weight_norm.relative_change < limits["moved"] and grown > 2.0:
+    fell = loss.tail < limits["risen"] * loss.initial
+    if (
+        m.has("weight_norm")
+        and m.weight_norm.n >= 3
+        and m.weight_norm.relative_change < limits["moved"]
+        and grown > limits["rising"]
+    ):
         yield against(
             "weights",
             m.weight_norm.relative_change,
@@ -125,7 +138,7 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             text="The weights hardly move under a sum that grows: most of them are not in the optimizer's hands.",
         )
     descent = m.descent
-    if descent.left > 0.95 and fell:
+    if descent.left > limits["unmoved"] and fell:
         yield against(
             "never_fell",
             descent.left,
@@ -134,7 +147,12 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=loss.source,
             text="The loss never fell: the gradients pile up, but the weights do not follow them.",
         )
-    if descent.left < 0.9 and descent.follows < 0.0 and descent.grown > 2.0 and smooth >= limits["growing"]:
+    if (
+        descent.left < limits["descended"]
+        and descent.follows < 0.0
+        and descent.grown > limits["rising"]
+        and smooth >= limits["growing"]
+    ):
         yield supports(
             "opposes",
             descent.grown,
@@ -143,7 +161,7 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=f"{grad.source} and {loss.source}",
             text=f"While the loss fell to {descent.left:.0%}, the gradient norm grew {descent.grown:.3g} times.",
         )
-    elif descent.left < 0.9 and descent.follows > 0.5:
+    elif descent.left < limits["descended"] and descent.follows > limits["together"]:
         yield against(
             "follows_down",
             descent.follows,
@@ -151,7 +169,7 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=grad.source,
             text="The gradient norm fell with the loss, as it should.",
         )
-    if smooth >= limits["smooth"] and follows < limits["follows"] and grown > 0.5 and fell:
+    if smooth >= limits["smooth"] and follows < limits["follows"] and grown > limits["kept"] and fell:
         yield supports(
             "follows",
             follows,
@@ -160,7 +178,7 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             text=f"The gradient norm is smooth (autocorrelation {smooth:.2f}) and does not follow the loss "
             f"(correlation {follows:.2f}).",
         )
-    elif follows > 0.9 and grown < 1.0:
+    elif follows > limits["closely"] and grown < 1.0:
         yield against(
             "follows", follows, weight=STRONG, source=grad.source, text="The gradient norm follows the loss down, as it should."
         )
@@ -202,7 +220,7 @@ def energy_is_conserved(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     if together > -limits["conserved"] or not np.ptp(value) > 0.0:
         return
     seen = float(np.std(squared) / np.std(value)) * spec.lr / 2.0
-    if 0.3 < seen < 3.0:
+    if 1.0 / limits["energy"] < seen < limits["energy"]:
         yield supports(
             "energy",
             seen,
@@ -217,7 +235,7 @@ def energy_is_conserved(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 def swings(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a slow, strong oscillation of the loss."""
     loss = m.loss
-    if loss.n < 48 or loss.positive_share < 0.95 or m.is_adversarial:
+    if loss.n < 48 or not loss.is_positive or m.is_adversarial:
         return
     period, share = loss.oscillation
     later = loss.value[loss.n // 2 :]
@@ -243,9 +261,9 @@ def swings(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 def diverges_at_a_usual_rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a divergence that the learning rate does not explain, where no gradient norm was logged to tell."""
     loss, ratio = m.loss, m.rate_ratio
-    if m.has("grad_norm") or m.is_adversarial or loss.positive_share < 0.95 or loss.n < 8 or ratio is None:
+    if m.has("grad_norm") or m.is_adversarial or not loss.is_positive or loss.n < 8 or ratio is None:
         return
-    if ratio <= limits["usual"] and float(max(loss.smooth[-max(2, loss.n // 10) :])) > 1.5 * loss.initial:
+    if ratio <= limits["usual"] and float(max(loss.smooth[-max(2, loss.n // 10) :])) > limits["risen"] * loss.initial:
         yield supports(
             "usual_rate",
             ratio,

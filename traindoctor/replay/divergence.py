@@ -44,14 +44,7 @@ def replay_divergence(m: Measurements) -> Replay | None:
     """Return the replay of an exponential growth of the loss under SGD, or None when there is none to replay."""
     spec, loss = m.run.optimizer, m.loss
     lr = m.peak_lr
-    if (
-        spec is None
-        or spec.is_adaptive
-        or not lr
-        or m.run.step_unit != "step"
-        or loss.positive_share < 0.95
-        or loss.n < MIN_POINTS
-    ):
+    if spec is None or spec.is_adaptive or not lr or m.run.step_unit != "step" or not loss.is_positive or loss.n < MIN_POINTS:
         return None
     low = int(np.argmin(loss.smooth))
     top = low + int(np.argmax(loss.value[low:]))

@@ -86,6 +86,11 @@ class SeriesMeasurements:
         return float(np.mean(self.value > 0.0)) if self.n else 0.0
 
     @property
+    def is_positive(self) -> bool:
+        """Whether at least 19 of 20 points are above zero, so that ratios of levels mean something."""
+        return self.positive_share >= 0.95
+
+    @property
     def is_constant(self) -> bool:
         """Whether all of at least three points are the same number, to the last bit."""
         return self.n >= 3 and bool(np.all(self.value == self.value[0]))
@@ -102,7 +107,7 @@ class SeriesMeasurements:
     @cached_property
     def rebound(self) -> changes.Rebound | None:
         """The late rise from a floor, of a positive series; None when it has none."""
-        return changes.rebound(self.step, self.value) if self.positive_share > 0.95 else None
+        return changes.rebound(self.step, self.value) if self.is_positive else None
 
     @cached_property
     def spikes(self) -> IntArray:
