@@ -60,6 +60,32 @@ class Series:
         return Series(self.quantity, self.tag, self.step[keep], self.value[keep], self.wall_time[keep], self.source)
 
 
+#: The quantiles that are kept of a logged distribution.
+QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Histogram:
+    """A distribution that was logged over the steps, in file order: the gradient or the weights of a layer.
+
+    `step`: (n,) int64. `wall_time`: (n,) float64. `count`, `total`, `sum_squares`: (n,) float64, number of values, their
+    sum, the sum of their squares; NaN where the log does not hold it. `quantile`: (n, len(QUANTILES)) float64, by linear
+    interpolation within a bucket.
+    """
+
+    tag: str
+    step: IntArray
+    wall_time: FloatArray
+    count: FloatArray
+    total: FloatArray
+    sum_squares: FloatArray
+    quantile: FloatArray
+    source: str = ""
+
+    def __len__(self) -> int:
+        return int(self.step.size)
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """Steps `start <= step < stop`; `onset` is the step at which the change was made out."""
@@ -128,13 +154,28 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True)
+class Stitch:
+    """How files, or parts of one, were put together into a run: nothing is joined, split or set aside unsaid.
+
+    `kind`: kebab-case ("resumed", "overlap", "appended-runs", "validation", "rank", "joined", "hyperparameters", ...).
+    `step`: where it begins, None when it has no place.
+    """
+
+    kind: str
+    file: str
+    detail: str
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One training run: every series that was logged, its settings, and what is missing or damaged.
 
     `series`: in file order, all tags. `primary`: for each quantity the one series that speaks for it. `settings`: the
     one vocabulary of settings ("optimizer.lr", "schedule.warmup_steps", "batch_size", ...). `optimizer`: what the
     settings say of it, defaults of the framework filled in; None when nothing names one. `restarts`: first steps of a
-    resumed or restarted process. `root`: the directory that paths in this object are relative to.
+    resumed or restarted process. `root`: the directory that paths in this object are relative to. `formats`: file ->
+    name of the format it was read as.
     """
 
     name: str
@@ -150,6 +191,9 @@ class Run:
     files: tuple[str, ...] = ()
     config_files: tuple[str, ...] = ()
     code_files: tuple[str, ...] = ()
+    formats: Mapping[str, str] = field(default_factory=dict)
+    histograms: tuple[Histogram, ...] = ()
+    stitches: tuple[Stitch, ...] = ()
 
 
 # -- what the training script does ------------------------------------------------------------------------------------

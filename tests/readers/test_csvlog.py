@@ -13,18 +13,24 @@ from hypothesis import strategies as st
 
 from traindoctor.errors import UnreadableInputError
 from traindoctor.readers import csvlog
-from traindoctor.readers.csvlog import CsvLog, read_csv, read_csv_file
+from traindoctor.readers.csvlog import read_csv_file
+from traindoctor.readers.log import Hints, Log
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def points(log: CsvLog, tag: str) -> list[tuple[int, float]]:
+def read_csv(data: bytes, file: str, step_column: str | None = None) -> Log:
+    [log] = csvlog.read_csv(data, file, Hints(step_column))
+    return log
+
+
+def points(log: Log, tag: str) -> list[tuple[int, float]]:
     series = next(s for s in log.series if s.tag == tag)
     return list(zip(series.step.tolist(), series.value.tolist(), strict=True))
 
 
-def kinds(log: CsvLog) -> list[str]:
+def kinds(log: Log) -> list[str]:
     return [damage.kind for damage in log.damages]
 
 
@@ -32,7 +38,7 @@ def test_dense() -> None:
     log = read_csv(b"step,loss,lr\n0,1.5,1e-3\n10,0.5,1e-3\n", "f.csv")
     assert points(log, "loss") == [(0, 1.5), (10, 0.5)]
     assert [s.tag for s in log.series] == ["loss", "lr"]
-    assert (log.step_unit, log.step_column, log.damages) == ("step", "step", ())
+    assert (log.step_unit, log.step_source, log.damages) == ("step", "step", ())
     assert log.series[0].source == "f.csv"
     assert log.series[0].step.dtype == np.int64
 
@@ -76,7 +82,7 @@ def test_the_column_that_counts(header: str, column: str, unit: str) -> None:
     n = header.count(",") + 1
     rows = "".join(",".join([str(i)] * n) + "\n" for i in range(3))
     log = read_csv(f"{header}\n{rows}".encode(), "f")
-    assert (log.step_column, log.step_unit) == (column, unit)
+    assert (log.step_source, log.step_unit) == (column, unit)
 
 
 def test_no_column_that_counts_is_said_with_a_way_out() -> None:

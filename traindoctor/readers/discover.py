@@ -14,16 +14,18 @@ import numpy as np
 
 from traindoctor.errors import UnreadableInputError
 from traindoctor.model import Damage, Run, Series, Setting
-from traindoctor.readers.csvlog import COLUMNS, check_steps, read_csv_file
+from traindoctor.readers.csvlog import read_csv_file
 from traindoctor.readers.events import read_event_file
+from traindoctor.readers.log import Hints
+from traindoctor.readers.table import COLUMNS, check_steps
 from traindoctor.readers.tags import choose_primary, quantity_of, spellings, with_quantities
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from traindoctor.model import StepUnit
-    from traindoctor.readers.csvlog import CsvLog
     from traindoctor.readers.events import EventLog
+    from traindoctor.readers.log import Log
 
 #: Folders that only hold logs: what a run is called stands above them.
 PLAIN = frozenset(
@@ -132,7 +134,7 @@ def _read_file(file: Path, shown: str, options: ReadOptions) -> list[_Draft]:
             draft = _Draft(file.parent, [], [])
             _add_events(draft, [(file, read_event_file(file, str(file)))], options)
         else:
-            log = read_csv_file(file, str(file), step_column=options.step_column, aliases=options.aliases)
+            [log] = read_csv_file(file, str(file), Hints(options.step_column, options.aliases))
             draft = _Draft(file.parent, [], [])
             _add_table(draft, file, log)
     except UnreadableInputError as error:
@@ -289,7 +291,7 @@ def _read_folder(folder: Path, files: Sequence[Path], options: ReadOptions) -> t
             failures.append(UnreadableInputError(str(logs[0][0]), _nothing_in(draft.damages), *_formats()))
     for file in (f for f in files if _is_table(f) and not _is_events(f)):
         try:
-            log = read_csv_file(file, str(file), step_column=options.step_column, aliases=options.aliases)
+            [log] = read_csv_file(file, str(file), Hints(options.step_column, options.aliases))
         except UnreadableInputError as error:
             failures.append(error)
             if _names_a_loss(error, options):
@@ -318,7 +320,7 @@ def _names_a_loss(error: UnreadableInputError, options: ReadOptions) -> bool:
     return any(quantity_of(name, options.aliases) in ("loss", "val_loss", "loss_term") for name in columns)
 
 
-def _joins(draft: _Draft, log: CsvLog) -> bool:
+def _joins(draft: _Draft, log: Log) -> bool:
     """Whether a table is of the same run: it counts alike, and it is not a second one with the same tags."""
     if draft.unit != log.step_unit:
         return False
@@ -328,7 +330,7 @@ def _joins(draft: _Draft, log: CsvLog) -> bool:
     return not mine & {s.tag for s in log.series if s.tag.lower() not in ("epoch", "lr", "learning_rate")}
 
 
-def _add_table(draft: _Draft, file: Path, log: CsvLog) -> None:
+def _add_table(draft: _Draft, file: Path, log: Log) -> None:
     draft.files.append(file)
     draft.series += log.series
     draft.unit = log.step_unit if not draft.series or draft.unit == "step" else draft.unit
