@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,11 +23,13 @@ from traindoctor.model import (
     TrainingLoop,
     Verdict,
 )
+from traindoctor.readers.storage import locate
 from traindoctor.registry import load_rules
 from traindoctor.rule import MODERATE, STRONG, WEAK, against, supports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from traindoctor.rule import Cause, Limits, ReplayModel, Statement
     from traindoctor.signals.measurements import Measurements
@@ -43,13 +44,15 @@ UNEXPLAINED_RISE = 2.5
 class DiagnoseOptions:
     """What the user says beyond the paths.
 
-    `tags`: quantity -> tags that mean it. `select`, `ignore`: codes or their prefixes. `thresholds`: code -> name -> value.
-    `parameters`: number of trained parameters, where it is known.
+    `format`: what every file is read as, "" to tell it by its content. `tags`: quantity -> tags that mean it. `select`,
+    `ignore`: codes or their prefixes. `thresholds`: code -> name -> value. `parameters`: number of trained parameters,
+    where it is known.
     """
 
     config: Path | None = None
     code: Path | None = None
     step_column: str | None = None
+    format: str = ""
     tags: Mapping[str, Sequence[str]] = field(default_factory=dict)
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
@@ -77,7 +80,13 @@ def diagnose(
         for code, cause in registry.causes.items()
         if (not options.select or code.startswith(options.select)) and not (options.ignore and code.startswith(options.ignore))
     }
-    read = ReadOptions(config=options.config, code=options.code, step_column=options.step_column, aliases=options.tags)
+    read = ReadOptions(
+        config=options.config,
+        code=options.code,
+        step_column=options.step_column,
+        aliases=options.tags,
+        format=options.format,
+    )
     reports = []
     for path in paths:
         tell(f"reading {path}")
@@ -168,7 +177,7 @@ def _loops(run: Run) -> tuple[Run, list[TrainingLoop]]:
     damages: list[Damage] = []
     for file in run.code_files:
         try:
-            loops += training_loops(read_source(Path(run.root) / file), file)
+            loops += training_loops(read_source(locate(run.root) / file), file)
         except TraindoctorError as error:
             damages.append(Damage("unreadable-script", file, str(error)))
     return replace(run, damages=(*run.damages, *damages)), loops
@@ -249,9 +258,9 @@ def _fixes(
     for fix in fixes:
         patch = None
         if fix.settings:
-            patch = patch_for(Path(run.root), run.settings, fix.settings, run.config_files)
+            patch = patch_for(locate(run.root), run.settings, fix.settings, run.config_files)
         elif place is not None:
-            patch = fix_patch(read_source(Path(run.root) / place.file), place.file, cause.code)
+            patch = fix_patch(read_source(locate(run.root) / place.file), place.file, cause.code)
         yield replace(fix, patch=patch)
 
 

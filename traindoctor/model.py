@@ -26,6 +26,7 @@ EvidenceKind = Literal["log", "config", "code", "state", "replay"]
 ReplayDepth = Literal["open", "closed", "exact", "none"]
 TrialVerdict = Literal["repairs", "postpones", "no effect", "worse", "not tried"]
 StepUnit = Literal["step", "epoch", "row"]
+DamageFamily = Literal["lost", "hidden-nan", "steps", "averaged", "constant", "quantised", "noted"]
 
 
 # -- what was read ----------------------------------------------------------------------------------------------------
@@ -144,13 +145,37 @@ class Damage:
     """What was lost or is doubtful in a file: the rest was read.
 
     `kind`: kebab-case ("truncated", "corrupt-record", "ragged-row", "duplicate-steps", "steps-go-back", ...).
-    `offset`: byte offset in the file where that is known.
+    `offset`: byte offset in the file where that is known. `step`: the first step it concerns, where it concerns a series.
     """
 
     kind: str
     file: str
     detail: str
     offset: int | None = None
+    step: int | None = None
+
+    @property
+    def family(self) -> DamageFamily:
+        """Which of the integrity findings speaks of it."""
+        return next((family for family, kinds in DAMAGE_FAMILIES.items() if self.kind in kinds), "lost")
+
+
+#: Kinds of damage by the finding that speaks of them; every other kind is something that was lost. What is only
+#: noted is told in the list of damages alone: settings that the training ran with, pictures and words beside the numbers.
+DAMAGE_FAMILIES: Mapping[DamageFamily, frozenset[str]] = {
+    "hidden-nan": frozenset({"hidden-nan", "blank-nan", "zero-for-nan"}),
+    "steps": frozenset({"duplicate-steps", "steps-go-back", "no-step", "no-steps", "rewritten"}),
+    "averaged": frozenset({"averaged", "sampled"}),
+    "constant": frozenset({"constant-tail"}),
+    "quantised": frozenset({"quantised"}),
+    "noted": frozenset(
+        {
+            "number-as-text", "several-documents", "several-commands", "duplicate-key", "missing-base", "settings-change",
+            "left-out", "deleted-run", "other-lines", "comment-line", "doubtful-loss", "steps-of-epochs", "steps-from-epochs",
+            "fractional-steps", "appended-runs", "repeated-header",
+        }
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ imports nothing heavy. The weights of evidence are nats of log-odds with four na
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from traindoctor.model import Evidence, EvidenceKind, Fix, Location, OptimizerSpec, Run, Segment, Severity, TrainingLoop
 
 if TYPE_CHECKING:
+    from traindoctor.model import Damage, DamageFamily
     from traindoctor.signals.measurements import Measurements
 
 #: The interface a rule pack is written for; a pack states its own as `API` in its `__init__.py`.
@@ -178,6 +179,20 @@ def disproven(name: str, place: Location, text: str) -> Evidence:
     """Return evidence that a place in the script rules the cause out."""
     where = f"{place.file}:{place.line}"
     return against(name, where, unit="", weight=PROOF, kind="code", source=where, text=text)
+
+
+def damages_of(m: Measurements, family: DamageFamily) -> Iterator[Evidence]:
+    """Yield the damages of one family that were met while the run was read."""
+    for damage in m.run.damages:
+        if damage.family == family:
+            place = damage.file if damage.offset is None else f"{damage.file}, byte {damage.offset:,}"
+            text = damage.detail if damage.detail.endswith(".") else f"{damage.detail}."
+            yield supports(damage.kind, damage.file, unit="", weight=PROOF, source=place, onset=damage.step, text=text)
+
+
+def damaged(damage: Damage) -> Run:
+    """Return a Run with a loss and this damage, for examples."""
+    return replace(run_of(loss=[1.0, 0.5]), damages=(damage,))
 
 
 def run_of(

@@ -30,14 +30,14 @@ class Settings:
     source: str = ""
 
 
-def load_settings(path: Path) -> Settings:
+def load_settings(path: Path | str) -> Settings:
     """Return the settings of the nearest file at or above `path`, else at or above the working directory, else none.
 
     traindoctor.toml wins over a pyproject.toml beside it; a pyproject.toml without the section does not count.
 
     Raises: ConfigError when a file does not parse, or holds a key or a value that is not known.
     """
-    for start in (path, Path.cwd()):
+    for start in (Path(path), Path.cwd()) if "://" not in str(path) else (Path.cwd(),):
         here = start.absolute()
         for folder in (here, *here.parents):
             for name in ("traindoctor.toml", "pyproject.toml"):

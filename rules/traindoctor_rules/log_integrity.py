@@ -1,12 +1,11 @@
-"""The log itself is damaged or ambiguous: what it says is said with that reserve.
+"""A part of the log was lost: what the rest says is said with that reserve.
 
 ## What it looks like
-Records cut off or with a wrong checksum, rows with missing or surplus cells, steps that repeat or go back, a loss that turns
-blank while other columns go on.
+Records cut off or with a wrong checksum, rows with missing or surplus cells, cells that are no numbers, files that cannot be
+read at all. Each is told with its byte or line and with what was lost.
 
 ## Why it matters
-A spike at a place where two runs overlap is no spike, and a tail that was lost hides how the run ended. The rest of the
-report rests on what could be read.
+A tail that was lost hides how the run ended. The rest of the report rests on what could be read.
 
 ## When it is wrong
 A file that is still being written ends in a partial record; nothing is wrong with the run.
@@ -19,8 +18,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.model import Damage, Evidence, Run
-from traindoctor.rule import PROOF, Cause, Example, Limits, Statement, run_of, supports
+from traindoctor.model import Damage, Evidence
+from traindoctor.rule import Cause, Example, Limits, Statement, damaged, damages_of, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 CAUSE = Cause(
     code="TD001",
     name="log-integrity",
-    summary="the log is damaged or ambiguous",
+    summary="a part of the log was lost",
     explanation=__doc__,
     severity="info",
     standalone=True,
@@ -41,10 +40,8 @@ CAUSE = Cause(
 
 @CAUSE.in_logs()
 def damages(m: Measurements, limits: Limits) -> Iterator[Evidence]:
-    """Yield each damage that was met while reading."""
-    for damage in m.run.damages:
-        place = damage.file if damage.offset is None else f"{damage.file}, byte {damage.offset:,}"
-        yield supports(damage.kind, damage.file, unit="", weight=PROOF, source=place, text=damage.detail)
+    """Yield each loss that was met while reading."""
+    yield from damages_of(m, "lost")
 
 
 @CAUSE.says
@@ -54,11 +51,9 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     return Statement(f"The log is not whole: {kinds}.", " ".join(e.text for e in evidence[:3]))
 
 
-def _damaged() -> Run:
-    from dataclasses import replace
-
-    return replace(run_of(loss=[1.0, 0.5]), damages=(Damage("truncated", "events", "the file ends inside a record", 120),))
-
-
-CAUSE.valid = (Example("sound", run_of(loss=[1.0, 0.5])), Example("no series at all", run_of()))
-CAUSE.invalid = (Example("cut off", _damaged()),)
+CAUSE.valid = (
+    Example("sound", run_of(loss=[1.0, 0.5])),
+    Example("no series at all", run_of()),
+    Example("steps that repeat", damaged(Damage("duplicate-steps", "metrics.csv", "a value at a step that has one already"))),
+)
+CAUSE.invalid = (Example("cut off", damaged(Damage("truncated", "events", "the file ends inside a record", 120))),)

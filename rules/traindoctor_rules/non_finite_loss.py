@@ -22,8 +22,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment
-from traindoctor.rule import MODERATE, PROOF, STRONG, Cause, Example, Limits, Statement, Threshold, against, run_of, supports
+from traindoctor.model import Damage, Evidence, Fix, OptimizerSpec, Segment
+from traindoctor.rule import (
+    MODERATE,
+    PROOF,
+    STRONG,
+    Cause,
+    Example,
+    Limits,
+    Statement,
+    Threshold,
+    against,
+    damaged,
+    run_of,
+    supports,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,6 +90,11 @@ def not_finite(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=series.source,
             text=f"{series.tag} is not finite from step {step:,} on: {series.n_not_finite:,} of {len(series.series):,} values.",
         )
+    for damage in m.run.damages:
+        if damage.kind in ("hidden-nan", "zero-for-nan"):
+            onset = damage.step if damage.step is not None else int(m.loss.step[-1]) if m.has("loss") else 0
+            text = f"NaN is hidden by how it was logged: {damage.detail}."
+            yield supports("hidden_nan", onset, unit="step", weight=PROOF, onset=onset, source=damage.file, text=text)
     if "loss" in m.run.primary:
         step = _lost(m.loss, limits["share"])
         before = m.loss.before(step) if step is not None else m.loss.value[:0]
@@ -117,6 +135,9 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     first = min((e for e in evidence if e.onset is not None), key=lambda e: e.onset or 0)
     onset = first.onset or 0
     last = max(int(s.step[-1]) for s in m.run.primary.values() if len(s))
+    if first.name == "hidden_nan":
+        title = f"Training failed from {m.name_of(onset)}: the loss became NaN, and the logger hid it."
+        return Statement(title, first.text, Segment(onset, last + 1, onset))
     return Statement(
         f"Training failed from {m.name_of(onset)}: the "
         f"{first.name.removesuffix('_not_finite').replace('_', ' ')} became NaN or infinite, and nothing finite followed.",
@@ -136,5 +157,6 @@ CAUSE.valid = (
 )
 CAUSE.invalid = (
     Example("NaN out of nothing", run_of(OptimizerSpec("sgd", lr=0.1), loss=[*_FALL, *[NAN] * 20])),
+    Example("hidden by the logger", damaged(Damage("hidden-nan", "state.json", "the loss is 0.0 from step 1 on", step=1))),
     Example("all NaN", run_of(OptimizerSpec("sgd", lr=0.1), loss=[NAN] * 20)),
 )

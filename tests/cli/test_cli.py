@@ -26,6 +26,7 @@ class DiagnoseOptions:
     config: Path | None = None
     code: Path | None = None
     step_column: str | None = None
+    format: str = ""
     tags: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()

@@ -64,6 +64,23 @@ def test_code_that_trains(tmp_path: Path) -> None:
     assert len(find_code(tmp_path / "run", tmp_path)) == 20
 
 
+def test_python_configs_and_scripts_count_when_nothing_else_does(tmp_path: Path) -> None:
+    lay(tmp_path, "a/plot.py", text="import os\nlr = 3\n")
+    lay(tmp_path, "a/train.py", text="lr = 0.1\nloss.backward()\n")
+    lay(tmp_path, "a/prepare.sh", text="python prepare.py --n 3\n")
+    assert find_configs(tmp_path / "a", tmp_path / "a") == []
+    lay(tmp_path, "a/run.sh", text="python train.py --lr 0.1\n")
+    assert [p.name for p in find_configs(tmp_path / "a", tmp_path / "a")] == ["run.sh"]
+    lay(tmp_path, "a/args.txt", text="Namespace(lr=0.1)\n")
+    assert [p.name for p in find_configs(tmp_path / "a", tmp_path / "a")] == ["args.txt"]
+    lay(tmp_path, "a/retinanet.py", text="optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))\n")
+    assert [p.name for p in find_configs(tmp_path / "a", tmp_path / "a")] == ["retinanet.py"]
+    lay(tmp_path, "a/other.py", text="optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.2))\n")
+    assert find_configs(tmp_path / "a", tmp_path / "a") == []
+    lay(tmp_path, "a/config.yaml")
+    assert [p.name for p in find_configs(tmp_path / "a", tmp_path / "a")] == ["config.yaml"]
+
+
 def test_a_missing_folder_has_nothing(tmp_path: Path) -> None:
     assert find_configs(tmp_path / "none", tmp_path / "none") == []
     assert find_code(tmp_path / "none", tmp_path / "none") == []

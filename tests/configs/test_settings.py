@@ -6,11 +6,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traindoctor.configs import load_settings
-from traindoctor.configs.documents import ParseError, parse
+from traindoctor.configs import load_settings, with_defaults
+from traindoctor.configs.documents import ParseError, is_text_in_yaml_1_1, parse, plain_scalar
 from traindoctor.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def test_dialects(tmp_path: Path, dialect: str) -> None:
     name, text, expected = DIALECTS[dialect]
     (tmp_path / name).write_text(text)
     settings, damages = load_settings([tmp_path / name], tmp_path)
-    assert damages == []
+    assert {damage.kind for damage in damages} <= {"number-as-text"}
     read = {key: setting.value for key, setting in settings.items()}
     assert {key: read.get(key) for key in expected} == expected
 
@@ -265,3 +266,74 @@ def test_any_text_parses_or_is_refused(text: str, suffix: str) -> None:
 def test_any_yaml_like_text_parses_or_is_refused(text: str) -> None:
     with suppress(ParseError):
         assert isinstance(parse(text, ".yaml"), list)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_noted"),
+    [
+        ("lr: 3e-4\n", True),
+        ("lr: 1e5\noptimizer: sgd\n", True),
+        ("lr: 1.0e5\n", True),
+        ("betas: [0.9, 9e-1]\nlr: 0.1\n", True),
+        ("lr: -.5\n", True),
+        ("lr: 3.0e-4\n", False),
+        ("lr: 0.1\nwidth: 1e3\n", False),  # no setting of the training
+        ("lr: '3e-4'\n", False),  # text on purpose
+        ("lr: !!float 3e-4\n", False),
+        ("lr: 1_000\n", False),
+        ("lr: ${base}\nbase: 3e-4\n", False),  # OmegaConf
+        ("optimizer:\n  _target_: torch.optim.SGD\n  lr: 3e-4\n", False),
+        ("optimizer:\n  _component_: torch.optim.SGD\n  lr: 3e-4\n", False),
+        ("trainer: {max_epochs: 3}\noptimizer:\n  class_path: torch.optim.SGD\n  init_args: {lr: 3e-4}\n", False),
+        ("base_model: x\nadapter: lora\nmicro_batch_size: 2\nlearning_rate: 3e-4\n", False),
+        ("stage: sft\nfinetuning_type: lora\nlearning_rate: 3e-4\n", False),
+        ("output_dir: x\nper_device_train_batch_size: 8\nlearning_rate: 3e-4\n", False),
+        ("SOLVER:\n  BASE_LR: 3e-4\n", False),
+        ("lr0: 1e-2\nlrf: 0.1\nbox: 7.5\noptimizer: SGD\n", True),
+    ],
+)
+def test_a_number_that_pyyaml_reads_as_text_is_noted_where_nothing_casts_it(tmp_path: Path, text: str, is_noted: bool) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    _, damages = load_settings([tmp_path / "config.yaml"], tmp_path)
+    assert [damage.kind for damage in damages] == ["number-as-text"] * is_noted
+    key = next(key for key in ("lr0", "betas", "lr") if f"{key}:" in text) if is_noted else ""
+    assert all(f"`{key}`" in damage.detail and damage.detail.startswith("line ") for damage in damages)
+
+
+@given(st.from_regex(r"[-+]?[0-9]{0,2}\.?[0-9]{0,2}([eE][-+]?[0-9])?", fullmatch=True))
+def test_the_words_that_pyyaml_reads_as_text_are_the_ones_that_are_noted(word: str) -> None:
+    if isinstance(plain_scalar(word), float):
+        assert is_text_in_yaml_1_1(word) == isinstance(yaml.safe_load(f"a: {word}")["a"], str)
+
+
+def test_the_dialect_stands_with_the_settings_and_the_later_file_tells_it(tmp_path: Path) -> None:
+    (tmp_path / "args.json").write_text('{"output_dir": "x", "per_device_train_batch_size": 8, "learning_rate": 1e-5}')
+    (tmp_path / "ds.json").write_text(
+        '{"zero_optimization": {"stage": 2}, "gradient_clipping": 0.5, "optimizer": {"params": {"eps": "auto"}}}'
+    )
+    (tmp_path / "plain.yaml").write_text("seed: 3\n")
+    files = [tmp_path / name for name in ("args.json", "ds.json", "plain.yaml")]
+    settings, _ = load_settings(files, tmp_path)
+    assert (settings["dialect"].value, settings["dialect"].origin) == ("Hugging Face TrainingArguments", "args.json")
+    assert with_defaults(settings)["optimizer.eps"].value == 1e-8
+    alone, _ = load_settings(files[1:2], tmp_path)
+    assert alone["dialect"].value == "DeepSpeed"
+    assert alone["dialect.open"].value == ("optimizer.eps",)
+    assert "optimizer.eps" not in with_defaults(alone)
+
+
+@pytest.mark.parametrize("name", ["adafactor", "sgd", "rmsprop", "adamw_torch", "lion"])
+def test_a_dialects_betas_are_for_optimizers_that_have_them(tmp_path: Path, name: str) -> None:
+    (tmp_path / "args.json").write_text(f'{{"output_dir": "x", "per_device_train_batch_size": 8, "optim": "{name}"}}')
+    settings, _ = load_settings([tmp_path / "args.json"], tmp_path)
+    assert ("optimizer.beta1" in with_defaults(settings)) == (name in ("adamw_torch", "lion"))
+
+
+def test_the_column_is_that_of_the_key() -> None:
+    for text, suffix, column in (
+        ("a:\n  lr: 1\n", ".yaml", 3),
+        ('{"a": {"lr": 1}}', ".json", 8),
+        ("  lr = 1\n", ".toml", 3),
+        ("python t.py --lr 1", ".sh", 13),
+    ):
+        assert [(entry.key, entry.column) for entry in parse(text, suffix)] == [("lr", column)]

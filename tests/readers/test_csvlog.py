@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traindoctor.errors import UnreadableInputError
 from traindoctor.readers import csvlog
-from traindoctor.readers.csvlog import read_csv_file
+from traindoctor.readers.csvlog import looks_like_csv, read_csv_file
 from traindoctor.readers.log import Hints, Log
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
+
+    from traindoctor.readers.table import Table
+
+ROOT = Path(__file__).parents[2]
+FORMATS = ROOT / "fixtures" / "formats"
 
 
 def read_csv(data: bytes, file: str, step_column: str | None = None) -> Log:
@@ -97,10 +104,17 @@ def test_no_column_that_counts_is_said_with_a_way_out() -> None:
         read_csv(data, "f", step_column="x")
 
 
-def test_a_monitor_of_episodes_counts_rows() -> None:
+def test_a_monitor_counts_the_steps_of_its_episodes() -> None:
     log = read_csv(b'#{"t_start": 1.6e9, "env_id": "Acrobot-v1"}\nr,l,t\n-500.0,500,4.6\n-186.0,187,9.4\n', "0.monitor.csv")
-    assert log.step_unit == "row"
-    assert points(log, "r") == [(0, -500.0), (1, -186.0)]
+    assert (log.step_unit, log.step_source) == ("step", "sum of l")
+    assert points(log, "r") == [(500, -500.0), (687, -186.0)]
+    assert log.series[0].wall_time.tolist() == [1.6e9 + 4.6, 1.6e9 + 9.4]
+    assert log.settings == {"env_id": "Acrobot-v1"}
+
+
+def test_a_monitor_that_lacks_lengths_counts_rows() -> None:
+    log = read_csv(b"#{broken\nr,t\n-500.0,4.6\n-186.0,9.4\n", "0.monitor.csv")
+    assert (log.step_unit, points(log, "r")) == ("row", [(0, -500.0), (1, -186.0)])
 
 
 def test_the_nameless_index_of_a_data_frame_counts_rows() -> None:
@@ -129,11 +143,27 @@ def test_ragged_rows_are_named_by_line() -> None:
     assert all(f"line {n}" in text for n in (2, 4, 5, 6))
 
 
-def test_a_header_that_stands_twice() -> None:
-    log = read_csv(b"step,loss\n0,1.0\n5,0.5\nstep,loss\n0,1.0\n", "f")
-    assert points(log, "loss") == [(0, 1.0), (5, 0.5), (0, 1.0)]
-    assert kinds(log) == ["repeated-header", "duplicate-steps", "steps-go-back"]
-    assert log.goes_back == (0,)
+def test_a_header_that_stands_twice_begins_another_run() -> None:
+    first, second = csvlog.read_csv(b"step,loss\n0,1.0\n5,0.5\nstep,loss\n0,1.0\n", "f")
+    assert points(first, "loss") == [(0, 1.0), (5, 0.5)]
+    assert points(second, "loss") == [(0, 1.0)]
+    assert (first.name, second.name) == ("run 1", "run 2")
+    assert kinds(first) == kinds(second) == ["repeated-header", "appended-runs"]
+    assert (first.goes_back, second.goes_back) == ((), ())
+    assert "lines 5 to 5 are run 2 of 2" in second.damages[-1].detail
+
+
+def test_a_header_in_the_midst_of_a_run_is_one_run() -> None:
+    log = read_csv(b"step,loss\n0,1.0\n5,0.5\nstep,loss\n10,0.4\n15,0.3\n", "f")
+    assert points(log, "loss") == [(0, 1.0), (5, 0.5), (10, 0.4), (15, 0.3)]
+    assert kinds(log) == ["repeated-header"]
+
+
+def test_a_header_with_other_names_begins_another_table() -> None:
+    first, second = csvlog.read_csv(b"step,loss,lr\n0,1,0.1\n5,0.5,0.1\nstep,acc\n0,0.2\n", "f")
+    assert [s.tag for s in first.series] == ["loss", "lr"]
+    assert points(second, "acc") == [(0, 0.2)]
+    assert (first.name, second.name) == ("run 1", "run 2")
 
 
 def test_repeated_steps_are_kept_and_told_once() -> None:
@@ -235,17 +265,339 @@ def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
         read_csv_file(tmp_path, "here")
 
 
-@pytest.mark.parametrize("blank", [b"", b"nan", b"word"])
-def test_pandas_and_the_exact_reader_agree(blank: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = b"".join(b"%d,%s,0.1234567890123456789\n" % (i, blank if i % 3 else b"1e-7") for i in range(50))
-    exact = read_csv(b"step,loss,lr\n" + rows, "f")
-    monkeypatch.setattr(csvlog, "MANY_ROWS", 5)
-    quick = read_csv(b"step,loss,lr\n" + rows, "f")
-    assert [s.tag for s in exact.series] == [s.tag for s in quick.series]
-    assert exact.damages == quick.damages
-    for a, b in zip(exact.series, quick.series, strict=True):
-        np.testing.assert_array_equal(a.step, b.step)
-        np.testing.assert_array_equal(a.value, b.value)
+# -- the two readers --------------------------------------------------------------------------------------------------
+
+
+CELLS = [
+    *("1", "2.5", "-3e-5", "0.1234567890123456789", "+1", ".5", "1.", "-0", "1e400", "4.9e-324", "1_000", "0x10", " 1.5", "1.5 "),
+    *("99999999999999999999", "9007199254740993", "nan", "NaN", "-nan", "inf", "-inf", "Infinity", "\t7", "1\r2", "1,5", "\xe9"),
+    *("", "", "", "None", "null", "NA", "-", "word", "note", "infinite", "none yet", "True", '"1.5"', '"a;b"', '"', "#3"),
+    *("2024-01-02T03:04:05", "2024-01-02 03:04:05.25", "2024-02-30T00:00:00", "2024-01-02T03:04:05+00:00"),
+]
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> bytes:
+    """Tables as people have them, columns of one kind or of several, with a damage here and there."""
+    names = draw(
+        st.lists(st.sampled_from(["step", "loss", "lr", "time", "note", "val_loss"]), min_size=1, max_size=5, unique=True)
+    )
+    delimiter = draw(st.sampled_from([",", ",", ";", "\t", " "]))
+    kinds = [draw(st.lists(st.sampled_from(CELLS), max_size=3)) for _ in names]
+    chosen = draw(st.integers(0, 2**32))
+    rng = np.random.default_rng(chosen)
+    ends = draw(st.sampled_from(["", "", delimiter]))
+    lines = [delimiter.join(names) + ends]
+    for number in range(draw(st.integers(1, 80))):
+        cells = [str(number) if not kind else kind[rng.integers(len(kind))] for kind in kinds]
+        cells = cells[:-1] if rng.random() < 0.01 else cells
+        line = delimiter.join(cells) + ends
+        lines.append(
+            "# note" if rng.random() < 0.005 else "" if rng.random() < 0.005 else lines[0] if rng.random() < 0.01 else line
+        )
+    text = draw(st.sampled_from(["\n", "\r\n"])).join(lines)
+    return (text + draw(st.sampled_from(["\n", "\n", ""]))).encode()
+
+
+def tables_of(data: bytes, patch: pytest.MonkeyPatch, many: int, block: int) -> tuple[Table, ...] | str:
+    patch.setattr(csvlog, "MANY_BYTES", many)
+    patch.setattr(csvlog, "BLOCK_BYTES", block)
+    patch.setattr(csvlog, "COLUMN_BYTES", 1)
+    try:
+        return csvlog.read_tables(data, "f")
+    except UnreadableInputError as error:
+        return str(error)
+
+
+def assert_same(exact: tuple[Table, ...] | str, quick: tuple[Table, ...] | str) -> None:
+    if isinstance(exact, str) or isinstance(quick, str):
+        assert exact == quick
+        return
+    assert len(exact) == len(quick)
+    for a, b in zip(exact, quick, strict=True):
+        assert (a.columns, a.damages, a.begins, list(a.numbers)) == (b.columns, b.damages, b.begins, list(b.numbers))
+        np.testing.assert_array_equal(a.line, b.line)
+        for name in a.numbers:
+            np.testing.assert_array_equal(a.filled[name], b.filled[name])
+            there = a.numbers[name][a.filled[name]], b.numbers[name][b.filled[name]]
+            assert np.isnan(there[0]).tolist() == np.isnan(there[1]).tolist()
+            bits = [np.nan_to_num(value, nan=0.0).view(np.int64).tolist() for value in there]
+            assert bits[0] == bits[1]
+
+
+def agree(data: bytes, quick: int = 400) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        assert_same(tables_of(data, patch, 1 << 60, quick), tables_of(data, patch, 0, quick))
+
+
+@settings(derandomize=True, max_examples=400, deadline=None)
+@given(tables(), st.sampled_from([400, 10_000]))
+def test_pandas_and_the_exact_reader_agree(data: bytes, quick: int) -> None:
+    agree(data, quick)
+
+
+@pytest.mark.slow
+@settings(derandomize=True, max_examples=10_000, deadline=None)
+@given(tables(), st.sampled_from([400, 10_000]), st.lists(st.tuples(st.integers(0, 999), st.binary(max_size=2)), max_size=3))
+def test_pandas_and_the_exact_reader_agree_on_mutations(data: bytes, quick: int, changes: list[tuple[int, bytes]]) -> None:
+    for at, piece in changes:
+        data = data[:at] + piece + data[at + 1 :]
+    agree(data, quick)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        pytest.param(lambda i: b"" if i % 3 else b"1e-7", id="sparse"),
+        pytest.param(lambda i: b"nan" if i % 3 else b"", id="NaN and blanks"),
+        pytest.param(lambda i: b"NA" if i % 3 else b"0.5", id="NA"),
+        pytest.param(lambda i: b"2024-01-01 00:00:%02d" % (i % 60), id="clock"),
+        pytest.param(lambda i: b"2024-01-01T00:00:%02d%s" % (i % 60, b".5" * (i % 2)), id="clock with fractions"),
+        pytest.param(lambda _: b"warm up", id="words"),
+        pytest.param(lambda i: b'"0.5"' if i % 3 else b'""', id="quoted"),
+        pytest.param(lambda i: b"inf" if i % 3 else b"-Infinity", id="infinities"),
+    ],
+)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("delimiter", [b",", b"\t", b";"])
+def test_the_fast_reader_declines_none_of_these(
+    cell: Callable[[int], bytes], end: bytes, delimiter: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [delimiter.join([b"%d" % i, cell(i), b"0.1234567890123456789", b"1e-3"]) for i in range(50)]
+    data = end.join([delimiter.join([b"step", b"time", b"loss", b"lr"]), *rows]) + end
+    agree(data, 10_000)
+    monkeypatch.setattr(csvlog, "_add_exactly", lambda *_, **__: pytest.fail("the exact reader was asked"))
+    monkeypatch.setattr(csvlog, "MANY_BYTES", 0)
+    monkeypatch.setattr(csvlog, "BLOCK_BYTES", 1_000)
+    [table] = csvlog.read_tables(data, "f")
+    assert table.line.tolist() == list(range(2, 52))
+
+
+def test_one_bad_line_costs_its_block_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [b"%d,%d\n" % (i, i) for i in range(10_000)]
+    rows[7_000] = b"7000,7000,7000\n"
+    seen: list[int] = []
+    exact = csvlog._add_exactly
+
+    def counted(section: object, data: bytes, at: int, stop: int, *more: object, **named: bool) -> object:
+        seen.append(stop - at)
+        return exact(section, data, at, stop, *more, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(csvlog, "_add_exactly", counted)
+    monkeypatch.setattr(csvlog, "MANY_BYTES", 0)
+    monkeypatch.setattr(csvlog, "COLUMN_BYTES", 1)
+    monkeypatch.setattr(csvlog, "BLOCK_BYTES", 1_000)
+    log = read_csv(b"step,loss\n" + b"".join(rows), "f")
+    assert len(points(log, "loss")) == 10_000
+    assert kinds(log) == ["ragged-row"]
+    assert "line 7002" in log.damages[0].detail
+    assert sum(seen) <= 1_000
+
+
+def test_values_are_those_of_pandas_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 2**63, 4_000, dtype=np.int64).view(np.float64)
+    value = np.concatenate([bits[np.isfinite(bits)], rng.random(4_000), 10.0 ** rng.uniform(-320, 308, 2_000)])
+    data = "step,loss\n" + "".join(f"{i},{v!r}\n" for i, v in enumerate(value.tolist()))
+    expected = pd.read_csv(io.StringIO(data))["loss"].to_numpy()
+    for many in (1 << 60, 0):
+        monkeypatch.setattr(csvlog, "MANY_BYTES", many)
+        found = np.array([v for _, v in points(read_csv(data.encode(), "f"), "loss")])
+        np.testing.assert_array_equal(found.view(np.int64), value.view(np.int64))
+        np.testing.assert_array_equal(found.view(np.int64), expected.view(np.int64))
+
+
+# -- forms ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"step loss\n0 1.5\n10 0.5\n",
+        b"  step      loss\n     0       1.5\n    10   5e-01\n",
+        b"# step loss\n0.000e+00 1.5\n1.000e+01 0.5\n",
+        b"# step,loss\n0,1.5\n10,0.5\n",
+        b"# step loss\n0,1.5\n10,0.5\n",
+        b"step;loss\n0;1,5\n10;0,5\n",
+        b"#step\tloss\n0\t1.5\n10\t0.5\n",
+    ],
+)
+def test_tables_that_are_no_csv(data: bytes) -> None:
+    log = read_csv(data, "f")
+    assert points(log, "loss") == [(0, 1.5), (10, 0.5)]
+    assert log.damages == ()
+
+
+def test_what_numpy_saves(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    np.savetxt(path, np.array([[0, 1.5], [1, 0.25]]), header="step loss")
+    assert looks_like_csv(path.read_bytes(), path.name)
+    assert points(read_csv(path.read_bytes(), "f"), "loss") == [(0, 1.5), (1, 0.25)]
+
+
+def test_a_comma_is_no_decimal_point_where_points_are() -> None:
+    log = read_csv(b"step;loss;n\n0;1.5;1,234\n1;0.5;2,345\n2;0.4;3,456\n", "f")
+    assert [s.tag for s in log.series] == ["loss"]
+
+
+def test_a_comment_among_the_rows_is_told() -> None:
+    log = read_csv(b"step,loss\n0,1\n# resumed\n1,2\n", "f")
+    assert (points(log, "loss"), kinds(log)) == ([(0, 1.0), (1, 2.0)], ["comment-line"])
+
+
+def test_a_quoted_cell_over_several_lines() -> None:
+    log = read_csv(b'step,note,loss\n0,"a\nb, c\nd",1.5\n1,"x",0.5\n', "f")
+    assert (points(log, "loss"), log.damages) == ([(0, 1.5), (1, 0.5)], ())
+
+
+def test_an_open_quote_loses_no_other_row() -> None:
+    log = read_csv(b'step,loss\n0,1\n1,"2\n2,3\n3,4\n', "f")
+    assert (points(log, "loss"), kinds(log)) == ([(0, 1.0), (1, 2.0), (2, 3.0), (3, 4.0)], ["open-quote"])
+    assert "line 3:" in log.damages[0].detail
+
+
+def test_times_in_words() -> None:
+    log = read_csv(b"timestamp,step,loss\n1970-01-01 00:00:00,0,1\n2024-01-31 12:00:00.5,1,2\n2024-01-31 12:00:01,2,2\n", "f")
+    [clock] = [s for s in log.series if s.tag == "timestamp"]
+    assert clock.value.tolist() == [0.0, 1706702400.5, 1706702401.0]
+    late = read_csv(b"timestamp,step,loss\n2024-01-31T12:00:00Z,0,1\n2024-01-31T13:00:00+01:00,1,2\n", "f")
+    assert late.series[0].wall_time.tolist() == [1706702400.0, 1706702400.0]
+
+
+@pytest.mark.parametrize(
+    ("case", "tag", "n", "steps", "unit"),
+    [
+        ("lightning-csv/metrics.csv", "loss_step", 30, (1, 59), "step"),
+        ("lightning-csv/metrics.csv", "loss_epoch", 5, (11, 59), "step"),
+        ("lightning-csv/metrics.csv", "val_loss", 5, (11, 59), "step"),
+        ("keras-csv/training.csv", "val_loss", 12, (0, 11), "epoch"),
+        ("keras-csv/with-na.csv", "val_loss", 4, (0, 9), "epoch"),
+        ("keras-csv/with-na.csv", "loss", 10, (0, 9), "epoch"),
+        ("ultralytics-csv/yolov5.csv", "train/box_loss", 25, (0, 24), "epoch"),
+        ("ultralytics-csv/padded.csv", "lr/pg2", 25, (1, 25), "epoch"),
+        ("ultralytics-csv/results.csv", "metrics/mAP50-95(B)", 25, (1, 25), "epoch"),
+        ("sb3-progress/progress.csv", "train/loss", 19, (128, 1280), "step"),
+        ("sb3-monitor/0.monitor.csv", "r", 35, (50, 1259), "step"),
+        ("algoperf-csv/measurements.csv", "train/loss", 185, (1, 173644), "step"),
+    ],
+)
+def test_forms_of_libraries(case: str, tag: str, n: int, steps: tuple[int, int], unit: str) -> None:
+    data = (FORMATS / case).read_bytes()
+    log = read_csv(data, case)
+    found = points(log, tag)
+    assert (len(found), found[0][0], found[-1][0], log.step_unit) == (n, *steps, unit)
+    assert set(kinds(log)) <= {"blank-nan"}
+    assert looks_like_csv(data[:65_536], Path(case).name)
+    assert looks_like_csv(data[:65_536], "noname")
+
+
+def test_nan_as_blank_is_counted_as_the_event_file_of_the_same_run_does() -> None:
+    log = read_csv((FORMATS / "algoperf-csv" / "measurements.csv").read_bytes(), "measurements.csv")
+    assert sum(math.isnan(value) for _, value in points(log, "train/loss")) == 123
+
+
+def test_two_runs_that_keras_appended() -> None:
+    first, second = csvlog.read_csv((FORMATS / "keras-csv" / "appended.csv").read_bytes(), "f")
+    assert (len(first.series[0]), len(second.series[0])) == (9, 7)
+    assert second.series[0].step.tolist() == list(range(7))
+
+
+def test_a_chart_of_wandb_is_two_runs() -> None:
+    slow, fast = csvlog.read_csv((FORMATS / "wandb-export-csv" / "chart.csv").read_bytes(), "f")
+    assert (slow.name, fast.name) == ("baseline-7", "lr - 3e-3")
+    assert (len(points(slow, "train/loss")), len(points(fast, "train/loss"))) == (40, 25)
+
+
+# -- what is a table --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"step 1, loss 0.5, lr 0.1\nstep 2, loss 0.4, lr 0.1\n",
+        b"2024-01-01 12:00:00,123 INFO loss 0.5\n2024-01-01 12:00:01,456 INFO loss 0.4\n",
+        b'{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.4}\n',
+        b"| step | loss |\n|------|------|\n| 1 | 0.5 |\n",
+        b"lr: 0.1\nbetas: [0.9, 0.999]\n",
+        b"import os, sys\nx, y = 1, 2\n",
+        b"def f(a, b):\n    return 1, 2\n",
+        b"#ifndef A\n#define A 1\nint a, b;\nint c, d;\n",
+        b"numpy==1.26\npandas>=2.1,<3\n",
+        b"x = [1, 2, 3,\n     4, 5, 6,\n     7, 8, 9,\n]\n",
+        b"Once upon a time, there was a loss\nand it fell, and fell\n",
+        b"0,1.5\n1,0.5\n",
+        b"0 1.5\n1 0.5\n",
+        b"",
+        b"\n\n",
+        b"\x08\x02\x00\x00,\n1,2\n",
+        b"a b c\nd e f\n",
+        b"Epoch 1/3 loss: 0.5\nEpoch 2/3 loss: 0.4\n",
+    ],
+)
+def test_what_does_not_look_like_a_table(data: bytes) -> None:
+    assert not looks_like_csv(data, "file")
+
+
+@pytest.mark.parametrize(
+    "data", [b"step,loss\n0,1\n1,2\n", b"step,loss\r\n0,\r\n,nan\r\n", b"# c\nstep\tloss\n0\t1", b"epoch,a\n0,NA"]
+)
+def test_what_looks_like_a_table(data: bytes) -> None:
+    assert looks_like_csv(data, "file")
+    assert looks_like_csv("\ufeff".encode() + data, "file")
+    assert looks_like_csv(data.decode().encode("utf-16"), "file")
+
+
+def test_a_header_alone_and_a_single_column_are_tables_by_name() -> None:
+    for data in (b"step,loss\n", b"loss\n1\n2\n"):
+        assert looks_like_csv(data, "metrics.csv")
+        assert not looks_like_csv(data, "metrics")
+
+
+def test_no_file_of_the_code_looks_like_a_table() -> None:
+    files = [path for end in ("py", "md", "toml", "json", "yaml") for path in ROOT.glob(f"**/*.{end}")]
+    assert len(files) > 100
+    assert not [path for path in files if looks_like_csv(path.read_bytes()[:65_536], path.name)]
+
+
+# -- hostile ----------------------------------------------------------------------------------------------------------
+
+
+def test_more_columns_than_a_log_has() -> None:
+    data = b",".join(b"c%d" % i for i in range(100_000)) + b"\n" + b"1," * 100_000
+    with pytest.raises(UnreadableInputError, match="more than 20,000 columns"):
+        read_csv(data, "f")
+
+
+def test_columns_of_one_name_are_told_apart_in_linear_time() -> None:
+    log = read_csv(b"step," + b",".join([b"loss"] * 19_999) + b"\n" + b"1," * 19_999 + b"2\n", "f")
+    assert len({s.tag for s in log.series}) == 19_999
+    assert [s.tag for s in log.series][:3] == ["loss", "loss (again)", "loss (again) (again)"]
+
+
+def test_a_line_that_is_no_row_is_left_out() -> None:
+    log = read_csv(b"step,loss\n0,1\n" + b"0," * 2_000_000 + b"\n1,2\n" + b"a" * 3_000_000 + b"\n2,3\n", "f")
+    assert points(log, "loss") == [(0, 1.0), (1, 2.0), (2, 3.0)]
+    assert kinds(log) == ["long-line", "long-line"]
+    assert "line 3 is 4 MiB long" in log.damages[0].detail
+
+
+def test_rows_that_lack_most_of_a_wide_header_are_no_table() -> None:
+    data = b",".join(b"c%d" % i for i in range(19_999)) + b",step\n" + b"1\n" * 2_000_000
+    with pytest.raises(UnreadableInputError, match="lack most of their 20,000 cells"):
+        read_csv(data, "f")
+
+
+def test_a_header_as_long_as_a_file_is_none() -> None:
+    with pytest.raises(UnreadableInputError, match="its first line is longer than 2 MiB"):
+        read_csv(b"step," + b"a" * 3_000_000, "f")
+
+
+def test_quotes_that_are_never_closed_take_linear_time() -> None:
+    log = read_csv(b"step,loss\n" + (b'1,"2\n' + b"1,2\n" * 1_001) * 100, "f")
+    assert len(points(log, "loss")) == 100_200
+    assert "open-quote" in kinds(log)
 
 
 @given(st.integers(0, 400))
@@ -265,3 +617,58 @@ def test_a_table_cut_anywhere_gives_a_prefix(cut: int) -> None:
 def test_whatever_bytes_give_a_log_or_a_clear_error(data: bytes) -> None:
     with contextlib.suppress(UnreadableInputError):
         read_csv(b"step,loss\n" + data, "f")
+
+
+SOUND = [path.read_bytes() for path in sorted(FORMATS.glob("*/*.csv")) if path.stat().st_size < 10_000]
+
+
+def mutate(data: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
+    """Cut, overwrite, insert or repeat a piece at a place."""
+    for kind, at, piece in changes:
+        at %= len(data) + 1
+        data = (
+            data[:at],
+            data[:at] + piece + data[at + len(piece) :],
+            data[:at] + piece + data[at:],
+            data[:at] + data[at // 2 : at] + data[at:],
+        )[kind]
+    return data
+
+
+def read_anything(data: bytes) -> None:
+    looks_like_csv(data[:65_536], "f.csv")
+    with contextlib.suppress(UnreadableInputError):
+        for log in csvlog.read_csv(data, "f"):
+            assert all(len(s.step) == len(s.value) == len(s.wall_time) > 0 for s in log.series)
+
+
+CHANGES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9_999), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4)
+
+
+@settings(derandomize=True, max_examples=300, deadline=None)
+@given(st.sampled_from(SOUND), CHANGES)
+def test_a_damaged_table_gives_logs_or_a_clear_error(data: bytes, changes: list[tuple[int, int, bytes]]) -> None:
+    read_anything(mutate(data, changes))
+
+
+@pytest.mark.slow
+@settings(derandomize=True, max_examples=10_000, deadline=None)
+@given(st.sampled_from(SOUND), CHANGES)
+def test_ten_thousand_damaged_tables_give_logs_or_a_clear_error(data: bytes, changes: list[tuple[int, int, bytes]]) -> None:
+    read_anything(mutate(data, changes))
+
+
+@settings(derandomize=True, max_examples=150, deadline=None)
+@given(
+    st.sampled_from(["lightning-csv/metrics.csv", "ultralytics-csv/results.csv", "sb3-progress/progress.csv"]),
+    st.integers(0, 9_999),
+)
+def test_a_cut_gives_a_prefix_of_every_series(case: str, at: int) -> None:
+    whole = (FORMATS / case).read_bytes()
+    first_row = whole.index(b"\n") + 1
+    at = first_row + at % (len(whole) - first_row)
+    before, after = read_csv(whole[:at], "f"), {s.tag: s for s in read_csv(whole, "f").series}
+    for series in before.series:
+        n = len(series) - 1  # the last value may be cut within its digits
+        assert series.step[:n].tolist() == after[series.tag].step[:n].tolist()
+        np.testing.assert_array_equal(series.value[:n], after[series.tag].value[:n])

@@ -155,7 +155,7 @@ def test_a_table_without_steps_is_told_of_only_when_it_logs_a_loss(tmp_path: Pat
         ({}, "empty"),
         ({"notes.md": "x"}, "among 1 file"),
         ({"trainer_state.json": "{}"}, "Hugging Face"),
-        ({"run.wandb": "x", "log.jsonl": "{}"}, "not read yet"),
+        ({"run.wandb": "x"}, "no W&B log"),
         ({EVENTS: b""}, "0 bytes"),
         ({EVENTS: "step loss"}, "is not an event file"),
         ({"metrics.csv": "loss,b\n1,2\n"}, "no column looks like a step"),
@@ -178,7 +178,7 @@ def test_nothing_to_read_is_said_with_ways_out(tmp_path: Path, files: dict[str, 
     ("name", "content", "what"),
     [
         ("trainer_state.json", "{}", "Hugging Face"),
-        ("log.txt", "hello\nworld\n", "text is not read yet"),
+        ("log.txt", "hello\nworld\n", "no format that is known"),
         ("README.md", "A word, or two\n\nmore, words\n", "no format"),
         (EVENTS, "text", "is not an event file"),
         (EVENTS, b"", "0 bytes"),
@@ -210,11 +210,14 @@ def test_a_resumed_run_keeps_all_points_and_says_where(tmp_path: Path) -> None:
     put(tmp_path / f"{EVENTS}.a", loss_file([50.0, 51.0, 52.0], start=8, wall=1.8e9))
     (run,) = read_runs(tmp_path)
     loss = run.primary["loss"]
-    assert loss.step.tolist() == [*range(10), 8, 9, 10]
-    assert loss.value.tolist() == [*map(float, range(10)), 50.0, 51.0, 52.0]
+    assert loss.step.tolist() == [*range(8), 8, 9, 10]
+    assert loss.value.tolist() == [*map(float, range(8)), 50.0, 51.0, 52.0]
+    aside = next(s for s in run.series if s.tag == "loss (set aside at the restart at step 8)")
+    assert (aside.value.tolist(), aside.quantity) == ([8.0, 9.0], "")
     assert run.restarts == (8,)
-    assert kinds(run.damages) == ["overlapping-files"]
-    assert "steps 8 to 9" in run.damages[0].detail
+    assert run.damages == ()
+    assert [(s.kind, s.file, s.step) for s in run.stitches] == [("resumed", f"{EVENTS}.a", 8)]
+    assert "steps 8 to 9" in run.stitches[0].detail
     assert run.files == (f"{EVENTS}.b", f"{EVENTS}.a")
 
 
@@ -256,7 +259,7 @@ def test_hparams_are_settings_below_those_of_a_config(tmp_path: Path) -> None:
     (run,) = read_runs(tmp_path)
     assert run.settings["optimizer.lr"].value == 0.001
     assert run.settings["batch_size"].value == 32
-    assert run.settings["batch_size"].origin == "hparams of TensorBoard"
+    assert run.settings["batch_size"].origin == f"event file of TensorBoard {EVENTS}"
     assert run.settings["optimizer.momentum"].value == 0.9
 
 
@@ -283,6 +286,15 @@ def test_a_table_beside_event_files_of_the_same_run_joins(tmp_path: Path) -> Non
     put(tmp_path / "metrics.csv", TABLE)
     (run,) = read_runs(tmp_path)
     assert run.primary["loss"].source == EVENTS
+    assert [s.tag for s in run.series] == ["loss", "lr"]
+    assert [(s.kind, s.file) for s in run.stitches] == [("joined", "metrics.csv")]
+    assert "1 of its tags hold the same values as there" in run.stitches[0].detail
+
+
+def test_a_table_that_holds_other_values_of_the_same_tag_keeps_them(tmp_path: Path) -> None:
+    put(tmp_path / EVENTS, loss_file([1.0, 0.5, 0.3]))
+    put(tmp_path / "metrics.csv", TABLE)
+    (run,) = read_runs(tmp_path)
     assert [s.tag for s in run.series] == ["loss", "loss", "lr"]
 
 

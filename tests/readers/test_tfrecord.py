@@ -1,15 +1,24 @@
-"""Frames and checksums of TFRecord files."""
+"""Frames and checksums of TFRecord files, and the search for the next record."""
 
 from __future__ import annotations
 
 import struct
 
-import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from traindoctor.readers.tfrecord import TABLE, crc32c, masked_crc, masked_crcs, read_frames
+from traindoctor.readers.tfrecord import (
+    LARGEST,
+    LONG,
+    TABLE,
+    crc32c,
+    distance_tables,
+    headers_from,
+    length_at,
+    masked_crc,
+    payload_fits,
+)
 
 from .wire import record
 
@@ -30,54 +39,54 @@ def test_checksums_of_the_standard(data: bytes, crc: int) -> None:
     assert crc32c(data) == crc
 
 
-@pytest.mark.parametrize(("length", "seed"), [(8191, 0), (8192, 1), (8193, 2), (20_000, 3)])
-def test_long_data_are_summed_in_pieces(length: int, seed: int) -> None:
-    data = bytes((seed + i * i) % 256 for i in range(length))
+def plain_crc(data: bytes) -> int:
     crc = 0xFFFFFFFF
     for byte in data:
         crc = (crc >> 8) ^ TABLE[(crc ^ byte) & 0xFF]
-    assert crc32c(data) == crc ^ 0xFFFFFFFF
+    return crc ^ 0xFFFFFFFF
 
 
-@given(st.integers(0, 70), st.integers(0, 5), st.randoms())
-def test_many_checksums_at_once_are_those_of_each(length: int, n: int, random: object) -> None:
-    rng = np.random.default_rng(random.randrange(2**32))  # type: ignore[attr-defined]
-    rows = rng.integers(0, 256, (n, length), dtype=np.uint8)
-    assert masked_crcs(rows).tolist() == [masked_crc(row.tobytes()) for row in rows]
+@pytest.mark.parametrize("length", [LONG - 1, LONG, 255, 256, 257, 511, 512, 65_535, 65_536, 65_537, 131_072, 200_001])
+def test_long_data_are_summed_in_pieces(length: int) -> None:
+    data = bytes((7 + i * i) % 256 for i in range(length))
+    assert crc32c(data) == plain_crc(data)
 
 
-def test_frames_of_whole_records() -> None:
+@given(st.binary(min_size=LONG, max_size=3 * LONG))
+def test_any_bytes_have_the_same_sum_in_pieces(data: bytes) -> None:
+    assert crc32c(data) == plain_crc(data)
+
+
+@given(st.integers(0, 255), st.integers(0, 255))
+def test_a_byte_adds_its_entry_by_its_distance_from_the_end(distance: int, byte: int) -> None:
+    message = bytes([byte]) + bytes(distance)
+    assert crc32c(message) ^ crc32c(bytes(distance + 1)) == int(distance_tables()[distance, byte])
+
+
+def test_a_header_tells_the_length_of_what_follows() -> None:
     data = record(b"abc") + record(b"") + record(b"x" * 300)
-    frames = read_frames(data)
-    assert [data[s : s + n] for s, n in zip(frames.start, frames.length, strict=True)] == [b"abc", b"", b"x" * 300]
-    assert frames.loss == ""
-    assert read_frames(b"").start.size == 0
+    assert [length_at(data, at) for at in (0, 19, 35, 1, len(data) - 4)] == [3, 0, 300, -1, -1]
+    assert payload_fits(data, 35, 300)
+    assert not payload_fits(data[:60] + b"y" + data[61:], 35, 300)
 
 
-@given(st.lists(st.binary(max_size=20), max_size=6), st.data())
-def test_a_file_cut_anywhere_gives_a_prefix(payloads: list[bytes], data: st.DataObject) -> None:
-    whole = b"".join(map(record, payloads))
-    cut = data.draw(st.integers(0, len(whole)))
-    frames = read_frames(whole[:cut])
-    got = [whole[s : s + n] for s, n in zip(frames.start, frames.length, strict=True)]
-    assert got == payloads[: len(got)]
-    ends = [0, *np.cumsum([len(p) + 16 for p in payloads]).tolist()]
-    assert bool(frames.loss) == (cut not in ends)
-    assert frames.is_cut == bool(frames.loss)
-    if frames.loss:
-        assert frames.loss_offset == ends[len(got)]
+def test_a_length_that_no_log_has_is_none() -> None:
+    for length in (LARGEST + 1, 2**62, 2**64 - 1):
+        header = struct.pack("<Q", length)
+        assert length_at(header + struct.pack("<I", masked_crc(header)), 0) == -1
+    header = struct.pack("<Q", LARGEST)
+    assert length_at(header + struct.pack("<I", masked_crc(header)), 0) == LARGEST
 
 
-def test_a_bad_length_loses_the_rest() -> None:
-    data = bytearray(record(b"abc") + record(b"defg") + record(b"hi"))
-    data[19] ^= 4
-    frames = read_frames(bytes(data))
-    assert frames.start.size == 1
-    assert not frames.is_cut
-    assert frames.loss_offset == 19
+@settings(derandomize=True, max_examples=100, deadline=None)
+@given(st.lists(st.binary(max_size=40), max_size=8), st.binary(max_size=30), st.integers(0, 40))
+def test_a_search_finds_each_header_from_a_place_on(payloads: list[bytes], junk: bytes, at: int) -> None:
+    data = junk + b"".join(map(record, payloads))
+    expected = [(place, length_at(data, place)) for place in range(at, len(data)) if length_at(data, place) >= 0]
+    assert list(headers_from(data, at, len(data))) == expected
 
 
-def test_a_length_beyond_the_file_is_a_cut_only_if_its_checksum_fits() -> None:
-    length = struct.pack("<Q", 2**62)
-    assert read_frames(length + struct.pack("<I", masked_crc(length)) + b"abc").is_cut
-    assert not read_frames(length + bytes(4) + b"abc").is_cut
+def test_a_search_passes_megabytes_of_zeros_and_noise() -> None:
+    junk = bytes(3 * 2**20) + bytes(range(256)) * 4096
+    assert next(iter(headers_from(junk + record(b"abc"), 0, len(junk) + 19))) == (len(junk), 3)
+    assert list(headers_from(junk + record(b"abc"), 0, len(junk) + 11)) == []

@@ -11,6 +11,7 @@ import click
 from traindoctor import __version__
 from traindoctor.cli.diagnose import diagnose
 from traindoctor.cli.explain import explain
+from traindoctor.cli.inspect import inspect
 from traindoctor.cli.rules import rules
 from traindoctor.errors import TraindoctorError
 
@@ -29,6 +30,7 @@ def cli() -> None:
 
 
 cli.add_command(diagnose)
+cli.add_command(inspect)
 cli.add_command(explain)
 cli.add_command(rules)
 
@@ -44,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except TraindoctorError as error:
         return _complain(error)
+    except MemoryError:
+        return _complain(TraindoctorError("input", "needs more memory than there is", "give one file or one run at a time"))
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from traindoctor.cli.reading import checked_format, reading, tag_aliases
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from traindoctor.model import Report
 
@@ -21,16 +23,9 @@ RANKS = {"info": 0, "warning": 1, "error": 2}
 
 
 @click.command(short_help="What went wrong in a run, why, and which change repairs it.")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
-@click.option(
-    "--config", type=click.Path(path_type=Path), metavar="FILE", help="The run's config file; found beside the logs if not given."
-)
+@reading
 @click.option(
     "--code", type=click.Path(path_type=Path), metavar="FILE", help="The training script; found beside the logs if not given."
-)
-@click.option("--step-column", metavar="NAME", help="The column or field that counts the steps.")
-@click.option(
-    "--tag", "tags", multiple=True, metavar="QUANTITY=TAG", help="Which tag is which quantity, e.g. loss=train/total. Repeatable."
 )
 @click.option("--parameters", type=click.IntRange(min=1), metavar="N", help="Number of trained parameters of the model.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="What to print.")
@@ -48,11 +43,12 @@ RANKS = {"info": 0, "warning": 1, "error": 2}
 @click.option("--ignore", multiple=True, metavar="CODES", help="All but these causes.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no hints on stderr.")
 def diagnose(
-    paths: tuple[Path, ...],
+    paths: tuple[str, ...],
     config: Path | None,
-    code: Path | None,
     step_column: str | None,
     tags: tuple[str, ...],
+    format_in: str | None,
+    code: Path | None,
     parameters: int | None,
     form: str,
     html: Path | None,
@@ -61,7 +57,7 @@ def diagnose(
     ignore: tuple[str, ...],
     quiet: bool,
 ) -> int:
-    """Say what went wrong in the runs under PATH (files or folders), why, and which change repairs it."""
+    """Say what went wrong in the runs under PATH (files, folders or URLs), why, and which change repairs it."""
     from traindoctor.diagnose import DiagnoseOptions
     from traindoctor.diagnose import diagnose as run
     from traindoctor.settings import load_settings
@@ -71,7 +67,8 @@ def diagnose(
         config=config,
         code=code,
         step_column=step_column,
-        tags={**settings.tags, **_tags(tags)},
+        format=checked_format(format_in),
+        tags={**settings.tags, **tag_aliases(tags)},
         select=_codes(select) or settings.select,
         ignore=_codes(ignore) or settings.ignore,
         thresholds=settings.thresholds,
@@ -160,13 +157,3 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[str], None] | None]:
 
 def _codes(given: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(code.strip().upper() for one in given for code in one.split(",") if code.strip())
-
-
-def _tags(given: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
-    made: dict[str, tuple[str, ...]] = {}
-    for one in given:
-        quantity, equals, tag = one.partition("=")
-        if not equals or not quantity.strip() or not tag.strip():
-            raise click.BadParameter(f"{one!r} is not QUANTITY=TAG, e.g. loss=train/total", param_hint="'--tag'")
-        made[quantity.strip()] = (*made.get(quantity.strip(), ()), tag.strip())
-    return made

@@ -34,8 +34,13 @@ NO_CONFIG = {
     "dvc.yaml",
     ".pre-commit-config.yaml",
 }
+#: Dumps of the command line that a script was called with.
+OPTIONS = {"args.txt", "opt.txt", "train_opt.txt", "options.txt", "hparams.txt", "config.txt"}
+SCRIPTS = (".sh", ".bash", ".slurm", ".sbatch")
 MAX_CODE_FILES = 20
 MAX_CODE_BYTES = 1_000_000
+MAX_PYTHON_FILES = 50
+RATES = ("lr", "learning_rate", "learning-rate", "optim")
 TRAINS = (b"backward(", b"zero_grad")
 
 
@@ -85,7 +90,41 @@ def _configs_in(folder: Path) -> list[Path]:
     others = [
         p for p in candidates if p.suffix.lower() != ".json" and not p.name.startswith(".") and "metric" not in p.stem.lower()
     ]
-    return others if len(others) == 1 else []
+    if others:
+        return others if len(others) == 1 else []
+    for more in (_python_configs(folder), _commands(folder)):
+        if more:
+            return more if len(more) == 1 else []
+    return []
+
+
+def _python_configs(folder: Path) -> list[Path]:
+    """Return the Python files that hold settings and do not train: configs of OpenMMLab, nanoGPT, Detectron2 and their like."""
+    candidates = [p for p in _files(folder) if p.suffix == ".py" and not p.name.startswith(("_", "setup", "test_", "conftest"))]
+    return [path for path in candidates[:MAX_PYTHON_FILES] if not _trains(path) and _says_how_to_train(path)]
+
+
+def _commands(folder: Path) -> list[Path]:
+    """Return the dumps of a command line, or else the launch scripts, that set a learning rate."""
+    files = _files(folder)
+    dumps = [path for path in files if path.name.lower() in OPTIONS and _says_how_to_train(path)]
+    return dumps or [p for p in files[:MAX_PYTHON_FILES] if p.suffix in SCRIPTS and _says_how_to_train(p)]
+
+
+def _says_how_to_train(path: Path) -> bool:
+    """Whether a file that is no usual config sets a learning rate or an optimizer, in a dialect that is known or by its name."""
+    from traindoctor.configs.dialects import read_settings
+    from traindoctor.configs.documents import ParseError, parse, read_text
+
+    try:
+        text = read_text(path)
+        if not any(word in text for word in RATES):
+            return False
+        reading = read_settings(parse(text, path.suffix), path.name)
+    except ParseError:
+        return False
+    told = reading.dialect.name or path.suffix != ".py" or path.stem.lower() in NAMES or "config" in path.stem.lower()
+    return bool(told) and not {"optimizer.lr", "optimizer.name"}.isdisjoint(reading.slots)
 
 
 def _rank(path: Path) -> int:

@@ -1,23 +1,28 @@
-"""The text of a YAML, JSON or TOML file -> its entries: path of keys, value, line, and where the value stands.
+"""The text of a config file -> its entries: path of keys, value, line and column, and where the value stands.
 
-Nothing is constructed: tags such as `!!python/object` are looked past, and aliases are followed a bounded number of times.
+YAML, JSON and TOML are read here, Python files in `python_text`, launch scripts and dumps of argparse in `command_text`.
+Nothing is constructed or run: tags such as `!!python/object` are looked past, and aliases are followed a bounded number
+of times. What is doubtful in a file that does parse (a key that stands there twice) is a note.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 #: A config is written by hand; what is larger is data. The YAML reader takes up to 4 s for its limit.
 MAX_BYTES = {".json": 2_000_000, ".toml": 2_000_000, ".yaml": 250_000, ".yml": 250_000}
 MAX_ENTRIES = 20_000
 MAX_DEPTH = 32
+#: Files that hold a command line, or what argparse made of one.
+COMMANDS = (".sh", ".bash", ".slurm", ".sbatch", ".txt", ".args", ".opt")
 
 Span = tuple[int, int]
 NOWHERE: Span = (-1, -1)
@@ -36,9 +41,12 @@ class ParseError(Exception):
 class Entry:
     """One key with a scalar, or a list of scalars.
 
-    `path`: keys from the top, lists by index. `line`: of the key, from 1. `span`: characters of the value in the text
-    without a byte-order mark, (-1, -1) when not known. `items`: spans of the elements of a list. `key_start`: first
-    character of the key. `flow`: inside `{...}` or `[...]`. `shared`: reached through an alias.
+    `path`: keys from the top, lists by index. `line` and `column`: of the key, from 1; of the value where a name or an
+    interpolation stands for it. `span`: characters of the value in the text without a byte-order mark, (-1, -1) when not
+    known. `items`: spans of the elements of a list. `key_start`: first character of the key. `flow`: inside `{...}` or
+    `[...]`. `shared`: reached through an alias. `as_text`: a number here, but text to a loader of YAML 1.1 (`3e-4`).
+    `file`: another file that it was inherited from, None for the file itself. `interpolated`: `${...}` of OmegaConf stands
+    at the key, the value elsewhere.
     """
 
     path: tuple[str, ...]
@@ -49,6 +57,10 @@ class Entry:
     key_start: int = -1
     flow: bool = False
     shared: bool = False
+    column: int = 1
+    as_text: bool = False
+    file: Path | None = None
+    interpolated: bool = False
 
     @property
     def key(self) -> str:
@@ -59,6 +71,21 @@ class Entry:
     def block(self) -> tuple[str, ...]:
         """The path of the mapping that the entry stands in."""
         return self.path[:-1]
+
+
+class Note(NamedTuple):
+    """What is doubtful at a line of a file that could be read; `kind` as in Damage."""
+
+    line: int
+    kind: str
+    detail: str
+
+
+class Document(NamedTuple):
+    """The entries of a config in file order, and what is doubtful in it."""
+
+    entries: list[Entry]
+    notes: list[Note]
 
 
 def read_text(path: Path) -> str:
@@ -82,16 +109,40 @@ def parse(text: str, suffix: str) -> list[Entry]:
 
     Raises: ParseError for text that does not parse, or that is no mapping of keys to values.
     """
+    return read_document(text, suffix).entries
+
+
+def read_document(text: str, suffix: str) -> Document:
+    """Return the entries of a config in file order, and what is doubtful in it; an empty file has neither.
+
+    Raises: ParseError for text that does not parse, or that is no mapping of keys to values.
+    """
+    from traindoctor.configs.command_text import command_entries
+    from traindoctor.configs.interpolation import resolved
+    from traindoctor.configs.python_text import python_entries
+
+    notes: list[Note] = []
+    suffix = suffix.lower()
+    reader = {".json": _json, ".toml": _toml, ".py": python_entries, **dict.fromkeys(COMMANDS, command_entries)}.get(
+        suffix, _yaml
+    )
     try:
-        entries = list({".json": _json, ".toml": _toml}.get(suffix.lower(), _yaml)(text))
+        entries = list(reader(text, notes))
     except RecursionError:
         raise ParseError(0, "nested too deeply for a config") from None
-    return [_unwrapped(entry) for entry in entries if entry.key != "desc" or len(entry.path) == 1]
+    if len(entries) > MAX_ENTRIES:
+        raise ParseError(0, TOO_MANY)
+    return Document(resolved(list(unwrapped(entries))), notes)
 
 
-def _unwrapped(entry: Entry) -> Entry:
-    """Return `lr: {value: 0.1}`, as Weights & Biases writes it, as the entry `lr`."""
-    return replace(entry, path=entry.block) if entry.key == "value" and len(entry.path) > 1 else entry
+TOO_MANY = f"holds more than {MAX_ENTRIES:,} values: data, or aliases of aliases"
+
+
+def unwrapped(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Yield the entries with `lr: {value: 0.1, desc: null}`, as Weights & Biases writes it, as the entry `lr`."""
+    for entry in entries:
+        if entry.key != "desc" or len(entry.path) == 1:
+            yield replace(entry, path=entry.block) if entry.key == "value" and len(entry.path) > 1 else entry
 
 
 # -- YAML -------------------------------------------------------------------------------------------------------------
@@ -103,7 +154,7 @@ _WORDS |= {"false": False, "no": False, "off": False, ".inf": float("inf"), "-.i
 
 
 def plain_scalar(text: str) -> object:
-    """Return what an unquoted word stands for; `3e-4` is a number here, though YAML 1.1 reads a string."""
+    """Return what an unquoted word stands for; `3e-4` is a number here, though YAML 1.1 reads a string: `is_text_in_yaml_1_1`."""
     word = text.strip()
     if word.lower() in _WORDS:
         return _WORDS[word.lower()]
@@ -115,18 +166,38 @@ def plain_scalar(text: str) -> object:
     return text
 
 
-def _yaml(text: str) -> Iterator[Entry]:
+#: Source: the implicit resolver of floats in PyYAML 6, resolver.py: it wants a dot, and a sign in the exponent.
+_FLOAT_1_1 = re.compile(
+    r"[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+\.[0-9_]*"
+)
+
+
+_DIRECTIVE = re.compile(r"(?m)^%YAML[^\n]*$")
+
+
+def is_text_in_yaml_1_1(word: str) -> bool:
+    """Whether PyYAML reads an unquoted word as text that people, and YAML 1.2, read as a number: `3e-4`, `1.0e5`, `-.5`."""
+    word = word.strip()
+    return len(word) < 40 and bool(_FLOAT.fullmatch(word)) and not _INT.fullmatch(word) and not _FLOAT_1_1.fullmatch(word)
+
+
+def _yaml(text: str, notes: list[Note]) -> Iterator[Entry]:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+    if text.count(",") > MAX_ENTRIES or text.count("\n") > MAX_ENTRIES:  # half a millisecond each in the reader
+        raise ParseError(0, TOO_MANY)
+    text = _DIRECTIVE.sub(lambda found: " " * len(found.group()), text)  # the reader fails on it
     roots: list[Any] = []
     try:
         loader = YAML(typ="safe", pure=True)
         constructor, parser = loader.get_constructor_parser(text)
         try:
             composer: Any = constructor.composer
-            while composer.check_node():
-                roots.append(composer.get_node())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of anchors used twice
+                while composer.check_node():
+                    roots.append(composer.get_node())
         finally:
             parser.dispose()
     except MarkedYAMLError as error:
@@ -135,7 +206,11 @@ def _yaml(text: str) -> Iterator[Entry]:
         raise ParseError(min(mark.line + 1, lines) if mark else 1, str(error.problem or error.context or "not YAML")) from None
     except (YAMLError, ValueError, AttributeError, KeyError, IndexError, OverflowError) as error:
         raise ParseError(1, f"not YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
-    walk = _YamlWalk()
+    walk = _YamlWalk(text, notes)
+    held = [root for root in roots if getattr(root, "id", "") != "scalar" or root.value]
+    if len(held) > 1:
+        line = held[1].start_mark.line + 1
+        notes.append(Note(line, "several-documents", f"{len(held)} documents in one file: the later ones override the earlier"))
     for root in roots:
         kind = getattr(root, "id", "")
         if kind == "scalar" and not root.value:
@@ -160,46 +235,85 @@ def _pairs(node: Any) -> list[tuple[Any, Any]] | None:
 class _YamlWalk:
     """Walks composed nodes; counts what it visits, so that aliases of aliases end."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str, notes: list[Note]) -> None:
+        self.text = text
+        self.notes = notes
         self.visited = 0
         self.seen: set[int] = set()
+        self.lists: dict[int, tuple[list[object], tuple[Span, ...], bool]] = {}
+
+    def count(self, line: int) -> None:
+        self.visited += 1
+        if self.visited > MAX_ENTRIES:
+            raise ParseError(line, TOO_MANY)
 
     def entries(self, node: Any, path: tuple[str, ...], *, shared: bool) -> Iterator[Entry]:
         shared = shared or id(node) in self.seen
+        again = id(node) in self.seen
         self.seen.add(id(node))
         flow = bool(node.flow_style)
         pairs = _pairs(node)
         if pairs is None:
             pairs = [(None, child) for child in node.value]
+        elif not again:
+            self.note_repeated(pairs)
         merges = [pair for pair in pairs if pair[0] is not None and pair[0].value == "<<"]
         for _, child in merges:  # first, so that the mapping's own keys override
             for parent in reversed(child.value) if child.id == "sequence" else [child]:
                 if parent.id == "mapping" and len(path) < MAX_DEPTH:
-                    self.visited += 1
-                    if self.visited > MAX_ENTRIES:
-                        return
+                    self.count(parent.start_mark.line + 1)
                     yield from self.entries(parent, path, shared=True)
+        last = {str(key.value): index for index, (key, _) in enumerate(pairs) if key is not None and key.id == "scalar"}
         for index, (key, child) in enumerate(pairs):
-            self.visited += 1
-            if self.visited > MAX_ENTRIES:
-                return
-            if key is not None and (key.id != "scalar" or key.value == "<<"):
-                continue
-            here = (*path, str(key.value) if key is not None else str(index))
             place = key if key is not None else child
             line, start = place.start_mark.line + 1, place.start_mark.index
+            self.count(line)
+            if key is not None and (key.id != "scalar" or key.value == "<<" or last[str(key.value)] != index):
+                continue
+            here = (*path, str(key.value) if key is not None else str(index))
+            known = shared or id(child) in self.seen
+            column = place.start_mark.column + 1
             if child.id == "scalar":
-                yield Entry(here, _scalar(child), line, _span(child), (), start, flow, shared or id(child) in self.seen)
+                yield Entry(here, _scalar(child), line, _span(child), (), start, flow, known, column, self.as_text(child))
             elif child.id == "sequence" and child.value and all(item.id == "scalar" for item in child.value):
-                values, items = [_scalar(item) for item in child.value], tuple(_span(item) for item in child.value)
-                yield Entry(here, values, line, _span(child), items, start, flow, shared or id(child) in self.seen)
+                values, items, as_text = self.scalars(child)
+                yield Entry(here, values, line, _span(child), items, start, flow, known, column, as_text)
             elif len(here) < MAX_DEPTH:
                 yield from self.entries(child, here, shared=shared)
             self.seen.add(id(child))
 
+    def scalars(self, node: Any) -> tuple[list[object], tuple[Span, ...], bool]:
+        """Return values and spans of a list of scalars; read once, however many aliases lead to it."""
+        if id(node) not in self.lists:
+            values = [_scalar(item) for item in node.value]
+            self.lists[id(node)] = values, tuple(_span(item) for item in node.value), any(map(self.as_text, node.value))
+        return self.lists[id(node)]
+
+    def as_text(self, node: Any) -> bool:
+        """Whether a scalar without quotes and without a tag (`!!float 3e-4`) is text in YAML 1.1 and a number here."""
+        tagged = self.text[node.start_mark.index : node.start_mark.index + 1] == "!"
+        return node.style is None and not tagged and is_text_in_yaml_1_1(str(node.value))
+
+    def note_repeated(self, pairs: list[tuple[Any, Any]]) -> None:
+        first: dict[str, int] = {}
+        for key, _ in pairs:
+            if key is not None and key.id == "scalar" and key.value != "<<":
+                line = key.start_mark.line + 1
+                if str(key.value) in first:
+                    repeated(self.notes, line, str(key.value), first[str(key.value)])
+                first.setdefault(str(key.value), line)
+
+
+def repeated(notes: list[Note], line: int, key: str, first: int) -> None:
+    """Note a key that stands twice in one mapping; at most 20 of them."""
+    if len(notes) < 20:
+        notes.append(Note(line, "duplicate-key", f"`{key[:60]}` stood at line {first} already: the last one counts"))
+
 
 def _scalar(node: Any) -> object:
-    return plain_scalar(node.value) if node.style is None and not str(node.tag).endswith(":str!") else str(node.value)
+    if node.style is not None or str(node.tag).endswith(":str!"):
+        return str(node.value)
+    return plain_scalar(node.value)
 
 
 def _span(node: Any) -> Span:
@@ -213,7 +327,7 @@ _ATOM = re.compile(r"[^\s,\]}]+")
 _ATOMS: dict[str, object] = {"true": True, "false": False, "null": None}
 
 
-def _json(text: str) -> Iterator[Entry]:
+def _json(text: str, notes: list[Note]) -> Iterator[Entry]:
     if not text.strip():
         return
     try:
@@ -224,18 +338,30 @@ def _json(text: str) -> Iterator[Entry]:
         raise ParseError(1, f"not JSON: {error}") from None
     if not isinstance(top, dict):
         raise ParseError(1, "not a mapping of keys to values")
-    found: list[Entry] = []
-    _json_value(text, _SPACE.match(text).end(), (), found, None)  # type: ignore[union-attr]
-    lines, at, line = [], 0, 1
-    for entry in sorted(found, key=lambda e: e.key_start):
+    found: list[Entry | None] = []
+    twice: list[tuple[str, int, int]] = []
+    _json_value(text, _SPACE.match(text).end(), (), found, None, twice)  # type: ignore[union-attr]
+    for key, second, first in twice[:20]:
+        repeated(notes, text.count("\n", 0, second) + 1, key, text.count("\n", 0, first) + 1)
+    at, line = 0, 1
+    for entry in sorted((e for e in found if e is not None), key=lambda e: e.key_start):
         line += text.count("\n", at, entry.key_start)
         at = entry.key_start
-        lines.append(replace(entry, line=line))
-    yield from lines[:MAX_ENTRIES]
+        yield replace(entry, line=line, column=at - text.rfind("\n", 0, at))
 
 
-def _json_value(text: str, at: int, path: tuple[str, ...], found: list[Entry], key_start: int | None) -> tuple[int, object]:
-    """Return the end of the value that starts at `at`, and its value where it is no object; add its entries to `found`."""
+def _json_value(
+    text: str,
+    at: int,
+    path: tuple[str, ...],
+    found: list[Entry | None],
+    key_start: int | None,
+    twice: list[tuple[str, int, int]],
+) -> tuple[int, object]:
+    """Return the end of the value that starts at `at`, and its value where it is no object.
+
+    Adds its entries to `found`, and to `twice` each key that an object repeats with the two places: the last one counts.
+    """
     if len(path) > MAX_DEPTH:
         raise ParseError(text.count("\n", 0, at) + 1, "nested too deeply for a config")
     start = at
@@ -247,13 +373,20 @@ def _json_value(text: str, at: int, path: tuple[str, ...], found: list[Entry], k
         is_object, closing = text[at] == "{", "}" if text[at] == "{" else "]"
         values: list[object] = []
         before, index, at = len(found), 0, _skip(text, at + 1)
+        held: dict[str, tuple[int, int, int]] = {}  # key -> its place, and the range of its entries in `found`
         while text[at] != closing:
             child_key, child_start = str(index), at
             if is_object:
                 child_key, at = json.decoder.scanstring(text, at + 1, False)  # type: ignore[attr-defined]
                 at = _skip(text, _skip(text, at) + 1)
-            first = at
-            at, child = _json_value(text, at, (*path, child_key), found, child_start if is_object else None)
+                if child_key in held:
+                    place, start_of, stop_of = held[child_key]
+                    twice.append((child_key, child_start, place))
+                    found[start_of:stop_of] = [None] * (stop_of - start_of)
+            first, n_before = at, len(found)
+            at, child = _json_value(text, at, (*path, child_key), found, child_start if is_object else None, twice)
+            if is_object:
+                held[child_key] = held.get(child_key, (child_start,))[0], n_before, len(found)
             values.append(child)
             items.append((first, at))
             at = _skip(text, at)
@@ -286,7 +419,7 @@ _PAIR = re.compile(r"""(\s*)((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-
 _TOML_VALUE = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|\[[^\[\]#"']*\]|[^\s#,{}\[\]"']+)(?=\s*(?:#.*)?$)""")
 
 
-def _toml(text: str) -> Iterator[Entry]:
+def _toml(text: str, notes: list[Note]) -> Iterator[Entry]:  # noqa: ARG001 -- TOML forbids what notes are made of
     import tomllib
 
     try:
@@ -305,7 +438,9 @@ def _toml(text: str) -> Iterator[Entry]:
         items: list[Span] = []
         if isinstance(value, list) and span != NOWHERE:
             items = [m.span() for m in re.compile(r"[^\s,\[\]]+").finditer(text, *span)]
-        yield Entry(path, value, line, span, tuple(items) if isinstance(value, list) and len(items) == len(value) else (), start)
+        column = start - text.rfind("\n", 0, start) if start >= 0 else 1
+        own = tuple(items) if isinstance(value, list) and len(items) == len(value) else ()
+        yield Entry(path, value, line, span, own, start, column=column)
 
 
 def _leaves(node: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:

@@ -9,9 +9,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from traindoctor.configs.dialects import Slot, interpret, normal, number, pair, truth
+from traindoctor.configs.dialects import interpret
 from traindoctor.configs.documents import NOWHERE, Entry, ParseError, parse, read_text
 from traindoctor.configs.optimizer import KERAS, TORCH, normal_name
+from traindoctor.configs.vocabulary import Slot, normal, number, pair, truth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -145,7 +146,12 @@ def _applied(text: str, suffix: str, setting: str, value: object, settings: Mapp
 def _inserted(
     text: str, suffix: str, slots: Mapping[str, Slot], setting: str, value: object, settings: Mapping[str, Setting]
 ) -> str | None:
-    """Return the text with a new key beside its siblings; None when there are none or the key's name cannot be told."""
+    """Return the text with a new key beside its siblings; None when there are none or the key's name cannot be told.
+
+    Python files and launch scripts get no new key: where it goes is not told by the entries alone.
+    """
+    if suffix not in (".yaml", ".yml", ".json", ".toml"):
+        return None
     group, _, field = setting.partition(".")
     anchor = _anchor(slots, group, field)
     key = _new_key(slots, setting, anchor) if anchor is not None else None
@@ -274,7 +280,8 @@ def _named(old: str, name: str) -> str | None:
 def _literal(suffix: str, value: object) -> str | None:
     """Return a value as text of the format; None for what it does not write."""
     if isinstance(value, bool):
-        return "true" if value else "false"
+        word = "true" if value else "false"
+        return word.capitalize() if suffix == ".py" else word
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):

@@ -1,107 +1,110 @@
-"""A file or a folder -> the training runs in it, with what belongs to each: logs, config, script."""
+"""A file, a folder or a URL -> the training runs in it, with what belongs to each: logs, config, script."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from traindoctor.errors import UnreadableInputError
-from traindoctor.model import Damage, Run, Series, Setting
-from traindoctor.readers.csvlog import read_csv_file
-from traindoctor.readers.events import read_event_file
-from traindoctor.readers.log import Hints
-from traindoctor.readers.table import COLUMNS, check_steps
+from traindoctor.model import Damage, Run, Setting
+from traindoctor.readers.events import EVENTS, read_event_files
+from traindoctor.readers.formats import Format, by_name, detect, format_named, formats_read, title_of
+from traindoctor.readers.grouping import Draft, fold, group_folder, label_of
+from traindoctor.readers.histograms import norms_of
+from traindoctor.readers.integrity import check_series
+from traindoctor.readers.log import Hints, Log
+from traindoctor.readers.mlflow_store import FORMAT as MLFLOW_FILES
+from traindoctor.readers.mlflow_store import is_mlflow_run, read_mlflow_run
+from traindoctor.readers.sqlitefile import with_write_ahead_log
+from traindoctor.readers.stitch import Part, join
+from traindoctor.readers.storage import is_remote, locate, plain_name, read_head, read_whole
+from traindoctor.readers.table import COLUMNS
 from traindoctor.readers.tags import choose_primary, quantity_of, spellings, with_quantities
+from traindoctor.readers.textlog import NO_METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from traindoctor.model import StepUnit
-    from traindoctor.readers.events import EventLog
-    from traindoctor.readers.log import Log
 
 #: Folders that only hold logs: what a run is called stands above them.
 PLAIN = frozenset(
     spellings(
-        "logs log tb tensorboard tb_logs runs run lightning_logs csv_logs events summaries output outputs metrics history ."
+        "logs log tb tensorboard tb_logs runs run lightning_logs csv_logs events summaries output outputs metrics history "
+        "vis_data wandb files mlruns ."
     )
 )
-#: Names of files that say nothing of the run.
-PLAIN_STEMS = frozenset(spellings("metrics history training train log logs progress measurements results monitor loss losses"))
-#: Folders beside `train` that hold the other values of the same run.
-HELD_OUT_FOLDERS = ("validation", "val", "valid", "eval", "test")
-SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "venv", "checkpoints"})
+SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "venv", "checkpoints", "artifacts"})
 TABLES = (".csv", ".tsv")
-#: Logs that are not read yet: end of the name -> what it is.
-OTHER_LOGS = {
-    "trainer_state.json": "the trainer state of Hugging Face",
-    ".wandb": "a run of Weights & Biases",
-    ".jsonl": "JSON lines",
-    ".json": "JSON",
-    ".ndjson": "JSON lines",
-    ".txt": "text",
-    ".log": "text",
-    ".parquet": "Parquet",
-    ".tfrecord": "a data set",
-}
-#: A pause, in usual distances of two values, after which a new file is a resumed process.
-PAUSE = 10.0
-#: More step resets than this in one table are disorder, no restarts.
-RESETS = 20
+#: Files whose names end like this hold no log, whatever their content looks like.
+NO_LOGS = frozenset(
+    spellings(
+        ".py .pyc .ipynb .md .rst .html .htm .css .js .ts .c .h .cc .cpp .cu .rs .go .java .sh .bash .ps1 .bat .yaml .yml "
+        ".toml .cfg .ini .lock .png .jpg .jpeg .gif .svg .pdf .webp .mp4 .wav .mp3 .pt .pth .ckpt .safetensors .bin .npy "
+        ".npz .pkl .pickle .h5 .hdf5 .onnx .pb .tflite .zip .tar .tgz .bz2 .xz .7z .whl .so .dll .exe .o .a .parquet .arrow "
+        ".feather .lmdb .tfrecord .tfrecords .vocab .model .spm .xml .tex .patch .diff"
+    )
+)
+#: Names of files that are known to hold something else.
+NO_LOG_NAMES = frozenset(
+    spellings(
+        "requirements.txt license.txt license readme.txt readme cmakelists.txt makefile dockerfile wandb-summary.json "
+        "wandb-metadata.json hparams.json config.json args.json package.json package-lock.json tsconfig.json label.json "
+        "expected.json vocab.json tokenizer.json tokenizer_config.json special_tokens_map.json generation_config.json "
+        "adapter_config.json debug.log debug-internal.log"
+    )
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What the user says of the input. `aliases`: quantity -> the tags that mean it, best first."""
+    """What the user says of the input. `aliases`: quantity -> the tags that mean it, best first.
+
+    `format`: name of the format that every file is taken to be of, "" to tell it by its content.
+    """
 
     config: Path | None = None
     code: Path | None = None
     step_column: str | None = None
     aliases: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    format: str = ""
 
-
-@dataclass(slots=True)
-class _Draft:
-    """A run while it is put together; paths are absolute, names of files too."""
-
-    folder: Path
-    files: list[Path]
-    series: list[Series]
-    unit: StepUnit = "step"
-    damages: list[Damage] = field(default_factory=list)
-    restarts: list[int] = field(default_factory=list)
-    hparams: dict[str, object] = field(default_factory=dict)
-    label: str = ""
+    @property
+    def hints(self) -> Hints:
+        """What the readers need of it."""
+        return Hints(self.step_column, self.aliases)
 
 
 def read_runs(path: Path | str, options: ReadOptions | None = None) -> list[Run]:
     """Return the runs of a log file, or of all logs in a folder and below, in order of their names.
 
+    `path`: a path, or a URL that fsspec opens.
+
     Raises: UnreadableInputError when the path is missing or nothing under it can be read; ConfigError for a config that
     was named and does not parse.
     """
-    given, options = Path(path), options or ReadOptions()
+    given, options = locate(path), options or ReadOptions()
     for named in (options.config, options.code):
         if named is not None and not named.is_file():
             raise UnreadableInputError(str(named), "there is no such file")
-    if not given.exists():
+    try:
+        is_there, is_file = given.exists(), given.is_file()
+    except OSError as error:
+        raise UnreadableInputError(str(path), f"cannot be reached: {error}") from error
+    if not is_there:
         near = ", ".join(p.name for p in _listed(given.parent)[:8])
         raise UnreadableInputError(
             str(path), "there is no such file or folder", *([f"one of what is there: {near}"] if near else [])
         )
-    start = given.resolve()
-    if start.is_file():
+    start = given if is_remote(given) else given.resolve()
+    if is_file:
         drafts, top = _read_file(start, str(path), options), start.parent
     else:
         drafts, top = _read_tree(start, str(path), options), start
-    runs = [_run(draft, start, top, options) for draft in drafts]
+    runs = [_run(draft, start, top, options, is_file=is_file) for draft in drafts]
     return _with_own_names(sorted(runs, key=lambda run: (run.name, run.path)))
 
 
@@ -115,41 +118,44 @@ def _listed(folder: Path) -> list[Path]:
         return []
 
 
-def _is_events(path: Path) -> bool:
-    return "tfevents" in path.name
+def _stem(part: Part) -> str:
+    name = plain_name(part.place)
+    return name.rpartition(".")[0].removesuffix(".log") or name
 
 
-def _is_table(path: Path) -> bool:
-    return path.suffix.lower() in TABLES
-
-
-def _read_file(file: Path, shown: str, options: ReadOptions) -> list[_Draft]:
-    """Return the run of one file; its content decides where its name does not."""
-    known = _is_events(file) or _is_table(file) or _begins_like_events(file)
-    if not known and not _looks_like_table(file):
-        kind = _other_kind(file)
-        raise UnreadableInputError(shown, f"{kind} is not read yet" if kind else "is of no format that is known", *_formats())
+def _read_file(file: Path, shown: str, options: ReadOptions) -> list[Draft]:
+    """Return the runs of one file; its content decides what it is."""
     try:
-        if _is_events(file) or _begins_like_events(file):
-            draft = _Draft(file.parent, [], [])
-            _add_events(draft, [(file, read_event_file(file, str(file)))], options)
-        else:
-            [log] = read_csv_file(file, str(file), Hints(options.step_column, options.aliases))
-            draft = _Draft(file.parent, [], [])
-            _add_table(draft, file, log)
+        kind = _format_of(file, options) or by_name(plain_name(file))
+        if kind is None:
+            raise UnreadableInputError(shown, "is of no format that is known", *formats_read())
+        logs = _logs(file, kind, options)
     except UnreadableInputError as error:
-        raise UnreadableInputError(shown, error.what, *error.ways_out) from error
-    if not draft.series:
-        raise UnreadableInputError(shown, _nothing_in(draft.damages), *_formats())
-    draft.label = _label(file)
-    return [draft]
+        raise UnreadableInputError(shown, error.what, *(error.ways_out or formats_read())) from error
+    if not any(log.series for log in logs):
+        raise UnreadableInputError(shown, _nothing_in([d for log in logs for d in log.damages]), *formats_read())
+    drafts = group_folder(file.parent, [_part(file, log) for log in logs], _stem)
+    for draft in drafts:
+        draft.label = draft.label or label_of(draft.parts[0], _stem(draft.parts[0]))
+    return drafts
 
 
-def _label(file: Path) -> str:
-    """Return what the name of a file says of its run; "" for a usual name."""
-    stem = file.name.removesuffix(file.suffix)
-    stem = stem.removesuffix(".log")
-    return "" if _is_events(file) or stem.lower() in PLAIN_STEMS else stem
+def _part(place: Path, log: Log) -> Part:
+    return Part(place, log, EVENTS if log.format == EVENTS else str(place))
+
+
+def _logs(file: Path, kind: Format, options: ReadOptions) -> tuple[Log, ...]:
+    data, damages = read_whole(file, str(file))
+    if kind.name == "mlflow-sqlite" and (beside := file.with_name(f"{file.name}-wal")).is_file():
+        data = with_write_ahead_log(data, read_whole(beside, str(beside))[0])
+    logs = kind.read(data, str(file), options.hints)
+    return (replace(logs[0], damages=(*logs[0].damages, *damages)), *logs[1:]) if damages and logs else logs
+
+
+def _format_of(file: Path, options: ReadOptions) -> Format | None:
+    if options.format:
+        return format_named(options.format)
+    return detect(read_head(file, str(file)), plain_name(file))
 
 
 def _nothing_in(damages: Iterable[Damage]) -> str:
@@ -157,101 +163,103 @@ def _nothing_in(damages: Iterable[Damage]) -> str:
     return f"no value can be read: {'; '.join(details[:3])}" if details else "it holds no scalar: nothing to diagnose"
 
 
-def _formats() -> tuple[str, str]:
-    return (
-        "log with SummaryWriter or a CSV logger, or export a CSV with a column step",
-        "what is read: event files of TensorBoard, CSV and TSV",
-    )
+def _may_be_log(file: Path) -> bool:
+    name = plain_name(file).lower()
+    if "tfevents" in name:
+        return True
+    return Path(name).suffix not in NO_LOGS and name not in NO_LOG_NAMES
 
 
-def _begins_like_events(file: Path) -> bool:
-    if _is_table(file):
-        return False
-    try:
-        with file.open("rb") as stream:
-            head = stream.read(12)
-    except OSError:
-        return False
-    from traindoctor.readers.tfrecord import HEADER, masked_crc
-
-    return len(head) == HEADER.size and masked_crc(head[:8]) == HEADER.unpack(head)[1]
-
-
-def _looks_like_table(file: Path) -> bool:
-    """Whether a .txt or .log file begins like a table: a line of names, a line of numbers as long."""
-    try:
-        with file.open("rb") as stream:
-            lines = stream.read(8192).decode("utf-8", "replace").splitlines()[:2]
-    except OSError:
-        return False
-    for delimiter in ",\t;":
-        if len(lines) == 2 and lines[0].count(delimiter) >= 1 and lines[0].count(delimiter) == lines[1].count(delimiter):
-            return "{" not in lines[0]
-    return False
-
-
-def _other_kind(file: Path) -> str:
-    return next((kind for end, kind in OTHER_LOGS.items() if file.name.endswith(end)), "")
-
-
-def _read_tree(top: Path, shown: str, options: ReadOptions) -> list[_Draft]:
-    drafts: list[_Draft] = []
-    failures: list[UnreadableInputError] = []
-    others: Counter[str] = Counter()
-    seen = 0
-    for here, folders, names in os.walk(top):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in SKIPPED)
-        files = [Path(here, name) for name in sorted(names) if not name.startswith(".")]
-        seen += len(files)
-        others.update(kind for file in files if (kind := _other_kind(file)) and not _is_events(file))
-        found, failed = _read_folder(Path(here), files, options)
-        drafts += found
-        failures += failed
-    _share_hparams(drafts)
-    drafts = [draft for draft in drafts if draft.series]
-    if drafts:
-        return _with_validation(drafts)
-    if failures:
-        error = failures[0]
-        more = [f"also: {other.where}: {other.what}" for other in failures[1:4]]
-        raise UnreadableInputError(_shown(error.where, top, shown), error.what, *error.ways_out, *more)
-    if others:
-        kinds = ", ".join(f"{count} {'file' if count == 1 else 'files'} of {kind}" for kind, count in sorted(others.items()))
-        raise UnreadableInputError(shown, f"no log that can be read; found {kinds}, not read yet", *_formats())
-    where = f"among {seen:,} {'file' if seen == 1 else 'files'}" if seen else "here: the folder is empty"
-    raise UnreadableInputError(shown, f"no log that can be read {where}", *_formats())
-
-
-def _share_hparams(drafts: Sequence[_Draft]) -> None:
-    """Give a run the hyperparameters that add_hparams put into a folder of its own below it."""
-    by_folder = {draft.folder: draft for draft in drafts if draft.series}
-    for draft in drafts:
-        parent = by_folder.get(draft.folder.parent)
-        if draft.hparams and parent is not None and not parent.hparams:
-            parent.hparams.update(draft.hparams)
-
-
-def _with_validation(drafts: Sequence[_Draft]) -> list[_Draft]:
-    """Return the drafts; folders `train` and `validation` side by side, as Keras writes them, are one run.
-
-    A tag of the validation folder gets its name in front, as TensorBoard shows it.
-    """
-    by_folder = {draft.folder: draft for draft in drafts if all(_is_events(file) for file in draft.files)}
-    taken: set[int] = set()
-    for draft in drafts:
-        beside = [by_folder[draft.folder.parent / n] for n in HELD_OUT_FOLDERS if draft.folder.parent / n in by_folder]
-        tags = {s.tag for s in draft.series}
-        is_train = draft.folder.name == "train" and draft.folder in by_folder
-        if not is_train or not any(s.tag in tags for other in beside for s in other.series):
+def _walk(top: Path) -> Iterator[tuple[Path, list[Path], bool]]:
+    """Yield each folder at and below `top` with its files, and whether it is the store of one run of MLflow."""
+    pending = [top]
+    while pending:
+        here = pending.pop()
+        if is_mlflow_run(here):
+            yield here, [], True
             continue
-        for other in beside:
-            taken.add(id(other))
-            draft.files += other.files
-            draft.series += [replace(s, tag=f"{other.folder.name}/{s.tag}") for s in other.series]
-            draft.damages += other.damages
-            draft.hparams.update(other.hparams)
-        draft.folder = draft.folder.parent
-    return [draft for draft in drafts if id(draft) not in taken]
+        entries = [entry for entry in _listed(here) if not entry.name.startswith(".")]
+        folders = [e for e in entries if e.is_dir() and not _is_link(e)]
+        files = [e for e in entries if e.is_file()]
+        yield here, files, False
+        if any(file.suffix == ".wandb" for file in files):  # what lies below is a copy of what the file holds
+            folders = []
+        pending += [folder for folder in reversed(folders) if folder.name not in SKIPPED]
+
+
+def _is_link(entry: Path) -> bool:
+    return not is_remote(entry) and entry.is_symlink()
+
+
+def _read_tree(top: Path, shown: str, options: ReadOptions) -> list[Draft]:
+    failures: list[tuple[Path, UnreadableInputError]] = []
+    found: list[tuple[Path, list[tuple[Path, Format]]]] = []
+    parts: dict[Path, list[Part]] = {}
+    seen = 0
+    for here, files, is_store in _walk(top):
+        seen += len(files) or int(is_store)
+        if is_store:
+            parts[here] = [_part(here, read_mlflow_run(here, str(here), options.hints))]
+            continue
+        kinds = []
+        for file in filter(_may_be_log, files):
+            try:
+                kind = _format_of(file, options) or by_name(plain_name(file))
+            except UnreadableInputError as error:
+                failures.append((file, error))
+                continue
+            if kind is not None:
+                kinds.append((file, kind))
+        found.append((here, kinds))
+        parts[here] = []
+    events = [file for _, kinds in found for file, kind in kinds if kind.name == EVENTS]
+    read = dict(zip(events, read_event_files([(file, str(file)) for file in events]), strict=True))
+    for here, kinds in found:
+        for file, kind in kinds:
+            try:
+                outcome = read[file] if kind.name == EVENTS else _logs(file, kind, options)
+            except UnreadableInputError as error:
+                outcome = error
+            if isinstance(outcome, UnreadableInputError):
+                failures.append((file, outcome))
+                continue
+            parts[here] += [_part(file, log) for log in (outcome if isinstance(outcome, tuple) else (outcome,))]
+    drafts: list[Draft] = []
+    for here, mine in parts.items():
+        made = group_folder(here, mine, _stem)
+        if made and made[0].series:
+            made[0].damages += [
+                Damage("unreadable-file", str(file), error.what)
+                for file, error in failures
+                if file.parent == here and _matters(file, error, options)
+            ]
+            made[0].damages += [d for part in mine if not part.log.series for d in part.log.damages]
+        drafts += made
+    runs = fold(drafts, options.aliases)
+    if runs:
+        return runs
+    errors = [error for _, error in failures]
+    errors += [
+        UnreadableInputError(str(part.place), _nothing_in(part.log.damages), *formats_read())
+        for mine in parts.values()
+        for part in mine
+    ]
+    if errors:
+        first = errors[0]
+        more = [f"also: {_shown(other.where, top, shown)}: {other.what}" for other in errors[1:4]]
+        raise UnreadableInputError(_shown(first.where, top, shown), first.what, *(first.ways_out or formats_read()), *more)
+    where = f"among {seen:,} {'file' if seen == 1 else 'files'}" if seen else "here: the folder is empty"
+    raise UnreadableInputError(shown, f"no log that can be read {where}", *formats_read())
+
+
+def _matters(file: Path, error: UnreadableInputError, options: ReadOptions) -> bool:
+    """Whether a file that cannot be read is missed: every log but prose, and but a table that logs no loss."""
+    if error.what.startswith(NO_METRICS):
+        return False
+    if Path(plain_name(file)).suffix.lower() not in TABLES:
+        return True
+    columns = next((way.removeprefix(COLUMNS).split(", ") for way in error.ways_out if way.startswith(COLUMNS)), [])
+    return any(quantity_of(name, options.aliases) in ("loss", "val_loss", "loss_term") for name in columns)
 
 
 def _shown(where: str, top: Path, shown: str) -> str:
@@ -260,134 +268,6 @@ def _shown(where: str, top: Path, shown: str) -> str:
         return str(Path(shown) / Path(where).relative_to(top))
     except ValueError:
         return where
-
-
-def _read_folder(folder: Path, files: Sequence[Path], options: ReadOptions) -> tuple[list[_Draft], list[UnreadableInputError]]:
-    """Return the runs whose logs lie in one folder, and the files that cannot be read.
-
-    The event files are one run. A table joins it, or the tables before it, unless it logs the same tags or counts
-    otherwise: then it is a run by itself. A draft without series holds nothing but hyperparameters.
-    """
-    failures: list[UnreadableInputError] = []
-    lost: list[Damage] = []
-    logs: list[tuple[Path, EventLog]] = []
-    for file in filter(_is_events, files):
-        try:
-            logs.append((file, read_event_file(file, str(file))))
-        except UnreadableInputError as error:
-            failures.append(error)
-            lost.append(Damage("unreadable-file", str(file), error.what))
-    drafts: list[_Draft] = []
-    empty: list[Damage] = []
-    hparams: dict[str, object] = {}
-    if logs:
-        draft = _Draft(folder, [], [])
-        _add_events(draft, logs, options)
-        if draft.series:
-            drafts.append(draft)
-        else:  # a graph, a text, hyperparameters: nothing is wrong with that beside a run
-            empty += draft.damages
-            hparams = draft.hparams
-            failures.append(UnreadableInputError(str(logs[0][0]), _nothing_in(draft.damages), *_formats()))
-    for file in (f for f in files if _is_table(f) and not _is_events(f)):
-        try:
-            [log] = read_csv_file(file, str(file), Hints(options.step_column, options.aliases))
-        except UnreadableInputError as error:
-            failures.append(error)
-            if _names_a_loss(error, options):
-                lost.append(Damage("unreadable-file", str(file), error.what))
-            continue
-        if not log.series:
-            empty += log.damages
-            failures.append(UnreadableInputError(str(file), _nothing_in(log.damages), *_formats()))
-            continue
-        home = next((d for d in drafts if _joins(d, log)), None)
-        if home is None:
-            home = _Draft(folder, [], [], label=_label(file))
-            drafts.append(home)
-        _add_table(home, file, log)
-    if drafts:
-        drafts[0].damages += lost + empty
-    if len(drafts) == 1:
-        drafts[0].label = ""
-    if hparams and not drafts:
-        drafts.append(_Draft(folder, [], [], hparams=hparams))
-    return drafts, failures
-
-
-def _names_a_loss(error: UnreadableInputError, options: ReadOptions) -> bool:
-    columns = next((way.removeprefix(COLUMNS).split(", ") for way in error.ways_out if way.startswith(COLUMNS)), [])
-    return any(quantity_of(name, options.aliases) in ("loss", "val_loss", "loss_term") for name in columns)
-
-
-def _joins(draft: _Draft, log: Log) -> bool:
-    """Whether a table is of the same run: it counts alike, and it is not a second one with the same tags."""
-    if draft.unit != log.step_unit:
-        return False
-    if all(_is_events(file) for file in draft.files):
-        return True
-    mine = {s.tag for s in draft.series if s.quantity != "epoch"}
-    return not mine & {s.tag for s in log.series if s.tag.lower() not in ("epoch", "lr", "learning_rate")}
-
-
-def _add_table(draft: _Draft, file: Path, log: Log) -> None:
-    draft.files.append(file)
-    draft.series += log.series
-    draft.unit = log.step_unit if not draft.series or draft.unit == "step" else draft.unit
-    draft.damages += log.damages
-    if len(log.goes_back) <= RESETS:
-        draft.restarts += log.goes_back
-
-
-def _add_events(draft: _Draft, logs: Sequence[tuple[Path, EventLog]], options: ReadOptions) -> None:
-    """Put the event files of a run together, in the order in which they were begun."""
-    ordered = sorted(logs, key=lambda pair: (np.nan_to_num(pair[1].first_wall_time, nan=np.inf), pair[0].name))
-    points: dict[str, list[tuple[str, Series]]] = {}
-    before: dict[str, Series] = {}
-    for file, log in ordered:
-        name = str(file)
-        draft.files.append(file)
-        draft.damages += log.damages
-        draft.hparams.update(log.hparams)
-        mine = {tag: Series("", tag, step, value, wall, name) for tag, (step, value, wall) in log.scalars.items()}
-        back, damages = check_steps(name, [s.step for s in mine.values()])
-        draft.damages += damages
-        if back and len(back) <= RESETS:
-            draft.restarts += back
-        draft.restarts += [start for start in log.starts if start > 0]
-        _compare(draft, before, mine, name)
-        for tag, one in mine.items():
-            points.setdefault(tag, []).append((name, one))
-            before[tag] = one
-    for tag, parts in points.items():
-        first = parts[0][1]
-        if len(parts) == 1:
-            draft.series.append(first)
-            continue
-        joined = [np.concatenate([getattr(part, name) for _, part in parts]) for name in ("step", "value", "wall_time")]
-        draft.series.append(Series("", tag, joined[0], joined[1], joined[2], first.source))
-    losses = [s.tag for s in draft.series if quantity_of(s.tag, options.aliases) in ("loss", "val_loss")]
-    if losses and all(tag.split("/")[-1].startswith("epoch_") for tag in losses):  # the callback of Keras counts epochs
-        draft.unit = "epoch"
-
-
-def _compare(draft: _Draft, before: Mapping[str, Series], mine: Mapping[str, Series], name: str) -> None:
-    """Note where a file begins again, and which steps it holds for a second time."""
-    shared = [(before[tag], one) for tag, one in mine.items() if tag in before and before[tag].source != name]
-    if not shared:
-        return
-    old, new = max(shared, key=lambda pair: len(pair[0]) + len(pair[1]))
-    first, last = int(new.step[0]), int(old.step.max())
-    overlaps = [(int(b.step.min()), int(a.step.max()), a.source) for a, b in shared if b.step.min() <= a.step.max()]
-    if overlaps:
-        start, stop, other = min(overlaps)[0], max(o[1] for o in overlaps), overlaps[0][2]
-        detail = f"steps {start:,} to {stop:,} were logged before in {Path(other).name}: all are kept, in the order of the files"
-        draft.damages.append(Damage("overlapping-files", name, detail))
-    stride = float(np.median(np.abs(np.diff(old.step)))) if len(old) > 1 else 0.0
-    pace = float(np.median(np.abs(np.diff(old.wall_time)))) if len(old) > 1 else 0.0
-    paused = pace > 0.0 and new.wall_time[0] - old.wall_time[-1] > PAUSE * pace
-    if first <= last or (stride and first > last + 1.5 * stride) or paused:
-        draft.restarts.append(first)
 
 
 # -- what belongs to a run --------------------------------------------------------------------------------------------
@@ -406,84 +286,98 @@ def _meaning(folder: Path) -> Path:
 
 
 def _holds_logs(folder: Path) -> bool:
-    return any(_is_events(file) or _is_table(file) for file in _listed(folder) if file.is_file())
+    return any(
+        "tfevents" in file.name or Path(plain_name(file)).suffix.lower() in (*TABLES, ".wandb", ".jsonl")
+        for file in _listed(folder)
+        if file.is_file()
+    )
 
 
-def _run(draft: _Draft, start: Path, top: Path, options: ReadOptions) -> Run:
+def _run(draft: Draft, start: Path, top: Path, options: ReadOptions, *, is_file: bool) -> Run:
     """Return the run of a draft, with config and script, and paths relative to one root."""
-    from traindoctor.configs import find_code, find_configs, load_settings, optimizer_spec
+    from traindoctor.configs import find_code, find_configs, load_settings, optimizer_spec, settings_from, with_defaults
 
     meaning = _meaning(draft.folder)
     highest = meaning if meaning != draft.folder else draft.folder.parent
     if highest != draft.folder and _holds_logs(highest):  # another run lives there: what lies there is its own
         highest = draft.folder
+    places = list(dict.fromkeys(part.place for part in draft.parts))
     configs = [_absolute(options.config)] if options.config else [_absolute(f) for f in find_configs(draft.folder, highest)]
     codes = [_absolute(options.code)] if options.code else [_absolute(f) for f in find_code(draft.folder, highest)]
-    logs = set(draft.files)
-    configs, codes = [f for f in configs if f not in logs], [f for f in codes if f not in logs]
-    root = Path(os.path.commonpath([top, *(f.parent for f in (*configs, *codes, *draft.files))]))
+    configs, codes = [f for f in configs if f not in places], [f for f in codes if f not in places]
+    root = _common([top, *(f.parent for f in (*configs, *codes, *places))])
     settings, damages = load_settings(configs, root, strict=options.config is not None)
-    merged = _hparam_settings(draft.hparams)
+    merged: dict[str, Setting] = {}
+    for part in draft.parts:
+        merged.update(settings_from(part.log.settings, f"{title_of(part.log.format)} {_relative(part.place, root)}"))
+    merged.update(settings_from(draft.settings, "hyperparameters in the log"))
     merged.update(settings)
-    relative = {str(file): _relative(file, root) for file in draft.files}
+    merged = with_defaults(merged)
+    relative = {str(place): _relative(place, root) for place in places}
 
     def named(file: str) -> str:
-        return relative.get(file) or _relative(Path(file), root)
+        return relative.get(file) or _relative(locate(file), root)
 
-    series = with_quantities((replace(s, source=named(s.source)) for s in draft.series), options.aliases)
-    lost = [replace(d, file=named(d.file)) for d in draft.damages]
+    joined = join(draft.parts)
+    series = with_quantities((replace(s, source=named(s.source)) for s in joined.series), options.aliases)
+    known = {s.quantity for s in series}
+    series += tuple(replace(s, source=named(s.source)) for s in norms_of(joined.histograms) if s.quantity not in known)
+    lost = [replace(d, file=named(d.file)) for d in (*joined.damages, *draft.damages)]
+    primary = choose_primary(series, options.aliases)
+    doubts = check_series(tuple(primary.values()), "", options.aliases)
     return Run(
-        name=_name(draft, start, top),
-        path=_relative(draft.folder if start.is_dir() else start, root),
+        name=_name(draft, top, is_file=is_file),
+        path=_relative(start if is_file else draft.folder, root),
         root=str(root),
         series=series,
-        primary=choose_primary(series, options.aliases),
+        primary=primary,
         settings=merged,
         optimizer=optimizer_spec(merged, series),
-        damages=tuple(dict.fromkeys((*lost, *damages))),
-        restarts=tuple(dict.fromkeys(draft.restarts)),
-        step_unit=draft.unit,
+        damages=tuple(dict.fromkeys((*lost, *damages, *doubts))),
+        restarts=tuple(joined.restarts),
+        step_unit=_unit(draft, options),
         files=tuple(relative.values()),
         config_files=tuple(_relative(f, root) for f in configs),
         code_files=tuple(_relative(f, root) for f in codes),
+        formats={relative[str(part.place)]: part.log.format for part in draft.parts},
+        histograms=tuple(replace(h, source=named(h.source)) for h in joined.histograms),
+        stitches=tuple(replace(s, file=named(s.file)) for s in (*draft.stitches, *joined.stitches)),
     )
 
 
+def _unit(draft: Draft, options: ReadOptions) -> StepUnit:
+    losses = [s.tag for s in draft.series if quantity_of(s.tag, options.aliases) in ("loss", "val_loss")]
+    if draft.is_events and losses and all(tag.split("/")[-1].startswith("epoch_") for tag in losses):
+        return "epoch"  # the callback of Keras counts epochs
+    return draft.unit
+
+
 def _absolute(path: Path) -> Path:
-    return Path(os.path.normpath(path.absolute()))
+    return path if is_remote(path) else Path(os.path.normpath(path.absolute()))
+
+
+def _common(places: Sequence[Path]) -> Path:
+    """Return the lowest folder that all the places lie in."""
+    remote = [place for place in places if is_remote(place)]
+    if not remote:
+        return Path(os.path.commonpath(places))
+    root = remote[0]
+    while root.parent != root and not all(place == root or root in place.parents for place in remote):
+        root = root.parent
+    return root
 
 
 def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_absolute() and path.is_relative_to(root) else path.as_posix()
+    return path.relative_to(root).as_posix() if path == root or root in path.parents else str(path)
 
 
-def _hparam_settings(hparams: Mapping[str, object]) -> dict[str, Setting]:
-    """Return what was logged with add_hparams in the one vocabulary of settings."""
-    from traindoctor.configs.dialects import interpret
-    from traindoctor.configs.documents import ParseError, parse
-
-    nested: dict[str, Any] = {}
-    for name, value in hparams.items():
-        *blocks, key = re.split(r"[/.]", name)
-        inner = nested
-        for block in blocks:
-            held = inner.setdefault(block, {})
-            inner = held if isinstance(held, dict) else inner  # else a block and a value are called the same
-        inner[key] = value
-    try:
-        slots = interpret(parse(json.dumps(nested), ".json"))
-    except ParseError:
-        return {}
-    return {name: Setting(slot.value, "hparams of TensorBoard") for name, slot in slots.items() if slot.value is not None}
-
-
-def _name(draft: _Draft, start: Path, top: Path) -> str:
+def _name(draft: Draft, top: Path, *, is_file: bool) -> str:
     """Return what the run is called: its path below what was given, else the folder that tells."""
-    parts = list(draft.folder.relative_to(top).parts) if start.is_dir() else []
+    parts = list(draft.folder.relative_to(top).parts) if not is_file and top in (draft.folder, *draft.folder.parents) else []
     while parts and _is_plain(parts[-1]):
         parts.pop()
     name = "/".join(parts) or _meaning(draft.folder).name or draft.folder.name or "run"
-    if start.is_file() and draft.label:
+    if draft.label and (is_file or draft.parts[0].log.format == MLFLOW_FILES):  # its folder is called by a hash
         return draft.label
     return f"{name}/{draft.label}" if draft.label else name
 

@@ -1,571 +1,596 @@
-"""TensorBoard event files -> scalars, hyperparameters, session starts, and what was lost.
+"""TensorBoard event files -> logs: scalars, histograms, settings, session starts, and what was lost.
 
-The wire format of the protocol buffers is read by hand: importing the generated classes costs more than reading most
-files. Records of one layout are decoded together with NumPy; every other record goes through the exact parser, which
-also makes the layouts.
+Two readers give the same answer. The exact one (`wire.py`) reads record by record, whatever is in it; the fast one
+(`columnar.py`) decodes the plain scalars of millions of records together and hands the exact one the rest. Here files
+are streamed in chunks, small ones packed into one, and what comes out is put together by tag.
 
-Source: tensorboard/compat/proto/event.proto, summary.proto, tensor.proto; plugins/hparams/plugin_data.proto;
-protobuf.dev/programming-guides/encoding.
+A file that was damaged is read as far as it goes: a record with a bad checksum is lost alone; behind bytes that are no
+record the next one is searched for. `EventTail` reads what was added to a file since the last time.
+
+Source: tensorboard/compat/proto/event.proto and summary.proto; tensorboard/plugins/*/metadata.py.
 """
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+import io
+from dataclasses import replace
+from typing import IO, TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
 from traindoctor.errors import UnreadableInputError
 from traindoctor.model import Damage
-from traindoctor.readers.tfrecord import FOOTER, HEADER, masked_crc, masked_crcs, read_frames
+from traindoctor.readers.buckets import histogram_of, of_proto, of_tensor
+from traindoctor.readers.by_tag import Part, join, parts_of
+from traindoctor.readers.columnar import MARGIN, Decoder
+from traindoctor.readers.event_texts import LONGEST_TEXT, parse_hparams, settings_of
+from traindoctor.readers.log import NO_HINTS, Hints, Log
+from traindoctor.readers.storage import COMPRESSED, open_log
+from traindoctor.readers.tfrecord import HEADER, OVERHEAD, headers_from, length_at, masked_crc, payload_fits
+from traindoctor.readers.wire import (
+    SCALAR_PLUGINS,
+    START,
+    Event,
+    Value,
+    WireError,
+    parse_event,
+    parse_strings,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from traindoctor.model import FloatArray, IntArray
-    from traindoctor.readers.tfrecord import Frames
+    from traindoctor.readers.columnar import Found, Kind
+    from traindoctor.readers.storage import LogStream
 
-    Field: TypeAlias = tuple[int, int, int, int, int]  # number, wire type, value (varint), start, stop of the content
+    Content: TypeAlias = float | tuple[float, ...] | dict[str, object] | bytes
 
-#: Records of one length that are worth a vectorised pass, rows of one pass, layouts tried a length.
-FEW, BLOCK, LAYOUTS = 48, 16_384, 12
-#: Longest payload that is read by layout, and longest varint of a step in one.
-LONGEST, VARINT = 2000, 5
+#: The name of the format.
+EVENTS = "tensorboard"
+#: Bytes that are read at once: what is made of them stays in the cache of a core.
+CHUNK = 2**19
+#: Bytes from which records are decoded together; below, the passes cost more than they save.
+FEW = 2**14
+#: Times that the decoding together starts again behind damage within a chunk, before it is left alone.
+AGAIN = 8
 #: Lost records that are named one by one; the others are counted.
 NAMED = 8
-START = 1  # SessionLog.SessionStatus
-SCALAR_PLUGINS = (b"", b"scalars")
-HPARAMS = b"hparams"
-
-VARINT_TYPE, I64, LEN, I32 = 0, 1, 2, 5
-DOUBLE = struct.Struct("<d")
-FLOAT = struct.Struct("<f")
-#: types.proto: number -> dtype of tensor_content, and the field of TensorProto that holds the values otherwise.
-TENSOR_TYPES: dict[int, tuple[str, int]] = {
-    1: ("<f4", 5), 2: ("<f8", 6), 3: ("<i4", 7), 4: ("u1", 7), 5: ("<i2", 7), 6: ("i1", 7), 9: ("<i8", 10), 10: ("?", 11),
-    14: ("bfloat16", 13), 17: ("<u2", 7), 19: ("<f2", 13), 22: ("<u4", 16), 23: ("<u8", 17),
-}  # fmt: skip
+#: Bytes at the beginning of a file among which one record must be found, and records of which one must be an event.
+SEARCHED, TRIED = 2**20, 100
+#: A search may check payloads of so many bytes for each byte that it passes, and so many besides, so that no file makes
+#: it look at the same bytes for ever.
+EFFORT, ALLOWANCE = 16, 2**20
+#: First bytes of a file that is followed, by which a new one is told.
+HEAD = 64
+HPARAMS, HISTOGRAMS, TEXT = b"hparams", b"histograms", b"text"
 
 
-class WireError(ValueError):
-    """Bytes that are no protocol buffer."""
+class _File:
+    """What is known of one file while it is read. Offsets are in the file; places are in a buffer that holds a part of it."""
 
+    def __init__(self, file: str, decoder: Decoder) -> None:
+        self.file, self.decoder = file, decoder
+        self.parts: list[Part] = []
+        self.more: list[tuple[int, int, int, float, float]] = []  # offset, tag, step, wall time, value
+        self.plugins: dict[int, bytes] = {}  # tag -> plugin, of the first metadata
+        self.foreign: set[str] = set()  # tags of other plugins than scalars
+        self.histograms: dict[int, list[tuple[float, ...]]] = {}
+        self.hparams: dict[str, object] = {}
+        self.texts: dict[str, bytes] = {}
+        self.starts: list[int] = []
+        self.begun = float("nan")
+        self.head = b""
+        self.good = self.framed = self.no_events = 0
+        self.damages: list[Damage] = []
+        self.n_unnamed, self.unnamed_from = 0, -1  # losses that are counted only, and the offset of the first one
+        self.lost_from = -1  # offset from which no record could be read, while the next one is searched for
+        self.reason, self.is_cut = "", False
+        self.passed = self.checked = 0  # bytes passed by searches, bytes of payloads that they checked
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where the variable parts of a record are: of one scalar, in a record of `length` bytes.
+    # -- record by record
 
-    `step`: number of bytes of the varint at byte 10, 0 when the step is left out. `tag`, `value`: start, stop.
-    `sample`: the record it was made from. Whatever else is in it must be the same, byte for byte.
-    """
+    def walk(self, data: bytes, at: int, stop: int, origin: int, *, final: bool, until_ready: bool = False) -> tuple[int, bool]:
+        """Read records one by one; return where what is left begins, and whether it waits for more of the file.
 
-    sample: bytes
-    step: int
-    tag: tuple[int, int]
-    value: tuple[int, int]
-    dtype: str
-    is_tensor: bool
-    plugin: bytes
+        `origin`: offset of the buffer's first byte in the file. `until_ready`: stop as soon as the next record can be
+        read with others.
+        """
+        while at < stop:
+            if self.lost_from >= 0:
+                at, waits = self._search(data, at, stop, origin, final)
+                if waits:
+                    return at, True
+                if at == stop:
+                    break
+            whole = stop - at >= HEADER.size
+            length = length_at(data, at) if whole else 0
+            end = at + OVERHEAD + length
+            if length >= 0 and end > stop:
+                if not final:
+                    return at, True
+                self._lose_from(origin + at, f"the file ends inside a record{'' if whole else ' header'}", is_cut=True)
+                at += 1
+                continue
+            if length < 0:
+                claimed, crc = HEADER.unpack_from(data, at)
+                fits = masked_crc(data[at : at + 8]) == crc
+                why = f"a record claims {claimed:,} bytes" if fits else "the checksum of a record's length does not fit"
+                self._lose_from(origin + at, why)
+                at += 1
+                continue
+            if payload_fits(data, at, length):
+                self._read_one(data[at + HEADER.size : end - 4], origin + at)
+            elif stop - end < HEADER.size and not final:
+                return at, True  # whether this length is to be trusted, the next one tells
+            elif stop - end >= HEADER.size and length_at(data, end) < 0:
+                self._lose_from(origin + at, "the checksum of a record does not fit, nor that of the next length")
+                at += 1
+                continue
+            else:
+                self._lose_one(origin + at, "the checksum of a record does not fit")
+            self.framed += 1
+            at = end
+            if until_ready and self.good:
+                return at, False
+        return at, False
 
+    def _lose_from(self, offset: int, reason: str, *, is_cut: bool = False) -> None:
+        self.lost_from, self.reason, self.is_cut = offset, reason, is_cut
 
-@dataclass(slots=True)
-class Scalar:
-    """One logged value. `plugin`: of the metadata at this value, None where there are none."""
+    def _search(self, data: bytes, at: int, stop: int, origin: int, final: bool) -> tuple[int, bool]:
+        """Return where the next record is of which both checksums fit, `stop` for none; and whether that is undecided yet."""
+        for place, length in headers_from(data, at, stop):
+            passed = self.passed + origin + place - self.lost_from
+            if self.checked + length > EFFORT * passed + ALLOWANCE:
+                continue
+            if not self.framed and origin + place > SEARCHED:
+                raise self._refusal()
+            if place + OVERHEAD + length > stop:
+                if final:
+                    continue
+                return place, True
+            self.checked += length
+            if payload_fits(data, place, length):
+                lost = origin + place - self.lost_from
+                self._lose(self.lost_from, f"{self.reason}: {lost:,} bytes are lost, up to the next whole record")
+                self.passed += lost
+                self.lost_from = -1
+                return place, False
+        if not self.framed and origin + stop - HEADER.size > SEARCHED:
+            raise self._refusal()
+        return (stop, False) if final else (max(at, stop - HEADER.size + 1), True)
 
-    tag: bytes
-    value: float
-    is_tensor: bool
-    plugin: bytes | None
-    tag_at: tuple[int, int]
-    value_at: tuple[int, int] | None
-    dtype: str
-
-
-@dataclass(slots=True)
-class Event:
-    """What one record holds."""
-
-    wall_time: float = 0.0
-    step: int = 0
-    scalars: list[Scalar] = field(default_factory=list)
-    other_tags: list[tuple[bytes, bytes]] = field(default_factory=list)  # tag and plugin of what is no scalar
-    hparams: dict[str, object] = field(default_factory=dict)
-    session: int = 0
-    file_version: bytes = b""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EventLog:
-    """The scalars of an event file. `scalars`: tag -> step, value, wall time, each (n,), in file order.
-
-    `starts`: steps of the session starts that the file names. `first_wall_time`: of the first record; NaN when there is none.
-    """
-
-    scalars: dict[str, tuple[IntArray, FloatArray, FloatArray]]
-    hparams: dict[str, object]
-    starts: tuple[int, ...]
-    damages: tuple[Damage, ...]
-    first_wall_time: float
-    records: int
-
-
-# -- the wire format --------------------------------------------------------------------------------------------------
-
-
-def _varint(data: bytes, at: int, stop: int) -> tuple[int, int]:
-    result = shift = 0
-    while True:
-        if at >= stop or shift > 63:
-            raise WireError("a varint does not end")
-        byte = data[at]
-        at += 1
-        result |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return result & 0xFFFFFFFFFFFFFFFF, at
-        shift += 7
-
-
-def _fields(data: bytes, at: int, stop: int) -> Iterator[Field]:
-    while at < stop:
-        key, at = _varint(data, at, stop)
-        number, wire = key >> 3, key & 7
-        value, start = 0, at
-        if wire == VARINT_TYPE:
-            value, at = _varint(data, at, stop)
-        elif wire == LEN:
-            size, start = _varint(data, at, stop)
-            at = start + size
-        elif wire == I64:
-            at += 8
-        elif wire == I32:
-            at += 4
-        else:
-            raise WireError(f"wire type {wire}")
-        if at > stop or number == 0:
-            raise WireError("a field is longer than what holds it")
-        yield number, wire, value, start, at
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
-def parse_event(data: bytes) -> Event:
-    """Return what a record holds.
-
-    Raises: WireError when it is no protocol buffer.
-    """
-    event = Event()
-    for number, wire, value, start, stop in _fields(data, 0, len(data)):
-        if number == 1 and wire == I64:
-            event.wall_time = DOUBLE.unpack_from(data, start)[0]
-        elif number == 2 and wire == VARINT_TYPE:
-            event.step = _signed(value)
-        elif number == 3 and wire == LEN:
-            event.file_version = data[start:stop]
-        elif number == 5 and wire == LEN:
-            for inner, kind, _, a, b in _fields(data, start, stop):
-                if inner == 1 and kind == LEN:
-                    _parse_value(data, a, b, event)
-        elif number == 7 and wire == LEN:
-            for inner, kind, status, _, _ in _fields(data, start, stop):
-                if inner == 1 and kind == VARINT_TYPE:
-                    event.session = status
-    return event
-
-
-def _parse_value(data: bytes, at: int, end: int, event: Event) -> None:
-    """Add what a Summary.Value holds to the event."""
-    tag, tag_at, plugin, content = b"", (0, 0), None, b""
-    simple: tuple[int, int] | None = None
-    tensor: tuple[int, int] | None = None
-    for number, wire, _, start, stop in _fields(data, at, end):
-        if number == 1 and wire == LEN:
-            tag, tag_at = data[start:stop], (start, stop)
-        elif number == 2 and wire == I32:
-            simple, tensor = (start, stop), None  # one of a oneof: the last one counts
-        elif number == 8 and wire == LEN:
-            simple, tensor = None, (start, stop)
-        elif number == 9 and wire == LEN:
-            plugin, content = _parse_metadata(data, start, stop)
-    if plugin == HPARAMS:
-        event.hparams.update(_parse_hparams(content))
-    if simple is not None:
-        event.scalars.append(Scalar(tag, FLOAT.unpack_from(data, simple[0])[0], False, plugin, tag_at, simple, "<f4"))
-        return
-    found = _parse_tensor(data, *tensor) if tensor is not None else None
-    if found is not None and (plugin is None or plugin in SCALAR_PLUGINS):
-        event.scalars.append(Scalar(tag, found[0], True, plugin, tag_at, found[1], found[2]))
-    elif plugin:
-        event.other_tags.append((tag, plugin))
-
-
-def _parse_metadata(data: bytes, at: int, end: int) -> tuple[bytes, bytes]:
-    """Return name and content of SummaryMetadata.plugin_data."""
-    name = content = b""
-    for number, wire, _, start, stop in _fields(data, at, end):
-        if number == 1 and wire == LEN:
-            for inner, kind, _, a, b in _fields(data, start, stop):
-                if inner == 1 and kind == LEN:
-                    name = data[a:b]
-                elif inner == 2 and kind == LEN:
-                    content = data[a:b]
-    return name, content
-
-
-def _parse_tensor(data: bytes, at: int, end: int) -> tuple[float, tuple[int, int] | None, str] | None:
-    """Return the number that a tensor of one element holds, with its place and dtype; None for every other tensor."""
-    dtype, elements, content = 0, 1, None
-    listed: list[tuple[int, int, int, int, int]] = []
-    for number, wire, value, start, stop in _fields(data, at, end):
-        if number == 1 and wire == VARINT_TYPE:
-            dtype = value
-        elif number == 2 and wire == LEN:
-            elements = _elements(data, start, stop)
-        elif number == 4 and wire == LEN:
-            content = (start, stop)
-        elif number >= 5:
-            listed.append((number, wire, value, start, stop))
-    if elements != 1 or dtype not in TENSOR_TYPES:
-        return None
-    name, wanted = TENSOR_TYPES[dtype]
-    if content is not None and content[1] > content[0]:
-        size = 2 if name == "bfloat16" else np.dtype(name).itemsize
-        if content[1] - content[0] != size:
-            return None
-        return _number(data[content[0] : content[1]], name), (content if name in ("<f4", "<f8") else None), name
-    for number, wire, value, start, stop in listed:
-        if number != wanted:
-            continue
-        size = {"<f4": 4, "<f8": 8}.get(name, 0)
-        if size:  # float_val, double_val: packed or not
-            if stop - start != size or wire not in (LEN, I32, I64):
-                return None
-            return _number(data[start:stop], name), (start, stop), name
-        if wire == LEN:
-            value, after = _varint(data, start, stop)
-            if after != stop:
-                return None
-        elif wire != VARINT_TYPE:
-            return None
-        if wanted == 13:  # half_val holds the bits
-            return _number(struct.pack("<H", value & 0xFFFF), name), None, name
-        return float(value if name in ("<u4", "<u8") else _signed(value)), None, name
-    return 0.0, None, name  # proto3 leaves out a zero
-
-
-def _elements(data: bytes, at: int, end: int) -> int:
-    elements = 1
-    for number, wire, _, start, stop in _fields(data, at, end):
-        if number == 2 and wire == LEN:
-            size = 0
-            for inner, kind, value, _, _ in _fields(data, start, stop):
-                if inner == 1 and kind == VARINT_TYPE:
-                    size = _signed(value)
-            elements *= size
-        elif number == 3 and wire == VARINT_TYPE:
-            return 0  # unknown rank
-    return elements
-
-
-def _number(raw: bytes, name: str) -> float:
-    if name == "bfloat16":  # the upper half of a float32
-        return float(FLOAT.unpack(b"\0\0" + raw)[0])
-    return float(np.frombuffer(raw, dtype=name)[0])
-
-
-def _parse_hparams(data: bytes) -> dict[str, object]:
-    """Return the hyperparameters of HParamsPluginData.session_start_info: numbers, strings and truth values.
-
-    Rare and small, so that TensorBoard's own classes decode it; they are imported for such a record alone.
-    """
-    from google.protobuf.message import DecodeError
-    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-
-    try:
-        started = HParamsPluginData.FromString(data).session_start_info.hparams
-    except DecodeError as error:
-        raise WireError(f"hyperparameters that do not parse: {error}") from error
-    plain = ("number_value", "string_value", "bool_value")
-    return {name: getattr(value, kind) for name, value in started.items() if name and (kind := value.WhichOneof("kind")) in plain}
-
-
-def _layout(data: bytes, event: Event) -> Layout | None:
-    """Return the layout of a record that holds one scalar in the usual order of fields; None for every other."""
-    if len(event.scalars) != 1 or event.other_tags or event.hparams or event.session or event.file_version:
-        return None
-    scalar = event.scalars[0]
-    if scalar.value_at is None or len(data) < 11 or data[0] != 0x09:
-        return None
-    size = 0
-    if data[9] == 0x10:
-        _, after = _varint(data, 10, len(data))
-        size = after - 10
-        if size > VARINT:
-            return None
-    # A field that stands twice, or in another order, is for the exact parser.
-    if [number for number, *_ in _fields(data, 0, len(data))] != ([1, 2, 5] if size else [1, 5]):
-        return None
-    return Layout(data, size, scalar.tag_at, scalar.value_at, scalar.dtype, scalar.is_tensor, scalar.plugin or b"")
-
-
-# -- a file -----------------------------------------------------------------------------------------------------------
-
-
-class _Columns:
-    """Scalars as they are decoded, by index of the record."""
-
-    def __init__(self) -> None:
-        self.ids: dict[bytes, int] = {}
-        self.plugins: dict[bytes, bytes] = {}
-        self.parts: list[tuple[NDArray[np.int64], NDArray[np.int64], IntArray, FloatArray, FloatArray, bool]] = []
-        self.lost: list[tuple[int, str]] = []
-        self.events: list[tuple[int, Event]] = []
-
-    def tag_id(self, tag: bytes) -> int:
-        return self.ids.setdefault(tag, len(self.ids))
-
-    def read_one(self, index: int, payload: bytes, crc: int | None = None) -> Layout | None:
-        """Decode a record exactly; return its layout where others may share it. `crc`: None once it was verified."""
-        if crc is not None and masked_crc(payload) != crc:
-            self.lost.append((index, "the checksum of a record does not fit"))
-            return None
+    def _read_one(self, payload: bytes, offset: int) -> None:
         try:
             event = parse_event(payload)
+            self._apply(event, offset)
         except WireError as error:
-            self.lost.append((index, f"a record is no event: {error}"))
+            self._no_event(offset, error)
+
+    def _no_event(self, offset: int, error: WireError) -> None:
+        self._lose_one(offset, f"a record is no event: {error}")
+        self.no_events += 1
+        if not self.good and self.no_events >= TRIED:
+            raise self._refusal()
+
+    def _apply(self, event: Event, offset: int) -> None:
+        """Note what a record holds.
+
+        Raises: WireError when a part of it does not parse; nothing of it is noted then.
+        """
+        notes: list[tuple[int, Content]] = []
+        plugins: dict[int, bytes] = {}
+        for value in event.values:
+            tag = self.decoder.tag_number(value.tag)
+            plugin = self.plugins.get(tag, plugins.get(tag))
+            if plugin is None and value.plugin is not None:
+                plugin = plugins[tag] = value.plugin
+            found = _content(value, plugin)
+            if found is not None:
+                notes.append((tag, found))
+        if not self.good:
+            self.begun = event.wall_time
+        self.good += 1
+        self.plugins.update(plugins)
+        self.foreign.update(self.decoder.tags[tag] for tag, plugin in plugins.items() if plugin not in SCALAR_PLUGINS)
+        if event.session == START:
+            self.starts.append(event.step)
+        for tag, content in notes:
+            if isinstance(content, float):
+                self.more.append((offset, tag, event.step, event.wall_time, content))
+            elif isinstance(content, tuple):
+                self.histograms.setdefault(tag, []).append((event.step, event.wall_time, *content))
+            elif isinstance(content, dict):
+                self.hparams.update(content)
+            else:
+                self.texts.setdefault(self.decoder.tags[tag], content)
+
+    # -- many together
+
+    def read(self, data: bytes, at: int, stop: int, origin: int, *, final: bool, few: int) -> int:
+        """Read the records of a stretch of the file; return where what is left begins.
+
+        `few`: bytes below which records are read one by one; 0 for all of them always.
+        """
+        waits, again = False, 0
+        while at < stop and not waits:
+            if not self.good or self.lost_from >= 0:
+                at, waits = self.walk(data, at, stop, origin, final=final, until_ready=True)
+            elif not few or stop - at < few or again > AGAIN:
+                at, waits = self.walk(data, at, stop, origin, final=final)
+            else:
+                found = self.decoder.decode(data, [(at, stop)])
+                [part] = self.decoder.parts(found, narrow=True)
+                at, waits = self.read_found(found, 0, part, data, at, stop, origin, final=final)
+                again += 1
+        self.gather()
+        return at
+
+    def read_found(
+        self, found: Found, span: int, part: Part | None, data: bytes, at: int, stop: int, origin: int, *, final: bool
+    ) -> tuple[int, bool]:
+        """Note the records that were decoded together, read those that were not, and what stands in their way.
+
+        `part`: the scalars that were decoded.
+        """
+        rows = slice(*found.rows[span])
+        longer, end = found.others[span], found.ends[span]
+        left = found.unknown(span)
+        exact = sorted([*left, *longer]) if left else longer
+        if exact and exact[-1] == max([*longer[-1:], *found.start[rows][-1:].tolist()]):
+            end = exact.pop()  # what comes behind it tells whether its length is to be trusted
+        events = [(place, self._parse(data, place)) for place in exact]
+        if self.decoder.tensor_tags or self.decoder.declares:
+            kind = found.kind[rows]
+            present = [self.decoder.kinds[k] for k in np.flatnonzero(np.bincount(kind[kind >= 0])).tolist()]
+            if self._is_in_doubt(events, present):
+                return self.walk(data, at, stop, origin, final=final)
+            for one in present:
+                if one.plugin is not None:
+                    self.plugins.setdefault(one.tag, one.plugin)
+        for place, event in events:
+            self.framed += 1
+            if isinstance(event, Event):
+                try:
+                    self._apply(event, origin + place)
+                except WireError as error:
+                    self._no_event(origin + place, error)
+            elif isinstance(event, WireError):
+                self._no_event(origin + place, event)
+            else:
+                self._lose_one(origin + place, "the checksum of a record does not fit")
+        if self.more and part is not None:
+            known = np.flatnonzero(found.kind[rows] >= 0) + rows.start
+            tag = self.decoder.tags_of(found.kind[known])
+            self.gather((found.start[known] + origin, tag, found.step[known], found.wall_time[known], found.value[known]))
+        elif part is not None:
+            self.parts.append(part)
+        if end == stop:
+            return end, False
+        return self.walk(data, end, stop, origin, final=final, until_ready=True)
+
+    def _parse(self, data: bytes, place: int) -> Event | WireError | None:
+        """Return what a whole record holds; None when its checksum does not fit."""
+        length = length_at(data, place)
+        if not payload_fits(data, place, length):
             return None
-        self.events.append((index, event))
-        return _layout(payload, event)
+        try:
+            return parse_event(data[place + HEADER.size : place + HEADER.size + length])
+        except WireError as error:
+            return error
 
-    def read_many(self, index: NDArray[np.int64], rows: NDArray[np.uint8]) -> None:
-        """Decode records of one length: `rows` (n, length + 4), with their checksums."""
-        length = rows.shape[1] - FOOTER.size
-        stored = np.ascontiguousarray(rows[:, length:]).view("<u4")[:, 0]
-        good = masked_crcs(rows[:, :length]) == stored
-        self.lost += [(int(i), "the checksum of a record does not fit") for i in index[~good]]
-        left = np.flatnonzero(good)
-        for _ in range(LAYOUTS):
-            if left.size < FEW:
-                break
-            first = int(left[0])
-            payload = rows[first, :length].tobytes()
-            layout = self.read_one(int(index[first]), payload)
-            left = left[1:]
-            if layout is None:
-                continue
-            same = _matches(rows, left, layout)
-            self._decode(index, rows, left[same], layout)
-            left = left[~same]
-        for row in left.tolist():
-            self.read_one(int(index[row]), rows[row, :length].tobytes())
+    def _is_in_doubt(self, events: Sequence[tuple[int, object]], present: Sequence[Kind]) -> bool:
+        """Whether a tensor that was taken for a scalar may belong to another plugin: its tag says so in another record."""
+        tensors = {self.decoder.tags[kind.tag] for kind in present if kind.is_tensor}
+        if not tensors:
+            return False
+        foreign = set(self.foreign)
+        for _, event in events:
+            for value in event.values if isinstance(event, Event) else ():
+                if value.plugin is not None and value.plugin not in SCALAR_PLUGINS:
+                    foreign.add(self.decoder.tags[self.decoder.tag_number(value.tag)])
+        return not foreign.isdisjoint(tensors)
 
-    def _decode(self, index: NDArray[np.int64], rows: NDArray[np.uint8], chosen: NDArray[np.int64], layout: Layout) -> None:
-        if not chosen.size:
-            return
-        block = rows[chosen]
-        wall = np.ascontiguousarray(block[:, 1:9]).view("<f8")[:, 0].astype(np.float64)
-        step = np.zeros(chosen.size, dtype=np.int64)
-        for k in range(layout.step):
-            step |= (block[:, 10 + k] & 0x7F).astype(np.int64) << np.int64(7 * k)
-        value = np.ascontiguousarray(block[:, slice(*layout.value)]).view(layout.dtype)[:, 0].astype(np.float64)
-        ids = self._tags(np.ascontiguousarray(block[:, slice(*layout.tag)]), layout)
-        self.parts.append((index[chosen], ids, step, value, wall, layout.is_tensor))
+    def gather(self, columns: tuple[NDArray[np.generic], ...] | None = None) -> None:
+        """Put scalars away by tag, in file order. `columns`: offset, tag, step, wall time, value."""
+        if self.more:
+            dtypes = (np.int64, np.int64, np.int64, np.float64, np.float64)
+            mine = [np.array(column, dtype=dtype) for column, dtype in zip(zip(*self.more, strict=True), dtypes, strict=True)]
+            self.more = []
+            if columns is None:
+                columns = tuple(mine)
+            else:
+                joined = [np.concatenate(pair) for pair in zip(columns, mine, strict=True)]
+                order = np.argsort(joined[0], kind="stable")
+                columns = tuple(column[order] for column in joined)
+        if columns is not None:
+            [part] = parts_of(*columns[1:], [(0, columns[0].size)], narrow=True)  # type: ignore[arg-type, misc]
+            if part is not None:
+                self.parts.append(part)
 
-    def _tags(self, tags: NDArray[np.uint8], layout: Layout) -> NDArray[np.int64]:
-        """Return the number of the tag of each row; tags are told apart by a hash and then compared byte for byte."""
-        n, width = tags.shape
-        if not width:
-            return np.full(n, self.tag_id(b""), dtype=np.int64)
-        words = np.zeros((n, -(-width // 8) * 8), dtype=np.uint8)
-        words[:, :width] = tags
-        keys = words.view("<u8")
-        mixed = np.zeros(n, dtype=np.uint64)
-        for k in range(keys.shape[1]):
-            mixed = (mixed ^ keys[:, k]) * np.uint64(0x9E3779B97F4A7C15)
-            mixed ^= mixed >> np.uint64(29)
-        _, first, inverse = np.unique(mixed, return_index=True, return_inverse=True)
-        names = [tags[row].tobytes() for row in first.tolist()]
-        ids = np.array([self.tag_id(name) for name in names], dtype=np.int64)[inverse]
-        wrong = np.flatnonzero((tags != tags[first][inverse]).any(axis=1))
-        for row in wrong.tolist():  # two tags of one hash
-            ids[row] = self.tag_id(tags[row].tobytes())
-        if layout.plugin:
-            for name in {tags[row].tobytes() for row in wrong.tolist()} | set(names):
-                self.plugins.setdefault(name, layout.plugin)
-        return ids
+    # -- what was lost, and the end
 
+    def _lose_one(self, offset: int, why: str) -> None:
+        self._lose(offset, f"{why}: this record is lost")
 
-def _matches(rows: NDArray[np.uint8], chosen: NDArray[np.int64], layout: Layout) -> NDArray[np.bool_]:
-    """Return (len(chosen),) bool: which records have the layout, so that the exact parser would read the same."""
-    length = len(layout.sample)
-    fixed = np.ones(length, dtype=bool)
-    fixed[1:9] = fixed[slice(*layout.tag)] = fixed[slice(*layout.value)] = False
-    if layout.step:
-        fixed[10 : 10 + layout.step] = False
-    sample = np.frombuffer(layout.sample, dtype=np.uint8)
-    same = np.ones(chosen.size, dtype=bool)
-    for place in np.flatnonzero(fixed).tolist():
-        same &= rows[chosen, place] == sample[place]
-    for k in range(layout.step):
-        more = rows[chosen, 10 + k] >= 0x80
-        same &= more if k < layout.step - 1 else ~more
-    return same
+    def _lose(self, offset: int, detail: str) -> None:
+        if len(self.damages) < NAMED:
+            self.damages.append(Damage("corrupt-record", self.file, detail, offset))
+        else:
+            self.unnamed_from = self.unnamed_from if self.n_unnamed else offset
+            self.n_unnamed += 1
 
-
-def read_events(data: bytes, file: str, *, fast: bool = True) -> EventLog:
-    """Return the scalars of an event file of these bytes, and what was lost.
-
-    A record with a bad checksum is lost alone; a bad length, or an end inside a record, loses the rest.
-    `fast=False` reads every record by itself; the outcome is the same.
-
-    Raises: UnreadableInputError when the bytes are no event file.
-    """
-    if not data:
-        damage = Damage("empty-file", file, "the file has 0 bytes: nothing was written", 0)
-        return EventLog({}, {}, (), (damage,), float("nan"), 0)
-    frames = read_frames(data)
-    if not frames.start.size and (not frames.is_cut or not _may_be_events(data)):
-        raise UnreadableInputError(
-            file,
-            f"is not an event file: {_what_it_is(data)}",
+    def _refusal(self) -> UnreadableInputError:
+        if self.no_events:
+            what = "is not an event file: it holds records of another kind (a data set?)"
+            return UnreadableInputError(self.file, what, "give the folder of the logs")
+        return UnreadableInputError(
+            self.file,
+            f"is not an event file: {_what_it_is(self.head)}",
             "give the file that TensorBoard shows",
             "a table of values is read as CSV: rename it to .csv",
         )
-    columns = _Columns()
-    buffer = np.frombuffer(data, dtype=np.uint8)
-    if fast:
-        order = np.argsort(frames.length, kind="stable")
-        lengths, begin = np.unique(frames.length[order], return_index=True)
-        bounds = [*begin.tolist(), order.size]
-        for length, first, last in zip(lengths.tolist(), bounds[:-1], bounds[1:], strict=True):
-            group = order[first:last]
-            if group.size < FEW or not 11 <= length <= LONGEST:
-                _one_by_one(columns, group, data, frames.start, frames.length)
-                continue
-            width = length + FOOTER.size
-            windows = np.lib.stride_tricks.sliding_window_view(buffer, width)
-            for at in range(0, group.size, BLOCK):
-                index = group[at : at + BLOCK]
-                columns.read_many(index, windows[frames.start[index]])
-    else:
-        _one_by_one(columns, np.arange(frames.start.size), data, frames.start, frames.length)
-    end = _end_of(frames, file, len(data))
-    return _finish(columns, file, frames.start - HEADER.size, end)
+
+    def finish(self, size: int, loss: str = "") -> Log:
+        """Return the log of the whole file. `size`: bytes that were read; `loss`: what ended the reading before its time.
+
+        Raises: UnreadableInputError when it is no event file.
+        """
+        maybe = self.is_cut and not any(self.head[3:8])  # a small length, then zeros
+        if not self.good and (self.no_events or (size and not self.framed and not loss and not maybe)):
+            raise self._refusal()
+        end = []
+        if self.lost_from >= 0:
+            left = f"{size - self.lost_from:,} bytes"
+            if self.is_cut:
+                detail = f"{self.reason}, {left} after its start: {loss or 'the process died while it wrote'}"
+            else:
+                detail = f"{self.reason}: the last {left} are lost, no whole record follows"
+            end = [Damage("truncated" if self.is_cut else "corrupt-record", self.file, detail, self.lost_from)]
+        if loss and not self.is_cut:
+            end.append(Damage("truncated", self.file, f"{loss}: {size:,} bytes of its content could be read"))
+        elif not size:
+            end.append(Damage("empty-file", self.file, "the file has 0 bytes: nothing was written", 0))
+        return self.take(*end)
+
+    def take(self, *end: Damage) -> Log:
+        """Return the log of what was read since the last time. `end`: damages behind it."""
+        self.gather()
+        damages = self.damages
+        if self.n_unnamed:
+            damages.append(Damage("corrupt-record", self.file, f"{self.n_unnamed:,} further losses", self.unnamed_from))
+        tags = self.decoder.tags
+        parts, self.parts = self.parts, []
+        log = Log(
+            EVENTS,
+            join(parts, tags, self.file),
+            damages=(*damages, *end),
+            starts=tuple(self.starts),
+            histograms=tuple(histogram_of(tags[tag], rows, self.file) for tag, rows in self.histograms.items()),
+            settings={**settings_of(self.texts), **self.hparams},
+            begun=self.begun,
+        )
+        self.damages, self.n_unnamed, self.starts, self.histograms, self.texts, self.hparams = [], 0, [], {}, {}, {}
+        return log
 
 
-def _one_by_one(
-    columns: _Columns, group: NDArray[np.int64], data: bytes, start: NDArray[np.int64], length: NDArray[np.int64]
-) -> None:
-    for i, at, size in zip(group.tolist(), start[group].tolist(), length[group].tolist(), strict=True):
-        columns.read_one(i, data[at : at + size], FOOTER.unpack_from(data, at + size)[0])
-
-
-def _end_of(frames: Frames, file: str, size: int) -> list[Damage]:
-    """Return the damage that ended the walk over the records; none when the file ends where a record ends."""
-    if not frames.loss:
-        return []
-    left = f"{size - frames.loss_offset:,} bytes"
-    if frames.is_cut:
-        detail = f"{frames.loss}, {left} after its start: the process died while it wrote"
-        return [Damage("truncated", file, detail, frames.loss_offset)]
-    detail = f"{frames.loss}: the last {left} are lost, as nothing tells where the next record begins"
-    return [Damage("corrupt-record", file, detail, frames.loss_offset)]
-
-
-def _may_be_events(data: bytes) -> bool:
-    """Whether so few bytes may be the beginning of an event file: a small length, then zeros."""
-    return not any(data[3:8])
-
-
-def _what_it_is(data: bytes) -> str:
-    if data.startswith(b"version https://git-lfs"):
+def _what_it_is(head: bytes) -> str:
+    if head.startswith(b"version https://git-lfs"):
         return "it is a pointer of git-lfs, the log itself was not downloaded (git lfs pull)"
-    head = data[:512]
-    if b"\0" not in head and sum(b < 9 or 13 < b < 32 for b in head) == 0:
+    if b"\0" not in head and not any(byte < 9 or 13 < byte < 32 for byte in head):
         return "it holds text"
     return "it does not begin with a record whose checksum fits"
 
 
-def _finish(columns: _Columns, file: str, offsets: NDArray[np.int64], end: list[Damage]) -> EventLog:
-    """Put scalars in file order, by tag; tensors of other plugins than scalars are left out."""
-    columns.events.sort(key=lambda pair: pair[0])
-    hparams: dict[str, object] = {}
-    starts: list[int] = []
-    index, ids, steps, values, walls, tensors = [], [], [], [], [], []
-    foreign: dict[bytes, bytes] = {}
-    for i, event in columns.events:
-        hparams.update(event.hparams)
-        if event.session == START:
-            starts.append(event.step)
-        for tag, plugin in event.other_tags:
-            foreign.setdefault(tag, plugin)
-        for scalar in event.scalars:
-            index.append(i)
-            ids.append(columns.tag_id(scalar.tag))
-            steps.append(event.step)
-            values.append(scalar.value)
-            walls.append(event.wall_time)
-            tensors.append(scalar.is_tensor)
-    parts = [
-        *columns.parts,
-        (
-            np.array(index, dtype=np.int64), np.array(ids, dtype=np.int64), np.array(steps, dtype=np.int64),
-            np.array(values, dtype=np.float64), np.array(walls, dtype=np.float64), np.array(tensors, dtype=bool),
-        ),
-    ]  # fmt: skip
-    record = np.concatenate([p[0] for p in parts])
-    tag_ids = np.concatenate([p[1] for p in parts])
-    step = np.concatenate([p[2] for p in parts])
-    value = np.concatenate([p[3] for p in parts])
-    wall = np.concatenate([p[4] for p in parts])
-    tensor = np.concatenate([np.broadcast_to(np.asarray(p[5]), p[0].shape) for p in parts])
-    order = np.argsort(record, kind="stable")
-    order = order[np.argsort(tag_ids[order].astype(np.uint16 if len(columns.ids) < 65_536 else np.int64), kind="stable")]
-    bounds = np.searchsorted(tag_ids[order], np.arange(len(columns.ids) + 1))
-    found: list[tuple[int, str, NDArray[np.int64]]] = []
-    for tag, number in columns.ids.items():
-        chosen = order[bounds[number] : bounds[number + 1]]
-        if tag in foreign:
-            chosen = chosen[~tensor[chosen]]
-        if chosen.size:
-            found.append((int(record[chosen[0]]), tag.decode("utf-8", "replace"), chosen))
-    found.sort(key=lambda item: item[:2])
-    scalars: dict[str, tuple[IntArray, FloatArray, FloatArray]] = {}
-    for _, name, chosen in found:
-        at = (step[chosen], value[chosen], wall[chosen])
-        if name in scalars:  # two tags that are the same once decoded
-            at = tuple(np.concatenate(pair) for pair in zip(scalars[name], at, strict=True))  # type: ignore[assignment]
-        scalars[name] = at
-    earliest = [(i, event.wall_time) for i, event in columns.events[:1]]
-    earliest += [(int(p[0][0]), float(p[4][0])) for p in columns.parts]
-    first = min(earliest, default=(0, float("nan")))[1]
-    return EventLog(scalars, hparams, tuple(starts), (*_lost(columns, file, offsets), *end), first, int(offsets.size))
+def _content(value: Value, plugin: bytes | None) -> Content | None:
+    """Return what a value holds: a number, a histogram, hyperparameters or a text; None for everything else.
+
+    `plugin`: of its tag. A tensor of one number is a scalar unless the plugin of the tag says otherwise.
+
+    Raises: WireError when a part does not parse.
+    """
+    if value.plugin == HPARAMS and value.content:
+        return parse_hparams(value.content)
+    if value.histogram is not None:
+        return of_proto(value.histogram)
+    if not value.is_tensor:
+        return value.number
+    if plugin is None or plugin in SCALAR_PLUGINS:
+        return value.number
+    if plugin == HISTOGRAMS:
+        return of_tensor(value.tensor)
+    if plugin == TEXT:
+        return b"\n".join(parse_strings(value.tensor))[: LONGEST_TEXT + 1]
+    return None
 
 
-def _lost(columns: _Columns, file: str, offsets: NDArray[np.int64]) -> list[Damage]:
-    lost = sorted(columns.lost)
-    if len(lost) == offsets.size and all("is no event" in why for _, why in lost) and lost:
-        what = "is not an event file: it holds records of another kind (a data set?)"
-        raise UnreadableInputError(file, what, "give the folder of the logs")
-    damages = [Damage("corrupt-record", file, f"{why}: this record is lost", int(offsets[i])) for i, why in lost[:NAMED]]
-    if len(lost) > NAMED:
-        more = len(lost) - NAMED
-        damages.append(Damage("corrupt-record", file, f"{more:,} further records are lost", int(offsets[lost[NAMED][0]])))
-    return damages
+# -- files ------------------------------------------------------------------------------------------------------------
 
 
-def read_event_file(path: Path, file: str) -> EventLog:
-    """Return the scalars of an event file; `file` is how messages name it.
+def looks_like_events(head: bytes, name: str) -> bool:  # noqa: ARG001 - one form for all formats
+    """Whether the first bytes of a file are those of an event file: a record whose length fits, and which is an event."""
+    length = length_at(head, 0)
+    if length < 0 or len(head) < OVERHEAD + length:
+        return length >= 0
+    try:
+        parse_event(head[HEADER.size : HEADER.size + length])
+    except WireError:
+        return False
+    return payload_fits(head, 0, length)
+
+
+def read_tensorboard(data: bytes, file: str, hints: Hints = NO_HINTS) -> tuple[Log, ...]:  # noqa: ARG001 - one form for all
+    """Return the log of an event file of these bytes; nothing is left to be said of it by hints.
+
+    Raises: UnreadableInputError when the bytes are no event file.
+    """
+    return (read_events(data, file),)
+
+
+def read_events(data: bytes, file: str, *, fast: bool = True, chunk: int = CHUNK, few: int = FEW) -> Log:
+    """Return the log of an event file of these bytes.
+
+    `fast=False` reads every record by itself; the outcome is the same. `chunk`: bytes that are read at once; `few`:
+    bytes below which records are read one by one.
+
+    Raises: UnreadableInputError when the bytes are no event file.
+    """
+    one = _File(file, Decoder())
+    stream = io.BytesIO(data)
+    return one.finish(*_stream(one, stream.read(chunk), stream, chunk, few if fast else 0))
+
+
+def read_event_file(place: Path, file: str) -> Log:
+    """Return the log of an event file; `file` is how messages name it.
 
     Raises: UnreadableInputError when it cannot be opened or is no event file.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UnreadableInputError(file, f"cannot be read: {error.strerror}") from error
-    return read_events(data, file)
+    [log] = read_event_files([(place, file)])
+    if isinstance(log, UnreadableInputError):
+        raise log
+    return log
+
+
+def read_event_files(
+    files: Sequence[tuple[Path, str]], *, chunk: int = CHUNK, few: int = FEW
+) -> list[Log | UnreadableInputError]:
+    """Return the logs of event files, in their order, or why one cannot be used. Small files are read together.
+
+    `files`: place, and name for messages. `chunk`, `few`: as in `read_events`.
+    """
+    decoder = Decoder()
+    found: dict[int, Log | UnreadableInputError] = {}
+    pack: list[tuple[int, _File, bytes, str]] = []
+    size = 0
+    for number, (place, name) in enumerate(files):
+        try:
+            with open_log(place, name) as stream:
+                one, data = _File(name, decoder), stream.read(chunk)
+                if len(data) == chunk:
+                    found[number] = one.finish(*_stream(one, data, stream, chunk, few))
+                    continue
+                pack.append((number, one, data, stream.loss))
+        except UnreadableInputError as error:
+            found[number] = error
+            continue
+        size += len(data)
+        if size >= chunk:
+            found.update(_read_pack(pack, decoder, few))
+            pack, size = [], 0
+    found.update(_read_pack(pack, decoder, few))
+    return [found[number] for number in range(len(files))]
+
+
+def _stream(one: _File, data: bytes, stream: LogStream | IO[bytes], chunk: int, few: int) -> tuple[int, str]:
+    """Read a file to its end, a chunk at a time; return the bytes that it holds and what ended it before its time."""
+    one.head = data[:512]
+    margin = bytes(MARGIN)
+    rest, offset, wanted = b"", 0, chunk
+    while True:
+        final = len(data) < wanted
+        buffer = b"".join((margin, rest, data, margin))
+        stop = len(buffer) - MARGIN
+        at = one.read(buffer, MARGIN, stop, offset - MARGIN, final=final, few=few)
+        offset += at - MARGIN
+        if final:
+            return offset, str(getattr(stream, "loss", ""))
+        rest = buffer[at:stop]
+        wanted = max(chunk, len(rest))  # a record of many chunks is not looked at once a chunk
+        data = stream.read(wanted)
+
+
+def _read_pack(
+    pack: Sequence[tuple[int, _File, bytes, str]], decoder: Decoder, few: int
+) -> dict[int, Log | UnreadableInputError]:
+    """Return the logs of files that are held whole, by number: their records are decoded in one buffer."""
+    margin = bytes(MARGIN)
+    buffer = b"".join((margin, *(data for _, _, data, _ in pack), margin))
+    found: dict[int, Log | UnreadableInputError] = {}
+    waiting: list[tuple[int, int, int, int, _File, str]] = []
+    place = MARGIN
+    for number, one, data, loss in pack:
+        begin, stop = place, place + len(data)
+        place = stop
+        one.head = data[:512]
+        try:
+            at, _ = one.walk(buffer, begin, stop, -begin, final=True, until_ready=True)
+            waiting.append((number, begin, at, stop, one, loss))
+        except UnreadableInputError as error:
+            found[number] = error
+    together, parts = None, []
+    if few and sum(stop - at for _, _, at, stop, _, _ in waiting) >= few:
+        together = decoder.decode(buffer, [(at, stop) for _, _, at, stop, _, _ in waiting])
+        parts = decoder.parts(together)
+    for span, (number, begin, at, stop, one, loss) in enumerate(waiting):
+        try:
+            if together is not None and at < stop:
+                at, _ = one.read_found(together, span, parts[span], buffer, at, stop, -begin, final=True)
+            if at < stop:
+                one.read(buffer, at, stop, -begin, final=True, few=few)
+            found[number] = one.finish(stop - begin, loss)
+        except UnreadableInputError as error:
+            found[number] = error
+    return found
+
+
+# -- a file that grows ------------------------------------------------------------------------------------------------
+
+
+class EventTail:
+    """An event file that is still written: each `read` returns what was added since the last one.
+
+    The work is that of the new bytes. A record that is half written waits. What earlier records said of a tag is kept.
+    """
+
+    def __init__(self, place: Path, file: str, *, chunk: int = CHUNK, few: int = FEW) -> None:
+        self._place, self._name, self._chunk, self._few = place, file, chunk, few
+        self._begin()
+
+    def _begin(self) -> None:
+        self._decoder = Decoder()
+        self._file = _File(self._name, self._decoder)
+        self._offset = 0  # in the file, of what was read and not yet understood
+        self._rest = b""
+
+    def read(self) -> Log:
+        """Return the log of the new records. A file that shrank, or begins otherwise, is read anew, which a damage says.
+
+        Raises: UnreadableInputError when it cannot be opened, is no event file or is compressed.
+        """
+        try:
+            with cast("IO[bytes]", self._place.open("rb")) as stream:
+                return self._read(stream)
+        except OSError as error:
+            raise UnreadableInputError(self._name, f"cannot be read: {error.strerror or error}") from error
+
+    def _read(self, stream: IO[bytes]) -> Log:
+        one = self._file
+        end = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
+        head = stream.read(HEAD)
+        if head.startswith(tuple(COMPRESSED.values())):
+            raise UnreadableInputError(self._name, "is compressed: it cannot be followed while it grows", "read it whole")
+        rewritten = []
+        if end < self._offset + len(self._rest) or head[: len(one.head)] != one.head[: len(head)]:
+            detail = f"the file was written anew: it is read from its start, {self._offset:,} bytes were read before"
+            rewritten = [Damage("rewritten", self._name, detail, 0)]
+            self._begin()
+            one = self._file
+        one.head = head
+        stream.seek(self._offset + len(self._rest))
+        margin = bytes(MARGIN)
+        while data := stream.read(max(self._chunk, len(self._rest))):
+            buffer = b"".join((margin, self._rest, data, margin))
+            stop = len(buffer) - MARGIN
+            at = one.read(buffer, MARGIN, stop, self._offset - MARGIN, final=False, few=self._few)
+            self._offset += at - MARGIN
+            self._rest = buffer[at:stop]
+        if not one.framed and one.lost_from >= 0:
+            raise UnreadableInputError(
+                self._name, f"is not an event file: {_what_it_is(head)}", "give the file that TensorBoard shows"
+            )
+        log = one.take()
+        return replace(log, damages=(*rewritten, *log.damages))

@@ -65,16 +65,23 @@ def plain_name(place: Path) -> str:
 class LogStream:
     """The bytes of a log in the order of the file, unpacked on the way; reads like a file, forwards only.
 
-    `loss`: what ended the reading before its time, "" when the file was read to its end.
+    `loss`: what ended the reading before its time, "" when the file was read to its end. `size`: bytes of the file as it
+    lies there, packed or not.
     """
 
     def __init__(self, raw: IO[bytes], file: str) -> None:
         self.loss = ""
         self._raw, self._file, self._produced = raw, file, 0
         head = raw.read(4)
+        self.size = raw.seek(0, 2)
         raw.seek(0)
         self._unpack = next((UNPACK[end] for end, magic in COMPRESSED.items() if head.startswith(magic)), None)
         self._stream = self._unpack(raw, file) if self._unpack else raw
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the file is compressed."""
+        return self._unpack is not None
 
     def read(self, size: int = -1) -> bytes:
         """Return the next `size` bytes, fewer only at the end; all that is left for -1.
@@ -130,10 +137,13 @@ def _gzip(raw: IO[bytes], _: str) -> IO[bytes]:
 
 def _zstandard(raw: IO[bytes], file: str) -> IO[bytes]:
     try:
-        import zstandard
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
     except ImportError as error:
         raise UnreadableInputError(file, "is compressed with zstandard", "pip install 'traindoctor[zstd]'") from error
-    return cast("IO[bytes]", zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(raw, read_across_frames=True))
+    return cast("IO[bytes]", zstd.ZstdFile(raw))
 
 
 UNPACK: dict[str, Callable[[IO[bytes], str], IO[bytes]]] = {".gz": _gzip, ".zst": _zstandard}
@@ -142,8 +152,8 @@ UNPACK: dict[str, Callable[[IO[bytes], str], IO[bytes]]] = {".gz": _gzip, ".zst"
 def _unpack_errors() -> tuple[type[Exception], ...]:
     import zlib
 
-    zstandard = sys.modules.get("zstandard")
-    return (zlib.error, zstandard.ZstdError) if zstandard is not None else (zlib.error,)
+    zstd = sys.modules.get("compression.zstd") or sys.modules.get("backports.zstd")
+    return (zlib.error, zstd.ZstdError) if zstd is not None else (zlib.error,)
 
 
 def open_log(place: Path, file: str) -> LogStream:
@@ -165,9 +175,10 @@ def read_whole(place: Path, file: str, limit: int = LARGEST) -> tuple[bytes, tup
     Raises: UnreadableInputError when it cannot be read, or holds more than `limit` bytes.
     """
     with open_log(place, file) as stream:
-        data = stream.read(limit + 1)
+        is_too_large = not stream.is_packed and stream.size > limit
+        data = b"" if is_too_large else stream.read(limit + 1 if stream.is_packed else -1)
         loss = stream.loss
-    if len(data) > limit:
+    if is_too_large or len(data) > limit:
         raise UnreadableInputError(file, f"holds more than {limit / 2**30:g} GiB: too much for its format to be read whole")
     return data, (Damage("truncated", file, f"{loss}: {len(data):,} bytes of its content could be read"),) if loss else ()
 

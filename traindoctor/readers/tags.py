@@ -74,6 +74,8 @@ _AFTER = r"(?:_(?:total|global|all|l2|2|2_0|overall|unclipped|pre|before|preclip
 _GRAD = re.compile(rf"{_BEFORE}(?:grad|grads|gradient|gradients|g){_BETWEEN}g?norm{_AFTER}")
 _WEIGHT = re.compile(rf"{_BEFORE}(?:weights?|params?|parameters?|w|theta){_BETWEEN}norms?{_AFTER}")
 _UPDATE = re.compile(rf"{_BEFORE}(?:updates?|step|delta){_BETWEEN}norms?{_AFTER}")
+#: What the stitching calls the values of another process, and those that a restart made void.
+_NOT_THE_RUN = re.compile(r" \((?:rank \d+|set aside[^()]*)\)$")
 _RATE = re.compile(r"lr_?\d*|learning_?rates?(?:_\d+)?")
 
 
@@ -90,6 +92,8 @@ def quantity_of(tag: str, aliases: Mapping[str, Sequence[str]] | None = None) ->
     for quantity, tags in (aliases or {}).items():
         if tag in tags:
             return quantity
+    if _NOT_THE_RUN.search(tag):
+        return ""
     parts = words(tag)
     if not parts or parts[0] in SETTINGS or re.search(r"\bvs\b", tag):
         return ""
@@ -136,6 +140,8 @@ def _norm(tag: str, core: list[str]) -> str:
     text = "_".join(core)
     if any(word in OTHER and word not in ("clip", "clipped") for word in core) or "norm" not in text:
         return ""
+    if text == "norm" and words(tag) == ["norm"]:  # llm.c
+        return "grad_norm"
     clipped = any(word in ("clip", "clipped", "after", "post") for word in core)
     before = any(word in ("before", "pre", "unclipped", "preclip") for word in core)
     if clipped and not before:

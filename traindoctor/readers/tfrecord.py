@@ -1,4 +1,7 @@
-"""The records of a TFRecord file, every checksum verified, and what was lost.
+"""Frames of TFRecord files: the records of a file, every checksum verified, and where they go on after damage.
+
+A record is framed by the length of its data, the checksum of that length, the data, and their checksum. Nothing marks
+its beginning: behind a bad length the next record is the next place where both checksums fit.
 
 Source: frame layout in TensorFlow record_writer.cc; CRC-32C in RFC 3720, appendix B.4.
 """
@@ -6,24 +9,29 @@ Source: frame layout in TensorFlow record_writer.cc; CRC-32C in RFC 3720, append
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
-    ByteMatrix: TypeAlias = NDArray[np.uint8]
     CrcArray: TypeAlias = NDArray[np.uint32]
 
 HEADER = struct.Struct("<QI")  # payload length, masked CRC-32C of those 8 bytes
 FOOTER = struct.Struct("<I")  # masked CRC-32C of the payload
+OVERHEAD = HEADER.size + FOOTER.size
 POLYNOMIAL = 0x82F63B78  # Castagnoli, bits reversed
-PIECE = 256  # bytes
-LONG = 8192  # bytes from which data are summed in pieces, side by side
 MASK_DELTA = 0xA282EAD8  # record_writer.cc: a CRC of data that holds CRCs is masked
+#: Longest payload that is taken for one. No writer of logs comes near it; what claims more is damaged or made to hurt.
+LARGEST = 2**26
+PIECE = 256  # bytes that are summed side by side
+LONG = 160  # bytes from which data are summed in pieces
+BLOCK = 2**16  # bytes of data that are summed in one pass
+WINDOW, WIDEST = 2**12, 2**20  # bytes that a search for the next record looks at together, at first and at most
 
 
 def _byte_table() -> tuple[int, ...]:
@@ -39,105 +47,112 @@ def _byte_table() -> tuple[int, ...]:
 TABLE = _byte_table()
 
 
+@lru_cache(maxsize=1)
+def distance_tables() -> CrcArray:
+    """Return (256, 256) uint32: what a byte adds to a CRC by its distance from the end of the message, 0 for the last.
+
+    The CRC is affine over GF(2): that of a message is the CRC of as many zeros, XOR one entry for each byte.
+    """
+    table = np.array(TABLE, dtype=np.uint32)
+    tables = np.empty((PIECE, 256), dtype=np.uint32)
+    tables[0] = table
+    for distance in range(1, PIECE):
+        before = tables[distance - 1]
+        tables[distance] = (before >> np.uint32(8)) ^ table[before & np.uint32(0xFF)]
+    return tables
+
+
 def crc32c(data: bytes) -> int:
     """Return the CRC-32C of the bytes; 0 for none."""
+    if len(data) >= LONG:
+        return _crc_of_pieces(data) ^ 0xFFFFFFFF
     crc, table = 0xFFFFFFFF, TABLE
-    head = len(data) if len(data) < LONG else len(data) % PIECE
-    for byte in data[:head]:
+    for byte in data:
         crc = (crc >> 8) ^ table[(crc ^ byte) & 0xFF]
-    if head < len(data):
-        crc = _crc_of_pieces(np.frombuffer(data, dtype=np.uint8)[head:].reshape(-1, PIECE), crc)
     return crc ^ 0xFFFFFFFF
 
 
-def _crc_of_pieces(pieces: ByteMatrix, crc: int) -> int:
-    """Return the register after the pieces (n, PIECE): each is summed apart, then the register is moved past them."""
-    tables, _ = _distance_tables(PIECE)
-    sums = np.zeros(pieces.shape[0], dtype=np.uint32)
-    for place in range(PIECE):
-        sums ^= tables[place].take(pieces[:, place])
-    first, second, third, fourth = (tables[place].tolist() for place in range(4))
-    for piece in sums.tolist():
-        crc = first[crc & 0xFF] ^ second[(crc >> 8) & 0xFF] ^ third[(crc >> 16) & 0xFF] ^ fourth[crc >> 24] ^ piece
+def _crc_of_pieces(data: bytes) -> int:
+    """Return the register after the data: each piece is summed apart, then the register is moved past them in turn.
+
+    Zeros in front leave a register of zero as it is, so the data are filled up there, and the ones that the register
+    begins with go to their first four bytes.
+    """
+    tables = distance_tables()
+    flat, place = tables.ravel(), np.arange(PIECE - 1, -1, -1, dtype=np.intp) * 256
+    first, second, third, fourth = (tables[PIECE - 1 - k].tolist() for k in range(4))
+    crc, at = 0, 0
+    left = -len(data) % PIECE
+    while at < len(data):
+        size = min(BLOCK - left, len(data) - at)
+        block = np.zeros(left + size, dtype=np.uint8)
+        block[left:] = np.frombuffer(data, dtype=np.uint8, count=size, offset=at)
+        if at == 0:
+            block[left : left + 4] ^= 0xFF
+        sums = np.bitwise_xor.reduce(flat.take(block.reshape(-1, PIECE) + place), axis=1)
+        for piece in sums.tolist():
+            crc = first[crc & 0xFF] ^ second[(crc >> 8) & 0xFF] ^ third[(crc >> 16) & 0xFF] ^ fourth[crc >> 24] ^ piece
+        at, left = at + size, 0
     return crc
 
 
-def masked_crc(data: bytes) -> int:
-    """Return the checksum as a record stores it."""
-    crc = crc32c(data)
+def mask(crc: int) -> int:
+    """Return a checksum as a record stores it."""
     return (((crc >> 15) | (crc << 17)) + MASK_DELTA) & 0xFFFFFFFF
 
 
-@lru_cache(maxsize=16)  # at most 2 MB each
-def _distance_tables(length: int) -> tuple[CrcArray, int]:
-    """Return (length, 256) uint32: what a byte adds to the CRC by its place in a message, and the CRC of zeros.
-
-    The CRC is affine over GF(2): the CRC of a message is that of as many zeros, XOR one table entry for each byte.
-    """
-    table = np.array(TABLE, dtype=np.uint32)
-    tables = np.empty((length, 256), dtype=np.uint32)
-    entry = table.copy()
-    for place in range(length - 1, -1, -1):
-        tables[place] = entry
-        entry = (entry >> np.uint32(8)) ^ table[entry & np.uint32(0xFF)]
-    zeros = 0xFFFFFFFF
-    for _ in range(length):
-        zeros = (zeros >> 8) ^ TABLE[zeros & 0xFF]
-    return tables, zeros ^ 0xFFFFFFFF
+def masked_crc(data: bytes) -> int:
+    """Return the checksum of the bytes as a record stores it."""
+    return mask(crc32c(data))
 
 
-def masked_crcs(rows: ByteMatrix) -> CrcArray:
-    """Return (n,) uint32: the checksums of `rows` (n, length), as records store them."""
-    tables, zeros = _distance_tables(rows.shape[1])
-    crc = np.full(rows.shape[0], zeros, dtype=np.uint32)
-    for place in range(rows.shape[1]):
-        crc ^= tables[place].take(rows[:, place])
-    rotated = (crc >> np.uint32(15)) | (crc << np.uint32(17))
-    return rotated + np.uint32(MASK_DELTA)
+# -- records ----------------------------------------------------------------------------------------------------------
+
+_known: dict[bytes, int] = {}  # headers that were verified -> length
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Frames:
-    """Where the payloads of a file are. Their own checksums are not yet verified.
-
-    `start`, `length`: (n,) int64, bytes. `loss`: what ended the walk early, "" when the file ends where a record ends.
-    `loss_offset`: start of the record that could not be framed. `is_cut`: the file ends inside that record.
-    """
-
-    start: NDArray[np.int64]
-    length: NDArray[np.int64]
-    loss: str = ""
-    loss_offset: int = 0
-    is_cut: bool = False
+def length_at(data: bytes, at: int) -> int:
+    """Return the length of the payload whose header stands at a place; -1 when no header that fits stands there."""
+    header = data[at : at + HEADER.size]
+    length = _known.get(header, -1)
+    if length < 0 and len(header) == HEADER.size:
+        claimed, crc = HEADER.unpack(header)
+        if claimed <= LARGEST and masked_crc(header[:8]) == crc:
+            length = claimed
+            if len(_known) < 4096:
+                _known[header] = length
+    return length
 
 
-def read_frames(data: bytes) -> Frames:
-    """Return the frames of the records of a file, in file order.
+def payload_fits(data: bytes, at: int, length: int) -> bool:
+    """Whether the checksum of the payload of a record that starts at a place fits."""
+    start = at + HEADER.size
+    stored: int = FOOTER.unpack_from(data, start + length)[0]
+    return masked_crc(data[start : start + length]) == stored
 
-    A bad length or a short read loses the rest of the file, because nothing then tells where the next record starts.
-    """
-    known: dict[bytes, int] = {}  # headers that were verified -> bytes from this record to the next
-    starts: list[int] = []
-    offset, end = 0, len(data)
-    loss, is_cut = "", False
-    while offset < end:
-        header = data[offset : offset + 12]
-        size = known.get(header)
-        if size is None:
-            if len(header) < HEADER.size:
-                loss, is_cut = "the file ends inside a record header", True
-                break
-            length, crc = HEADER.unpack(header)
-            if masked_crc(header[:8]) != crc:
-                loss = "the checksum of a record's length does not fit"
-                break
-            size = known[header] = HEADER.size + length + FOOTER.size
-        if offset + size > end:
-            loss, is_cut = "the file ends inside a record", True
-            break
-        starts.append(offset)
-        offset += size
-    start = np.array(starts, dtype=np.int64)
-    stops = np.append(start[1:], offset) if starts else start
-    overhead = HEADER.size + FOOTER.size
-    return Frames(start + HEADER.size, stops - start - overhead, loss, offset, is_cut)
+
+def headers_from(data: bytes, at: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Yield place and length of each header that fits, whole and before `stop`, from a place on."""
+    tables = distance_tables()
+    zeros = np.uint32(crc32c(bytes(8)))
+    width = WINDOW
+    while at + HEADER.size <= stop:
+        n = min(width, stop - at - HEADER.size + 1)
+        part = np.frombuffer(data, dtype=np.uint8, count=n + HEADER.size - 1, offset=at)
+        blank = part == 0
+        blank = blank[:-1] & blank[1:]
+        blank = blank[:-2] & blank[2:]  # four zeros from here on
+        likely = np.flatnonzero(blank[4 : n + 4] & ~(blank[:n] & blank[8 : n + 8]))  # twelve of them are no header
+        length = np.zeros(likely.size, dtype=np.int64)
+        stored = np.zeros(likely.size, dtype=np.uint32)
+        crc = np.full(likely.size, zeros)
+        for k in range(4):
+            byte = part[likely + k]
+            length |= byte.astype(np.int64) << np.int64(8 * k)
+            crc ^= tables[7 - k].take(byte)
+            stored |= part[likely + 8 + k].astype(np.uint32) << np.uint32(8 * k)
+        masked = ((crc >> np.uint32(15)) | (crc << np.uint32(17))) + np.uint32(MASK_DELTA)
+        fits = (masked == stored) & (length <= LARGEST)
+        yield from zip((likely[fits] + at).tolist(), length[fits].tolist(), strict=True)
+        at += n
+        width = min(2 * width, WIDEST)

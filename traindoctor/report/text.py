@@ -76,6 +76,7 @@ def _run(view: RunView, width: int) -> list[list[Words]]:
         [],
         *_wrapped([(view.lead, tone), (" " if view.lead else "", ""), (_plain(view.rest), "")], width),
         [],
+        *_integrity(view, width),
     ]
     first = view.diagnosis
     if first is not None:
@@ -90,6 +91,18 @@ def _run(view: RunView, width: int) -> list[list[Words]]:
     if len(view.others) > 3:
         lines += _entry("", [(f"and {w.plural(len(view.others) - 3, 'finding')} more", "soft")], width)
     lines += _record(view, width)
+    return lines
+
+
+def _integrity(view: RunView, width: int) -> list[list[Words]]:
+    """Return what was damaged, which comes before all that rests on the log."""
+    if not view.damages:
+        return _entry("integrity", [("sound", "")], width)
+    lines: list[list[Words]] = []
+    for i, (kind, file, detail) in enumerate(view.damages[:4]):
+        lines += _entry("integrity" if i == 0 else "", [(f"{kind}, {file}: {_plain(detail)}", "")], width)
+    if len(view.damages) > 4:
+        lines += _entry("", [(f"and {len(view.damages) - 4} more", "soft")], width)
     return lines
 
 
@@ -158,13 +171,10 @@ def _record(view: RunView, width: int) -> list[list[Words]]:
     lines = _entry("tags", [(_tags(view.mapped), "")], width)
     if view.unmapped:
         lines += _entry("", [("no role: " + _listed(tuple(t.tag for t in view.unmapped), 6), "soft")], width)
-    if view.damages:
-        for i, (kind, file, detail) in enumerate(view.damages[:4]):
-            lines += _entry("integrity" if i == 0 else "", [(f"{kind}, {file}: {_plain(detail)}", "")], width)
-        if len(view.damages) > 4:
-            lines += _entry("", [(f"and {len(view.damages) - 4} more", "soft")], width)
-    else:
-        lines += _entry("integrity", [("sound", "")], width)
+    for i, (kind, file, detail) in enumerate(view.stitches[:3]):
+        lines += _entry("put together" if i == 0 else "", [(f"{kind}, {file}: {_plain(detail)}", "")], width)
+    if len(view.stitches) > 3:
+        lines += _entry("", [(f"and {len(view.stitches) - 3} more (traindoctor inspect lists them)", "soft")], width)
     for i, gap in enumerate(view.gaps[:3]):
         lines += _entry("the log lacks" if i == 0 else "", [(_cut(_plain(gap.removeprefix("no ")), 200), "")], width)
     lines += _entry("checked", [(view.facts[3].text, "")], width)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from traindoctor.report.wording import relative
 
 if TYPE_CHECKING:
-    from traindoctor.model import Evidence, Finding, Fix, OptimizerSpec, Replay, Report, RunReport, Series
+    from traindoctor.model import Damage, Evidence, Finding, Fix, OptimizerSpec, Replay, Report, RunReport, Series, Stitch
 
 SCHEMA_VERSION = "1.0"
 
@@ -65,13 +65,13 @@ def _run(report: RunReport) -> dict[str, Any]:
         "name": run.name,
         "path": relative(run.path, run.root),
         "step_unit": run.step_unit,
-        "optimizer": _optimizer(run.optimizer),
+        "optimizer": optimizer_object(run.optimizer),
         "settings": {k: {"value": plain(s.value), "origin": s.origin} for k, s in sorted(run.settings.items())},
         "verdict": report.verdict,
         "summary": report.summary,
-        "integrity": [
-            {"kind": d.kind, "file": relative(d.file, run.root), "detail": d.detail, "offset": d.offset} for d in run.damages
-        ],
+        "integrity": [integrity_object(d, run.root) for d in run.damages],
+        "stitching": [stitch_object(s, run.root) for s in run.stitches],
+        "formats": {relative(file, run.root): name for file, name in run.formats.items()},
         "tags": [_tag(s, run.primary.get(s.quantity), run.root) for s in run.series],
         "restarts": [int(s) for s in run.restarts],
         "checked": list(report.checked),
@@ -82,7 +82,18 @@ def _run(report: RunReport) -> dict[str, Any]:
     }
 
 
-def _optimizer(spec: OptimizerSpec | None) -> dict[str, Any] | None:
+def integrity_object(damage: Damage, root: str) -> dict[str, Any]:
+    """Return what was lost or is doubtful in a file."""
+    return {"kind": damage.kind, "file": relative(damage.file, root), "detail": damage.detail, "offset": damage.offset}
+
+
+def stitch_object(stitch: Stitch, root: str) -> dict[str, Any]:
+    """Return how a file was put together with others into a run."""
+    return {"kind": stitch.kind, "file": relative(stitch.file, root), "step": stitch.step, "detail": stitch.detail}
+
+
+def optimizer_object(spec: OptimizerSpec | None) -> dict[str, Any] | None:
+    """Return the optimizer of a run, None when it is not known."""
     if spec is None:
         return None
     betas = None if spec.beta1 is None and spec.beta2 is None else [plain(spec.beta1), plain(spec.beta2)]

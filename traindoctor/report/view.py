@@ -200,6 +200,7 @@ class RunView:
     silent: tuple[str, ...]
     not_checked: tuple[Group, ...]
     damages: tuple[tuple[str, str, str], ...]
+    stitches: tuple[tuple[str, str, str], ...]
     tags: tuple[TagView, ...]
     settings: tuple[SettingView, ...]
     numbers: tuple[NumbersView, ...]
@@ -293,6 +294,7 @@ def view_run(report: RunReport, names: Mapping[str, str] | None = None) -> RunVi
             (w.clean(d.kind), _at(w.clean(w.relative(d.file, run.root)), d.offset), w.sentence(d.detail, 500))
             for d in run.damages
         ),
+        stitches=tuple((w.clean(s.kind), w.clean(w.relative(s.file, run.root)), w.sentence(s.detail, 500)) for s in run.stitches),
         tags=tuple(_tag(s, run) for s in run.series),
         settings=_settings(report),
         numbers=_numbers(report),

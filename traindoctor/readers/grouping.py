@@ -1,0 +1,332 @@
+"""Which logs are one run: by their folder, by what they count and by what they hold."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from traindoctor.model import Stitch
+from traindoctor.readers.events import EVENTS
+from traindoctor.readers.stitch import RANK, Part, as_rank, attempts
+from traindoctor.readers.tags import quantity_of, spellings
+from traindoctor.readers.trainer_state import contains
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from traindoctor.model import Damage, Series, StepUnit
+    from traindoctor.readers.log import Log
+
+#: Names of files that say nothing of the run.
+PLAIN_STEMS = frozenset(
+    spellings(
+        "metrics history training train log logs progress measurements results result monitor loss losses scalars "
+        "trainer_state output stdout console mlflow mlruns metrics.json"
+    )
+)
+#: Folders beside or below the log of training that hold the other values of the same run.
+HELD_OUT_FOLDERS = frozenset(spellings("validation val valid eval evaluation test"))
+#: Columns that several tables of one run hold alike.
+COMMON = frozenset(spellings("epoch lr learning_rate step"))
+CHECKPOINT = re.compile(r"(?:checkpoint|ckpt|step|epoch|global_step)[-_]?\d+")
+#: Formats whose loggers write one log into several files of a folder; of tables, two that agree may be two seeds.
+WRITTEN_TWICE = frozenset({"mmengine", "jsonl", "json", "trainer-state"})
+#: A file that begins so many usual distances behind the end of another one goes on where that ended.
+CLOSE = 1.5
+#: The same values in another format: this share of the shorter loss, at so many points at least.
+SAME_SHARE, SAME_POINTS = 0.9, 5
+
+
+@dataclass(slots=True)
+class Draft:
+    """A run while it is put together. `label`: what distinguishes it from the others of its folder."""
+
+    folder: Path
+    parts: list[Part]
+    label: str = ""
+    settings: dict[str, object] = field(default_factory=dict)
+    damages: list[Damage] = field(default_factory=list)
+    stitches: list[Stitch] = field(default_factory=list)
+
+    @property
+    def series(self) -> list[Series]:
+        """All series of all parts."""
+        return [s for part in self.parts for s in part.log.series]
+
+    @property
+    def is_events(self) -> bool:
+        """Whether all of it comes from event files."""
+        return all(part.log.format == EVENTS for part in self.parts)
+
+    @property
+    def unit(self) -> StepUnit:
+        """What the steps count: the unit of its first part that holds a value."""
+        return next((part.log.step_unit for part in self.parts if part.log.series), "step")
+
+
+def label_of(part: Part, stem: str) -> str:
+    """Return what the name of a file, without its suffix, says of its run; "" for a usual name."""
+    if part.log.name:
+        return part.log.name
+    return "" if part.log.format == EVENTS or stem.lower() in PLAIN_STEMS or stem.startswith("run-") else stem
+
+
+def group_folder(folder: Path, parts: Sequence[Part], stem: Callable[[Part], str]) -> list[Draft]:
+    """Return the runs whose logs lie in one folder. A draft without series holds nothing but settings.
+
+    The event files are one run, or one an attempt. Another log joins the runs before it, unless it logs the same tags or
+    counts otherwise: then it is a run by itself. Logs that differ by the rank in their names are one run.
+    """
+    events = [part for part in parts if part.log.format == EVENTS and part.log.series]
+    tried = attempts(events)
+    drafts = [Draft(folder, run, f"attempt {i}" if len(tried) > 1 else "") for i, run in enumerate(tried, 1)]
+    for draft in drafts[1:]:
+        detail = "begins again at the first step: the attempt before it is a run by itself"
+        draft.stitches.append(Stitch("attempts", str(draft.parts[0].place), detail))
+    settings = {name: value for part in parts if not part.log.series for name, value in part.log.settings.items()}
+    others, copies = _without_copies([part for part in parts if part.log.format != EVENTS and part.log.series])
+    for part, extra in _without_ranks(others):
+        if (home := next((draft for draft in drafts if _continues(draft, part)), None)) is not None:
+            home.parts.append(replace(part, line=home.parts[-1].line))
+        elif (home := next((draft for draft in drafts if _joins(draft, part.log)), None)) is not None:
+            new = [s for s in part.log.series if not any(s.tag == known.tag and _is_same(known, s) for known in home.series)]
+            twice = len(part.log.series) - len(new)
+            said = f"; {twice} of its tags hold the same values as there and are read there alone" if twice else ""
+            detail = f"lies in the same folder as {home.parts[0].place.name}: one run{said}"
+            home.stitches.append(Stitch("joined", str(part.place), detail))
+            home.parts.append(replace(part, log=replace(part.log, series=tuple(new))))
+        else:
+            home = Draft(folder, [part], label_of(part, stem(part)))
+            drafts.append(home)
+        for other, rank in extra:
+            home.parts.append(ranked(other, rank))
+            home.stitches.append(_stitch_of_rank(other, rank))
+        home.stitches += copies.get(id(part), ())
+    if drafts:
+        for draft in drafts:
+            draft.settings.update(settings)
+    elif settings:
+        drafts.append(Draft(folder, [part for part in parts if not part.log.series], settings=settings))
+    if len(drafts) == 1:
+        drafts[0].label = drafts[0].parts[0].log.name if drafts[0].parts[0].log.format not in (EVENTS, "csv") else ""
+    return drafts
+
+
+def _without_copies(parts: Sequence[Part]) -> tuple[list[Part], dict[int, list[Stitch]]]:
+    """Return the parts but those that another one of their format holds whole, and what is to be said of these."""
+    kept: list[Part] = []
+    copies: dict[int, list[Stitch]] = {}
+    for part in sorted(parts, key=lambda p: -sum(map(len, p.log.series))):
+        alike = [k for k in kept if k.log.format == part.log.format and part.log.format in WRITTEN_TWICE]
+        whole = next((k for k in alike if contains(k.log, part.log)), None)
+        if whole is None:
+            kept.append(part)
+        else:
+            stitch = Stitch("copy", str(part.place), f"all of it stands in {whole.place.name}, and is read there alone")
+            copies.setdefault(id(whole), []).append(stitch)
+    return [part for part in parts if any(part is k for k in kept)], copies
+
+
+def _without_ranks(parts: Sequence[Part]) -> list[tuple[Part, list[tuple[Part, int]]]]:
+    """Return the parts, those of one run but several ranks together under the lowest rank."""
+    families: dict[tuple[str, str], list[tuple[int, Part]]] = {}
+    for part in parts:
+        found = RANK.search(part.place.name)
+        if found is None:
+            families[part.place.name, f"{part.log.name} {id(part)}"] = [(0, part)]
+        else:
+            name = part.place.name[: found.start()] + part.place.name[found.end() :]
+            families.setdefault((name, part.log.name), []).append((int(found.group(1)), part))
+    made = []
+    for family in families.values():
+        (_, first), *rest = sorted(family, key=lambda pair: pair[0])
+        made.append((first, [(part, rank) for rank, part in rest]))
+    return made
+
+
+def _stitch_of_rank(part: Part, rank: int) -> Stitch:
+    return Stitch("rank", str(part.place), f"is the log of rank {rank} of the same run: its tags keep the rank")
+
+
+def ranked(part: Part, rank: int) -> Part:
+    """Return the part with the rank behind its tags."""
+    return retagged(part, lambda tag: as_rank(tag, rank))
+
+
+def retagged(part: Part, name: Callable[[str], str]) -> Part:
+    """Return the part with other names for its tags."""
+    series = tuple(replace(s, tag=name(s.tag)) for s in part.log.series)
+    histograms = tuple(replace(h, tag=name(h.tag)) for h in part.log.histograms)
+    return replace(part, log=replace(part.log, series=series, histograms=histograms))
+
+
+def _continues(draft: Draft, part: Part) -> bool:
+    """Whether a log of the same format and tags goes on where the last log of the draft ended: a rotated or resumed log."""
+    last = draft.parts[-1].log
+    if last.format != part.log.format or not last.series or {s.tag for s in last.series} != {s.tag for s in part.log.series}:
+        return False
+    old = max(last.series, key=len)
+    new = next(s for s in part.log.series if s.tag == old.tag)
+    if len(old) < 2 or not len(new):
+        return False
+    stride = float(np.median(np.diff(np.unique(old.step)))) if np.unique(old.step).size > 1 else 1.0
+    return bool(0 < new.step[0] - old.step.max() <= CLOSE * stride)
+
+
+def _joins(draft: Draft, log: Log) -> bool:
+    """Whether a log is of the same run: it counts alike, and it is not a second one with the same tags."""
+    if draft.unit != log.step_unit or (log.name and any(part.log.name not in ("", log.name) for part in draft.parts)):
+        return False
+    if draft.is_events:
+        return True
+    mine = {s.tag for s in draft.series}
+    return not mine & {s.tag for s in log.series if s.tag.lower() not in COMMON}
+
+
+# -- across folders ---------------------------------------------------------------------------------------------------
+
+
+def fold(drafts: Sequence[Draft], aliases: Mapping[str, Sequence[str]]) -> list[Draft]:
+    """Return the runs of a tree: what lies in several folders and is one run is put together, and said."""
+    _share_settings(drafts)
+    left = [draft for draft in drafts if draft.series]
+    for step in (_fold_checkpoints, _fold_ranks, _fold_held_out):
+        left = step(left)
+    return _fold_same(left, aliases)
+
+
+def _share_settings(drafts: Sequence[Draft]) -> None:
+    """Give a run the hyperparameters that add_hparams put into a folder of its own below it."""
+    by_folder = {draft.folder: draft for draft in drafts if draft.series}
+    for draft in drafts:
+        parent = by_folder.get(draft.folder.parent)
+        if draft.settings and not draft.series and parent is not None and not parent.settings:
+            parent.settings.update(draft.settings)
+            detail = "holds the hyperparameters of the run above it"
+            parent.stitches.append(Stitch("hyperparameters", str(draft.parts[0].place), detail))
+
+
+def _fold_checkpoints(drafts: list[Draft]) -> list[Draft]:
+    """Return the drafts, of the states that checkpoints of one run hold only the longest: it contains the others."""
+    families: dict[Path, list[Draft]] = {}
+    for draft in drafts:
+        if all(part.log.format == "trainer-state" for part in draft.parts):
+            home = draft.folder.parent if CHECKPOINT.fullmatch(draft.folder.name) else draft.folder
+            families.setdefault(home, []).append(draft)
+    gone: set[int] = set()
+    for home, family in families.items():
+        family.sort(key=lambda d: max(int(s.step[-1]) for s in d.series))
+        longest = family[-1]
+        for draft in family[:-1]:
+            if contains(longest.parts[0].log, draft.parts[0].log):
+                gone.add(id(draft))
+                detail = "an earlier state of the same run: all of it stands in the later one"
+                longest.stitches.append(Stitch("checkpoint", str(draft.parts[0].place), detail))
+        if len(family) - len(gone & {id(d) for d in family}) == 1:
+            longest.folder = home
+    return [draft for draft in drafts if id(draft) not in gone]
+
+
+def _fold_ranks(drafts: list[Draft]) -> list[Draft]:
+    """Return the drafts; folders that differ by a rank in their names and log the same tags are one run."""
+    families: dict[Path, list[tuple[int, Draft]]] = {}
+    for draft in drafts:
+        if (found := RANK.fullmatch(draft.folder.name)) is not None:
+            families.setdefault(draft.folder.parent, []).append((int(found.group(1)), draft))
+    gone: set[int] = set()
+    for home, family in families.items():
+        family.sort(key=lambda pair: pair[0])
+        first = family[0][1]
+        alike = [(rank, d) for rank, d in family[1:] if {s.tag for s in d.series} & {s.tag for s in first.series}]
+        for rank, draft in alike:
+            gone.add(id(draft))
+            _absorb(first, draft, lambda tag, rank=rank: as_rank(tag, rank))  # type: ignore[misc]
+            first.stitches.append(_stitch_of_rank(draft.parts[0], rank))
+        if alike:
+            first.folder = home
+    return [draft for draft in drafts if id(draft) not in gone]
+
+
+def _fold_held_out(drafts: list[Draft]) -> list[Draft]:
+    """Return the drafts; event files of `train` with `validation` beside it, or of a run with `eval` below it, are one run.
+
+    A tag of the held-out folder gets its name in front, as TensorBoard shows it.
+    """
+    by_folder = {draft.folder: draft for draft in drafts if draft.is_events}
+    gone: set[int] = set()
+    for draft in drafts:
+        home = draft.folder.parent if draft.folder.name == "train" and draft.folder in by_folder else draft.folder
+        if draft.folder not in by_folder or id(draft) in gone or draft.folder.name in HELD_OUT_FOLDERS:
+            continue
+        tags = {s.tag for s in draft.series}
+        for name in sorted(HELD_OUT_FOLDERS):
+            other = by_folder.get(home / name)
+            shares = other is not None and any(s.tag in tags or quantity_of(s.tag) == "loss" for s in other.series)
+            if other is None or other is draft or id(other) in gone or not shares:
+                continue
+            gone.add(id(other))
+            _absorb(draft, other, lambda tag, name=name: f"{name}/{tag}")  # type: ignore[misc]
+            detail = f"folder {name} holds the held-out values of the same run"
+            draft.stitches.append(Stitch("validation", str(other.parts[0].place), detail))
+            draft.folder = home
+    return [draft for draft in drafts if id(draft) not in gone]
+
+
+def _absorb(draft: Draft, other: Draft, name: Callable[[str], str]) -> None:
+    draft.parts += [retagged(part, name) for part in other.parts]
+    draft.settings.update(other.settings)
+    draft.damages += other.damages
+    draft.stitches += other.stitches
+
+
+def _fold_same(drafts: list[Draft], aliases: Mapping[str, Sequence[str]]) -> list[Draft]:
+    """Return the drafts; one that holds the values of another one, in another format, is the same run logged twice.
+
+    The draft with more points speaks; of the other one only the tags that are new are kept.
+    """
+    losses = {id(draft): _loss(draft, aliases) for draft in drafts}
+    gone: set[int] = set()
+    by_size = sorted(drafts, key=lambda d: -len(losses[id(d)] or ()))
+    for i, draft in enumerate(by_size):
+        mine = losses[id(draft)]
+        if id(draft) in gone or mine is None:
+            continue
+        for other in by_size[i + 1 :]:
+            theirs = losses[id(other)]
+            formats = {part.log.format for part in draft.parts}, {part.log.format for part in other.parts}
+            near = draft.folder == other.folder or draft.folder in other.folder.parents or other.folder in draft.folder.parents
+            if id(other) in gone or theirs is None or formats[0] & formats[1] or not near or draft.unit != other.unit:
+                continue
+            if np.unique(theirs.value).size < SAME_POINTS or not _is_same(mine, theirs, SAME_SHARE):
+                continue
+            gone.add(id(other))
+            known = {s.quantity or s.tag for s in draft.series} | {quantity_of(s.tag, aliases) for s in draft.series}
+            for part in other.parts:
+                new = tuple(s for s in part.log.series if s.tag not in known and quantity_of(s.tag, aliases) not in known - {""})
+                draft.parts.append(replace(part, log=replace(part.log, series=new)))
+                both = len(part.log.series) - len(new)
+                detail = f"logs the same run as {draft.parts[0].place.name}: {both} tags that both hold are read there alone"
+                draft.stitches.append(Stitch("same-run", str(part.place), detail))
+            draft.settings = {**other.settings, **draft.settings}
+            draft.damages += other.damages
+            draft.stitches += other.stitches
+            if len(other.folder.parts) < len(draft.folder.parts):
+                draft.folder = other.folder
+    return [draft for draft in drafts if id(draft) not in gone]
+
+
+def _loss(draft: Draft, aliases: Mapping[str, Sequence[str]]) -> Series | None:
+    found = [s for s in draft.series if quantity_of(s.tag, aliases) == "loss"]
+    return max(found, key=len, default=None)
+
+
+def _is_same(long: Series, short: Series, share: float = 1.0) -> bool:
+    """Whether this share of the shorter series stands in the longer one, to four digits: at the same steps, the same values."""
+    both, at, of = np.intersect1d(long.step, short.step, return_indices=True)
+    if not both.size or both.size < share * np.unique(short.step).size:
+        return False
+    return bool(np.isclose(long.value[at], short.value[of], rtol=1e-4, atol=0.0, equal_nan=True).mean() >= share)
