@@ -37,6 +37,8 @@ cli.add_command(rules)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 or 2; 130 after Ctrl-C, 141 when the reader went away."""
+    # Nothing here multiplies large matrices; the threads that OpenBLAS starts at NumPy's import cost more than a log's reading.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     stdout = sys.stdout
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

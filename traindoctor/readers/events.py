@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 EVENTS = "tensorboard"
 #: Bytes that are read at once: what is made of them stays in the cache of a core.
 CHUNK = 2**19
+#: Bytes of small files that are read together.
+PACK = 2**20
 #: Bytes from which records are decoded together; below, the passes cost more than they save.
 FEW = 2**14
 #: Times that the decoding together starts again behind damage within a chunk, before it is left alone.
@@ -477,7 +479,7 @@ def read_event_files(
             found[number] = error
             continue
         size += len(data)
-        if size >= chunk:
+        if size >= PACK:
             found.update(_read_pack(pack, decoder, few))
             pack, size = [], 0
     found.update(_read_pack(pack, decoder, few))

@@ -15,6 +15,7 @@ from traindoctor.errors import UnreadableInputError
 from traindoctor.model import Damage
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Callable
 
 #: End of a name -> what it says of the bytes. What is inside decides where the name is silent.
@@ -65,55 +66,74 @@ def plain_name(place: Path) -> str:
 class LogStream:
     """The bytes of a log in the order of the file, unpacked on the way; reads like a file, forwards only.
 
-    `loss`: what ended the reading before its time, "" when the file was read to its end. `size`: bytes of the file as it
-    lies there, packed or not.
+    `loss`: what ended the reading before its time, "" when the file was read to its end.
     """
 
     def __init__(self, raw: IO[bytes], file: str) -> None:
         self.loss = ""
         self._raw, self._file, self._produced = raw, file, 0
-        head = raw.read(4)
-        self.size = raw.seek(0, 2)
-        raw.seek(0)
-        self._unpack = next((UNPACK[end] for end, magic in COMPRESSED.items() if head.startswith(magic)), None)
-        self._stream = self._unpack(raw, file) if self._unpack else raw
+        self._head = raw.read(max(map(len, COMPRESSED.values())))
+        kind = next((end for end, magic in COMPRESSED.items() if self._head.startswith(magic)), None)
+        self._packed: IO[bytes] | None = None
+        if kind is not None:
+            raw.seek(0)
+            self._packed = UNPACK[kind](raw, file)
 
     @property
     def is_packed(self) -> bool:
         """Whether the file is compressed."""
-        return self._unpack is not None
+        return self._packed is not None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file as it lies there, packed or not."""
+        here = self._raw.tell()
+        size = self._raw.seek(0, 2)
+        self._raw.seek(here)
+        return size
 
     def read(self, size: int = -1) -> bytes:
         """Return the next `size` bytes, fewer only at the end; all that is left for -1.
 
         Raises: UnreadableInputError when reading fails, or the file unpacks to absurd size.
         """
-        pieces: list[bytes] = []
-        left = size if size >= 0 else sys.maxsize
+        pieces, left = [], size if size >= 0 else sys.maxsize
         while left > 0 and not self.loss:
-            try:
-                piece = self._stream.read(min(left, CHUNK) if self._unpack else left if size >= 0 else -1)
-            except EOFError:
-                self.loss = "the compressed file ends before its end mark"
-                break
-            except OSError as error:
-                if self._unpack is None:
-                    raise UnreadableInputError(self._file, f"cannot be read: {error.strerror or error}") from error
-                self.loss = f"the compressed file is damaged: {error}"
-                break
-            except _unpack_errors() as error:
-                self.loss = f"the compressed file is damaged: {error}"
-                break
+            piece = self._unpacked(min(left, CHUNK)) if self._packed is not None else self._plain(left if size >= 0 else -1)
             if not piece:
                 break
             pieces.append(piece)
             left -= len(piece)
-            self._produced += len(piece)
-            self._guard()
-        return b"".join(pieces)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _plain(self, size: int) -> bytes:
+        head, self._head = self._head, b""
+        if head and 0 <= size <= len(head):
+            self._head = head[size:]
+            return head[:size]
+        try:
+            rest = self._raw.read(size - len(head) if size >= 0 else -1)
+        except OSError as error:
+            raise UnreadableInputError(self._file, f"cannot be read: {error.strerror or error}") from error
+        return head + rest if head else rest
+
+    def _unpacked(self, size: int) -> bytes:
+        """Return the next bytes of a compressed file: those before damage come out before it is met."""
+        stream = cast("io.BufferedReader", self._packed)
+        try:
+            piece = stream.read1(size)
+        except EOFError:
+            self.loss = "the compressed file ends before its end mark"
+            return b""
+        except _unpack_errors() as error:
+            self.loss = f"the compressed file is damaged: {error}"
+            return b""
+        self._produced += len(piece)
+        self._guard()
+        return piece
 
     def _guard(self) -> None:
-        if self._unpack and self._produced > BOMB_BYTES and self._produced > BOMB_RATIO * max(self._raw.tell(), 1):
+        if self._produced > BOMB_BYTES and self._produced > BOMB_RATIO * max(self._raw.tell(), 1):
             times = self._produced // max(self._raw.tell(), 1)
             what = f"unpacks to {times:,} times its size: no log does, so it was not read on"
             raise UnreadableInputError(self._file, what, "unpack it yourself when it is what it should be")
@@ -153,7 +173,7 @@ def _unpack_errors() -> tuple[type[Exception], ...]:
     import zlib
 
     zstd = sys.modules.get("compression.zstd") or sys.modules.get("backports.zstd")
-    return (zlib.error, zstd.ZstdError) if zstd is not None else (zlib.error,)
+    return (OSError, zlib.error, zstd.ZstdError) if zstd is not None else (OSError, zlib.error)
 
 
 def open_log(place: Path, file: str) -> LogStream:
