@@ -163,3 +163,8 @@ def test_nothing_is_dropped_whatever_the_files_hold(files) -> None:
         v for p in parts for v in p.log.series[0].value.tolist()
     )
     assert sum(len(p) for p in attempts(parts)) == len(parts)
+
+
+def test_an_epoch_that_stands_in_every_row_is_no_doubt() -> None:
+    assert join([part("a", [0, 0, 1, 1, 2, 2], tag="epoch")]).damages == []
+    assert [d.kind for d in join([part("a", [0, 0, 1, 1, 2, 2])]).damages] == ["duplicate-steps"]

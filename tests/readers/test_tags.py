@@ -21,7 +21,7 @@ SPELLINGS = {
     "learning_rate": "lr learning_rate train/learning_rate learning-rate lr/pg0 x/lr0 train_lr info/learner/cur_lr lr-AdamW/pg1 "
     "lr-Adam lr-SGD/pg1 LearningRate optim/lr",
     "grad_norm": "grad_norm train/grad_norm grad-norm grad_gnorm gnorm grad_2.0_norm_total grad_norm_total global_grad_norm "
-    "gradient_norm GradNorm grads/global_norm grad_norm_before_clip",
+    "gradient_norm GradNorm grads/global_norm grad_norm_before_clip norm",
     "weight_norm": "weight_norm param_norm weights_norm train/weight_norm params-norm",
     "update_norm": "update_norm train/update_norm",
     "accuracy": "accuracy acc train/accuracy train_acc",
@@ -29,10 +29,11 @@ SPELLINGS = {
     "loss_scale": "loss_scale loss-scale loss_scaler train/loss_scale",
     "epoch": "epoch train/epoch",
     "loss_term": "loss/orientation loss/position position_loss train/box_loss",
+    "val_loss_term": "val/box_loss loss/val_position test/aux_loss",
     "grad_norm_layer": "grad_norm/layer1.weight grad_2.0_norm/fc.weight layer3/grad_norm gradients/fc1/norm",
     "weight_norm_layer": "weight_norm/layer1.weight layer3/weight_norm",
     "": "config/lr config/grad_norm_clipping perplexity val/ppl time train/loss_time layer_norm step lr_decay grad_norm_clipped "
-    "val/box_loss best_loss w1 mfu iteration-time reward num_examples score grad_norm_std "
+    "best_loss w1 mfu iteration-time reward num_examples score grad_norm_std "
     "grad_norm_clip / _ loss_ratio",
 }
 
@@ -97,3 +98,19 @@ def test_validation_speaks_before_test() -> None:
 def test_nothing_speaks_for_nothing() -> None:
     assert choose_primary(()) == {}
     assert primary(series("loss", [])) == {}
+
+
+def test_the_held_out_part_speaks_where_no_total_does() -> None:
+    named = with_quantities([series("train/box_loss", [1.0, 0.5]), series("val/box_loss", [1.0]), series("val/cls_loss", [2.0])])
+    assert {s.tag: s.quantity for s in named} == {
+        "train/box_loss": "loss",
+        "val/box_loss": "val_loss",
+        "val/cls_loss": "val_loss_term",
+    }
+
+
+@pytest.mark.parametrize(
+    "tag", ["loss (rank 3)", "loss (set aside at the restart at step 8)", "lr (set aside, file begun later)"]
+)
+def test_what_another_process_logged_takes_no_role(tag: str) -> None:
+    assert quantity_of(tag, {}) == ""

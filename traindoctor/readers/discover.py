@@ -39,6 +39,7 @@ PLAIN = frozenset(
 )
 SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "venv", "checkpoints", "artifacts"})
 TABLES = (".csv", ".tsv")
+LOSSES = ("loss", "val_loss", "loss_term", "val_loss_term")
 #: Files whose names end like this hold no log, whatever their content looks like.
 NO_LOGS = frozenset(
     spellings(
@@ -259,7 +260,7 @@ def _matters(file: Path, error: UnreadableInputError, options: ReadOptions) -> b
     if Path(plain_name(file)).suffix.lower() not in TABLES:
         return True
     columns = next((way.removeprefix(COLUMNS).split(", ") for way in error.ways_out if way.startswith(COLUMNS)), [])
-    return any(quantity_of(name, options.aliases) in ("loss", "val_loss", "loss_term") for name in columns)
+    return any(quantity_of(name, options.aliases) in LOSSES for name in columns)
 
 
 def _shown(where: str, top: Path, shown: str) -> str:

@@ -56,7 +56,7 @@ EPOCHS_BEHIND = 5
 MOST_PATTERNS = 300
 #: Words that stand for a cell without a value; "nan" is a value.
 BLANKS = frozenset({"", "none", "null", "na", "n/a", "-", "<na>", "#n/a"})
-NAN_MATTERS = ("loss", "val_loss", "loss_term", "grad_norm", "weight_norm", "update_norm")
+NAN_MATTERS = ("loss", "val_loss", "loss_term", "val_loss_term", "grad_norm", "weight_norm", "update_norm")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

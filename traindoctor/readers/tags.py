@@ -120,8 +120,8 @@ def quantity_of(tag: str, aliases: Mapping[str, Sequence[str]] | None = None) ->
         return "val_accuracy" if held_out else "accuracy"
     if whole in LOSSES - {"total", "l"} or (whole == "total" and "loss" in parts):
         return "val_loss" if held_out else "loss"
-    if not held_out and ("loss" in core or "losses" in core) and "scale" not in core:
-        return "loss_term"
+    if ("loss" in core or "losses" in core) and "scale" not in core:
+        return "val_loss_term" if held_out else "loss_term"
     return ""
 
 
@@ -167,12 +167,11 @@ def with_quantities(series: Iterable[Series], aliases: Mapping[str, Sequence[str
     Parts of a loss, where no total was logged: a single one is the loss; of several, the one with the most points is.
     """
     named = [replace(s, quantity=quantity_of(s.tag, aliases)) for s in series]
-    if not any(s.quantity == "loss" for s in named):
-        terms = [s for s in named if s.quantity == "loss_term"]
-        if terms:
-            most = max(len(s) for s in terms)
-            chosen = next(s for s in terms if len(s) == most)
-            named = [replace(s, quantity="loss") if s is chosen else s for s in named]
+    for whole, part in (("loss", "loss_term"), ("val_loss", "val_loss_term")):
+        terms = [s for s in named if s.quantity == part]
+        if terms and not any(s.quantity == whole for s in named):
+            chosen = max(terms, key=len)  # the first of those with the most points
+            named = [replace(s, quantity=whole) if s is chosen else s for s in named]
     return tuple(named)
 
 
