@@ -92,7 +92,8 @@ def read_runs(path: Path | str, options: ReadOptions | None = None) -> list[Run]
         if named is not None and not named.is_file():
             raise UnreadableInputError(str(named), "there is no such file")
     try:
-        is_there, is_file = given.exists(), given.is_file()
+        is_folder = is_remote(given) and str(path).endswith("/")  # a web server answers with a page for a folder too
+        is_there, is_file = given.exists(), given.is_file() and not is_folder
     except OSError as error:
         raise UnreadableInputError(str(path), f"cannot be reached: {error}") from error
     if not is_there:
@@ -179,9 +180,15 @@ def _walk(top: Path) -> Iterator[tuple[Path, list[Path], bool]]:
         if is_mlflow_run(here):
             yield here, [], True
             continue
-        entries = [entry for entry in _listed(here) if not entry.name.startswith(".")]
-        folders = [e for e in entries if e.is_dir() and not _is_link(e)]
-        files = [e for e in entries if e.is_file()]
+        folders: list[Path] = []
+        files: list[Path] = []
+        for entry in _listed(here):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                folders += [] if _is_link(entry) else [entry]
+            elif entry.is_file():
+                files.append(entry)
         yield here, files, False
         if any(file.suffix == ".wandb" for file in files):  # what lies below is a copy of what the file holds
             folders = []
