@@ -199,65 +199,79 @@ def _is_link(entry: Path) -> bool:
     return not is_remote(entry) and entry.is_symlink()
 
 
+@dataclass(slots=True)
+class _Folder:
+    """What was found in one folder. `store`: it is the store of one run of MLflow."""
+
+    place: Path
+    files: list[tuple[Path, Format]] = field(default_factory=list)
+    store: bool = False
+    n_files: int = 0
+    parts: list[Part] = field(default_factory=list)
+    failures: list[tuple[Path, UnreadableInputError]] = field(default_factory=list)
+
+
 def _read_tree(top: Path, shown: str, options: ReadOptions) -> list[Draft]:
-    failures: list[tuple[Path, UnreadableInputError]] = []
-    found: list[tuple[Path, list[tuple[Path, Format]]]] = []
-    parts: dict[Path, list[Part]] = {}
-    seen = 0
-    for here, files, is_store in _walk(top):
-        seen += len(files) or int(is_store)
-        if is_store:
-            parts[here] = [_part(here, read_mlflow_run(here, str(here), options.hints))]
-            continue
-        kinds = []
-        for file in filter(_may_be_log, files):
-            try:
-                kind = _format_of(file, options) or by_name(plain_name(file))
-            except UnreadableInputError as error:
-                failures.append((file, error))
-                continue
-            if kind is not None:
-                kinds.append((file, kind))
-        found.append((here, kinds))
-        parts[here] = []
-    events = [file for _, kinds in found for file, kind in kinds if kind.name == EVENTS]
-    read = dict(zip(events, read_event_files([(file, str(file)) for file in events]), strict=True))
-    for here, kinds in found:
-        for file, kind in kinds:
-            try:
-                outcome = read[file] if kind.name == EVENTS else _logs(file, kind, options)
-            except UnreadableInputError as error:
-                outcome = error
-            if isinstance(outcome, UnreadableInputError):
-                failures.append((file, outcome))
-                continue
-            parts[here] += [_part(file, log) for log in (outcome if isinstance(outcome, tuple) else (outcome,))]
+    folders = [_look_into(here, files, options, store=store) for here, files, store in _walk(top)]
+    _read_all(folders, options)
     drafts: list[Draft] = []
-    for here, mine in parts.items():
-        made = group_folder(here, mine, _stem)
+    for folder in folders:
+        made = group_folder(folder.place, folder.parts, _stem)
         if made and made[0].series:
-            made[0].damages += [
-                Damage("unreadable-file", str(file), error.what)
-                for file, error in failures
-                if file.parent == here and _matters(file, error, options)
-            ]
-            made[0].damages += [d for part in mine if not part.log.series for d in part.log.damages]
+            missed = [(file, error) for file, error in folder.failures if _matters(file, error, options)]
+            made[0].damages += [Damage("unreadable-file", str(file), error.what) for file, error in missed]
+            made[0].damages += [d for part in folder.parts if not part.log.series for d in part.log.damages]
         drafts += made
-    runs = fold(drafts, options.aliases)
-    if runs:
+    if runs := fold(drafts, options.aliases):
         return runs
-    errors = [error for _, error in failures]
+    errors = [error for folder in folders for _, error in folder.failures]
     errors += [
-        UnreadableInputError(str(part.place), _nothing_in(part.log.damages), *formats_read())
-        for mine in parts.values()
-        for part in mine
+        UnreadableInputError(str(part.place), _nothing_in(part.log.damages)) for folder in folders for part in folder.parts
     ]
     if errors:
         first = errors[0]
         more = [f"also: {_shown(other.where, top, shown)}: {other.what}" for other in errors[1:4]]
         raise UnreadableInputError(_shown(first.where, top, shown), first.what, *(first.ways_out or formats_read()), *more)
+    seen = sum(folder.n_files for folder in folders)
     where = f"among {seen:,} {'file' if seen == 1 else 'files'}" if seen else "here: the folder is empty"
     raise UnreadableInputError(shown, f"no log that can be read {where}", *formats_read())
+
+
+def _look_into(here: Path, files: Sequence[Path], options: ReadOptions, *, store: bool) -> _Folder:
+    """Return the logs among the files of a folder, each with its format, not yet read."""
+    folder = _Folder(here, store=store, n_files=len(files) or int(store))
+    for file in filter(_may_be_log, files):
+        try:
+            kind = _format_of(file, options) or by_name(plain_name(file))
+        except UnreadableInputError as error:
+            folder.failures.append((file, error))
+            continue
+        if kind is not None:
+            folder.files.append((file, kind))
+    return folder
+
+
+def _read_all(folders: Sequence[_Folder], options: ReadOptions) -> None:
+    """Read what was found; the event files of all folders together, as many small ones cost what a large one does."""
+    events = [(folder, file) for folder in folders for file, kind in folder.files if kind.name == EVENTS]
+    outcomes = read_event_files([(file, str(file)) for _, file in events])
+    for (folder, file), outcome in zip(events, outcomes, strict=True):
+        if isinstance(outcome, UnreadableInputError):
+            folder.failures.append((file, outcome))
+        else:
+            folder.parts.append(_part(file, outcome))
+    for folder in folders:
+        others = [(file, kind) for file, kind in folder.files if kind.name != EVENTS]
+        for file, kind in others:
+            try:
+                folder.parts += [_part(file, log) for log in _logs(file, kind, options)]
+            except UnreadableInputError as error:
+                folder.failures.append((file, error))
+        if folder.store:
+            try:
+                folder.parts.append(_part(folder.place, read_mlflow_run(folder.place, str(folder.place), options.hints)))
+            except UnreadableInputError as error:
+                folder.failures.append((folder.place, error))
 
 
 def _matters(file: Path, error: UnreadableInputError, options: ReadOptions) -> bool:
