@@ -177,12 +177,13 @@ def _walk(top: Path) -> Iterator[tuple[Path, list[Path], bool]]:
     pending = [top]
     while pending:
         here = pending.pop()
-        if is_mlflow_run(here):
-            yield here, [], True
-            continue
         folders: list[Path] = []
         files: list[Path] = []
-        for entry in _listed(here):
+        entries = _listed(here)
+        if any(entry.name == "meta.yaml" for entry in entries) and is_mlflow_run(here):
+            yield here, [], True
+            continue
+        for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
