@@ -153,8 +153,9 @@ def quantised(series: Series, file: str) -> Damage | None:
 
 def _on_grid(value: FloatArray, decimals: int) -> bool:
     """Whether all values are multiples of 10^-decimals, as float32 holds them."""
-    scaled = value * 10.0**decimals
-    return bool((np.abs(scaled - np.round(scaled)) <= 1.2e-7 * np.abs(scaled) + 1e-9).all())
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities are on no grid
+        scaled = value * 10.0**decimals
+        return bool((np.abs(scaled - np.round(scaled)) <= 1.2e-7 * np.abs(scaled) + 1e-9).all())
 
 
 def is_averaged(tag: str) -> bool:
