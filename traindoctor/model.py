@@ -182,7 +182,8 @@ DAMAGE_FAMILIES: Mapping[DamageFamily, frozenset[str]] = {
 class Stitch:
     """How files, or parts of one, were put together into a run: nothing is joined, split or set aside unsaid.
 
-    `kind`: kebab-case ("resumed", "overlap", "appended-runs", "validation", "rank", "joined", "hyperparameters", ...).
+    `kind`: kebab-case ("joined", "resumed", "began-again", "leftover", "attempts", "rank", "validation", "checkpoint",
+    "same-run", "copy", "hyperparameters").
     `step`: where it begins, None when it has no place.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import math
 from pathlib import Path
@@ -14,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traindoctor.errors import UnreadableInputError
-from traindoctor.readers import csvlog
+from traindoctor.readers import csvblocks, csvlog
 from traindoctor.readers.csvlog import looks_like_csv, read_csv_file
 from traindoctor.readers.log import Hints, Log
+from traindoctor.readers.storage import COMPRESSED, LogStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -325,9 +327,25 @@ def assert_same(exact: tuple[Table, ...] | str, quick: tuple[Table, ...] | str) 
             assert bits[0] == bits[1]
 
 
+def tables_from_file(data: bytes, block: int) -> tuple[Table, ...] | str:
+    """What is read where the file comes in piece by piece, with the sizes that `tables_of` has set."""
+    stream = LogStream(io.BytesIO(data), "f")
+    try:
+        head = stream.read(block)
+        return csvlog.read_tables(head, "f", stream if len(head) == block else None)
+    except UnreadableInputError as error:
+        return str(error)
+
+
 def agree(data: bytes, quick: int = 400) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        assert_same(tables_of(data, patch, 1 << 60, quick), tables_of(data, patch, 0, quick))
+        exact = tables_of(data, patch, 1 << 60, quick)
+        assert_same(exact, tables_of(data, patch, 0, quick))
+        if data.startswith(tuple(COMPRESSED.values())):  # of a file, these would be unpacked
+            return
+        assert_same(exact, tables_from_file(data, quick))
+        patch.setattr(csvblocks, "PIECE", 64)
+        assert_same(exact, tables_from_file(data, quick))
 
 
 @settings(derandomize=True, max_examples=400, deadline=None)
@@ -407,6 +425,129 @@ def test_values_are_those_of_pandas_bit_for_bit(monkeypatch: pytest.MonkeyPatch)
         found = np.array([v for _, v in points(read_csv(data.encode(), "f"), "loss")])
         np.testing.assert_array_equal(found.view(np.int64), value.view(np.int64))
         np.testing.assert_array_equal(found.view(np.int64), expected.view(np.int64))
+
+
+# -- a file as it comes in ---------------------------------------------------------------------------------------------
+
+
+def long_table(n: int) -> bytes:
+    return b"step,loss,val_loss\n" + b"".join(b"%d,0.%d,%s\n" % (i, i, b"" if i % 3 else b"1.5") for i in range(n))
+
+
+def small_sizes(monkeypatch: pytest.MonkeyPatch, block: int = 2_000) -> None:
+    monkeypatch.setattr(csvlog, "MANY_BYTES", 0)
+    monkeypatch.setattr(csvlog, "BLOCK_BYTES", block)
+    monkeypatch.setattr(csvlog, "COLUMN_BYTES", 1)
+    monkeypatch.setattr(csvblocks, "PIECE", block // 4)
+
+
+def assert_same_logs(one: tuple[Log, ...], other: tuple[Log, ...]) -> None:
+    assert [(log.name, log.damages, log.step_source) for log in one] == [
+        (log.name, log.damages, log.step_source) for log in other
+    ]
+    for a, b in zip(one, other, strict=True):
+        assert [s.tag for s in a.series] == [s.tag for s in b.series]
+        for s, t in zip(a.series, b.series, strict=True):
+            np.testing.assert_array_equal(s.step, t.step)
+            np.testing.assert_array_equal(s.value, t.value)
+            np.testing.assert_array_equal(s.wall_time, t.wall_time)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param(b"", id="sound"),
+        pytest.param(b"4000,0.5", id="cut"),
+        pytest.param(b"4000,0.5,1,2\n4001,oops,1\n", id="damaged"),
+        pytest.param(b"4000,0.5,1\n\0\0\0\0", id="zeros at the end"),
+        pytest.param(b"step,acc\n" + b"".join(b"%d,1\n" % i for i in range(3_000)), id="another table"),
+        pytest.param(b'4000,"0.5\n' + b"4001,1,2\n" * 2_000, id="an open quote"),
+    ],
+)
+def test_a_file_gives_what_its_bytes_give(more: bytes, packed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = long_table(4_000) + more
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(gzip.compress(data) if packed else data)
+    small_sizes(monkeypatch)
+    assert_same_logs(read_csv_file(path, "f"), csvlog.read_csv(data, "f"))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_sound_file_is_never_in_memory_whole(packed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "metrics.csv"
+    data = long_table(4_000)
+    path.write_bytes(gzip.compress(data) if packed else data)
+    small_sizes(monkeypatch)
+    asked: list[int] = []
+    plain = LogStream.read
+
+    def read(self: LogStream, size: int = -1) -> bytes:
+        piece = plain(self, size)
+        asked.append(size)
+        return piece
+
+    monkeypatch.setattr(LogStream, "read", read)
+    monkeypatch.setattr(csvblocks.Feed, "take_all", lambda _: b"")  # after the last whole line nothing is left
+    [log] = read_csv_file(path, "f")
+    assert len(points(log, "loss")) == 4_000
+    assert 0 < max(asked) <= 2_000
+    assert min(asked) >= 0
+
+
+def test_a_file_that_breaks_off_in_its_compression_gives_what_was_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "metrics.csv.gz"
+    packed = gzip.compress(long_table(4_000), 0)
+    path.write_bytes(packed[: len(packed) // 2])
+    small_sizes(monkeypatch)
+    [log] = read_csv_file(path, "f")
+    steps = [step for step, _ in points(log, "loss")]
+    assert steps == list(range(len(steps)))
+    assert 1_500 < len(steps) < 2_500
+    assert kinds(log)[-1] == "truncated"
+
+
+def test_a_file_that_cannot_be_read_on_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "metrics.csv.gz"
+    path.write_bytes(gzip.compress(long_table(4_000)))
+    small_sizes(monkeypatch)
+    monkeypatch.setattr(csvlog, "LARGEST", 20_000)
+    with pytest.raises(UnreadableInputError, match="holds more than"):
+        read_csv_file(path, "f")
+    monkeypatch.undo()
+    small_sizes(monkeypatch)
+
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell() > 20_000:
+                raise OSError(5, "Input/output error")
+            return super().read(size)
+
+    stream = LogStream(Failing(long_table(4_000)), "f")
+    with pytest.raises(UnreadableInputError, match="Input/output error"):
+        csvlog.read_tables(stream.read(2_000), "f", stream)
+
+
+def test_what_a_row_lacks_is_held_against_the_whole_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = b"step,loss,lr\n" + b"".join(b"%d,0.5,0.1\n" % i for i in range(2_000)) + b"2000,0.5,0.1\n\0\0\n2001,0.5,0.1\n"
+    small_sizes(monkeypatch)
+    monkeypatch.setattr(csvlog, "MISSING_CELLS", 100)
+    [from_bytes] = csvlog.read_tables(data, "f")
+    from_file = tables_from_file(data, 2_000)
+    assert_same((from_bytes,), from_file)
+    assert from_bytes.line.size == 2_002
+
+
+def test_columns_of_unknown_length_grow_by_factors() -> None:
+    column = csvlog._Column()
+    places = set()
+    for start in range(0, 100_000, 10):
+        column.add(start, 10, np.arange(start, start + 10), None, 0)
+        assert column.value is not None
+        places.add(column.value.size)
+    assert column.value is not None
+    np.testing.assert_array_equal(column.value[:100_000], np.arange(100_000))
+    assert len(places) < 30
 
 
 # -- forms ------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +14,9 @@ from traindoctor.errors import UnreadableInputError
 from traindoctor.readers import follow as module
 from traindoctor.readers.discover import read_runs
 from traindoctor.readers.follow import follow
-from traindoctor.readers.formats import format_named
+from traindoctor.readers.formats import detect, format_named
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from traindoctor.readers.log import Log
 
 N = 60
@@ -65,6 +64,35 @@ def test_all_readings_together_are_one_reading_of_the_whole(
     assert follower.read() == ()
     assert points(logs) == points(list(format_named(kind).read(data, "f", module.NO_HINTS)))
     assert not [d for log in logs for d in log.damages if d.kind == "truncated"]
+
+
+FORMATS = Path(__file__).parents[2] / "fixtures" / "formats"
+GROWING = [
+    path
+    for path in sorted(FORMATS.rglob("*"))
+    if path.is_file()
+    and path.suffix in (".csv", ".log", ".jsonl", ".json", ".txt")
+    and path.parent.name not in ("wandb-export-csv", "configs")
+    and path.name not in ("expected.json", "hf_trainer.log")  # there a bar drawn behind a line says its step
+    and (kind := detect(path.read_bytes()[:65_536], path.name)) is not None
+    and kind.name in module.BY_LINE
+]
+
+
+@pytest.mark.parametrize("path", GROWING, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_a_real_log_that_grows(path: Path, tmp_path: Path) -> None:
+    data = path.read_bytes()
+    data = data[: data.rfind(b"\n") + 1]
+    kind = detect(data[:65_536], path.name)
+    assert kind is not None
+    grown = put(tmp_path / path.name, data[: len(data) // 2])
+    follower = follow(grown, format_name=kind.name)
+    logs = list(follower.read())
+    for part in (0.6, 0.8, 1.0):
+        put(grown, data[: int(len(data) * part)])
+        logs += follower.read()
+    whole = points(list(kind.read(data, "f", module.NO_HINTS)))
+    assert {tag: sorted(map(str, p)) for tag, p in points(logs).items()} == {tag: sorted(map(str, p)) for tag, p in whole.items()}
 
 
 class Counting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,8 +129,6 @@ def test_many_resets_are_disorder() -> None:
 
 def test_a_session_start_that_the_file_records_is_a_restart() -> None:
     made = part("a", range(9))
-    from dataclasses import replace
-
     assert join([replace(made, log=replace(made.log, starts=(0, 4)))]).restarts == [4]
 
 
@@ -137,8 +136,6 @@ def test_histograms_are_joined_by_tag() -> None:
     def histogram(step: int) -> Histogram:
         x = np.array([float(step)])
         return Histogram("g", np.array([step]), x, x, x, x, np.full((1, 9), float(step)), "a")
-
-    from dataclasses import replace
 
     parts = [part("a", range(3), wall=1.0), part("b", range(3, 6), wall=5.0)]
     parts = [replace(p, log=replace(p.log, histograms=(histogram(i),))) for i, p in enumerate(parts)]
@@ -168,3 +165,11 @@ def test_nothing_is_dropped_whatever_the_files_hold(files) -> None:
 def test_an_epoch_that_stands_in_every_row_is_no_doubt() -> None:
     assert join([part("a", [0, 0, 1, 1, 2, 2], tag="epoch")]).damages == []
     assert [d.kind for d in join([part("a", [0, 0, 1, 1, 2, 2])]).damages] == ["duplicate-steps"]
+
+
+def test_a_resume_makes_void_what_other_tags_held_from_there_on() -> None:
+    first, other = part("a", range(60), wall=100.0), part("a", [20, 55], tag="val_loss", wall=100.0).log.series
+    first = replace(first, log=replace(first.log, series=(*first.log.series, *other)))
+    joined = join([first, part("b", range(50, 70), wall=900.0)])
+    assert one(joined, "val_loss").step.tolist() == [20]
+    assert one(joined, "val_loss (set aside at the restart at step 50)").step.tolist() == [55]

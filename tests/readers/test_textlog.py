@@ -577,3 +577,32 @@ def test_names_are_short_and_hold_no_control_characters() -> None:
     log = read("".join(f"step {i} \x1b[31mloss\x1b[0m 0.5 {'long' * 40}: 3\n" for i in range(4)))
     assert set(tags(log)) == {"loss"}
     assert not re.search(r"[\x00-\x1f]", "".join(tags(log)))
+
+
+def test_the_loss_of_a_test_is_none_of_training() -> None:
+    lines = [f"Epoch {i // 3} iter {i} || Loss:{4 - i / 10}" for i in range(1, 13)]
+    lines.insert(6, "test epoch:1 || Loss:5.0")
+    lines.append("test epoch:3 || Loss:4.9")
+    (log,) = read_text("\n".join(lines).encode() + b"\n", "f")
+    values = {s.tag: s.value.tolist() for s in log.series}
+    assert values["Loss"] == [4 - i / 10 for i in range(1, 13)]
+    assert values["test/Loss"] == [5.0, 4.9]
+
+
+def test_a_key_that_a_line_does_not_print_is_no_nan() -> None:
+    lines = [f"epoch: {i} loss: {1 / i:.4f} auc: 0.{i}" for i in range(1, 10)] + [f"epoch: {i} auc: 0.{i}" for i in range(1, 10)]
+    logs = read_text("\n".join(lines).encode() + b"\n", "f")
+    assert not [d for log in logs for d in log.damages if d.kind == "blank-nan"]
+    assert all(np.isfinite(s.value).all() for log in logs for s in log.series)
+
+
+def test_lines_of_another_program_are_no_log() -> None:
+    lines = "".join(f"[{i}/30] Importing issues: exit status {i % 3}\n" for i in range(30)).encode()
+    assert not looks_like_text(lines, "import-full.log")
+
+
+def test_many_lines_an_epoch_are_counted_by_row() -> None:
+    lines = "".join(f"Epoch {i // 20} - Batch loss: {1 / (i + 1):.5f}\n" for i in range(100)).encode()
+    (log,) = read_text(lines, "f")
+    loss = next(s for s in log.series if "loss" in s.tag.lower())
+    assert (log.step_unit, loss.step.tolist()) == ("row", list(range(100)))

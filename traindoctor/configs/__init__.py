@@ -101,8 +101,8 @@ def _as_text(slot: Slot) -> str:
 
 def _relative(path: Path, root: Path) -> str:
     """Return the path from `root` as it was given; through links only where it does not lie under `root` otherwise."""
-    if not isinstance(path, os.PathLike):  # a config at a URL
-        return path.relative_to(root).as_posix()
+    if not (isinstance(path, os.PathLike) and isinstance(root, os.PathLike)):  # a log, or its config, at a URL
+        return path.relative_to(root).as_posix() if root in path.parents else str(path)
     plain = Path(os.path.relpath(path, root))
     return (Path(os.path.relpath(path.resolve(), root.resolve())) if ".." in plain.parts else plain).as_posix()
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from traindoctor.model import FloatArray, IntArray
+    from traindoctor.readers.storage import LogStream
 
 #: Bytes of a block that is taken apart line by line; a line as long is no row of a log.
 BLOCK_BYTES = 2 * 2**20
@@ -41,53 +42,115 @@ class BlockColumn(NamedTuple):
     `n_words`: how many cells hold a word, and `there` where. `by_bytes`: whether pandas was not needed to take it apart.
     """
 
-    value: FloatArray | None
+    value: FloatArray | IntArray | None
     there: NDArray[np.bool_] | None
     n_words: int = 0
     by_bytes: bool = False
 
 
-class _Slice:
-    """Bytes within others that pandas reads as from a file; what may trouble is looked for on the way, in warm memory."""
+class Feed:
+    """The bytes of a file in order: those of `data[at:stop]`, then those that a stream of the file still holds."""
+
+    def __init__(self, data: bytes, at: int, stop: int, stream: LogStream | None = None) -> None:
+        self._data, self._at, self._stop, self._stream = data, at, stop, stream
+        self._back = b""
+
+    def take(self, size: int) -> bytes:
+        """Return the next bytes, fewer than asked for only at the end."""
+        back, self._back = self._back[:size], self._back[size:]
+        stop = min(self._at + size - len(back), self._stop)
+        piece = back + self._data[self._at : stop]
+        self._at = stop
+        return piece if self._stream is None or len(piece) == size else piece + self._stream.read(size - len(piece))
+
+    def put_back(self, piece: bytes) -> None:
+        """Let the end of what was taken last come again."""
+        self._back = piece + self._back
+
+    def take_all(self) -> bytes:
+        """Return all that is left."""
+        rest = self._stream.read() if self._stream is not None else b""
+        return b"".join([self._back, self._data[self._at : self._stop], rest])
+
+
+class Block:
+    """Some MiB of whole lines, which pandas reads as a file; what may trouble is looked for on the way, in warm memory.
+
+    `size`: bytes that were read. `is_cut`: whether they end within a line, as no line's end was near.
+    """
 
     mode = "r"  # pandas takes bytes from what it believes to be open as text, and decodes nothing twice
 
-    def __init__(self, data: bytes, at: int, stop: int) -> None:
-        self._data, self._at, self._stop = data, at, stop
-        self.has_quotes = self.has_zeros = self.has_n = False
+    def __init__(self, feed: Feed, most: int, *, comma_decimal: bool = False) -> None:
+        self._feed, self._most, self._left, self._comma_decimal = feed, most, most, comma_decimal
+        self._pieces: list[bytes] = []
+        self.size, self.is_cut = 0, False
+        self.has_quotes = self.has_zeros = False
+        self._is_over = False
+        self._first: bytes | None = self._take(PIECE)
 
-    def read(self, size: int = -1) -> bytes:
-        stop = min(self._stop, self._at + size) if size >= 0 else self._stop
-        piece = self._data[self._at : stop]
+    def _take(self, size: int) -> bytes:
+        if self._is_over:
+            return b""
+        size = min(size, self._left, PIECE)
+        piece = self._feed.take(size)
+        is_end = len(piece) < size
+        self._left -= len(piece)
+        if is_end or not self._left:
+            whole = piece.rfind(b"\n") + 1
+            if whole:
+                if whole < len(piece):
+                    self._feed.put_back(piece[whole:])
+                    piece = piece[:whole]
+                self._is_over = True
+            elif is_end or self.size > 2 * self._most:
+                self._is_over = True
+                self.is_cut = bool(piece) or not self._pieces or not self._pieces[-1].endswith(b"\n")
+            else:
+                self._left = PIECE
+        self.size += len(piece)
+        self._pieces.append(piece)
+        return piece
+
+    def read(self, size: int = PIECE) -> bytes:
+        """Return the next bytes, fewer than `size` anywhere, none at the end."""
+        if self._first is None:
+            piece = self._take(size)
+        else:
+            piece, self._first = self._first, None
         self.has_quotes = self.has_quotes or b'"' in piece
         self.has_zeros = self.has_zeros or b"\0" in piece
-        self.has_n = self.has_n or b"n" in piece or b"N" in piece
-        self._at = stop
-        return piece
+        return piece.replace(b",", b".") if self._comma_decimal else piece
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(())
 
+    @property
+    def first_line(self) -> bytes:
+        """The first line, or as much of it as was read at once."""
+        return self._pieces[0].partition(b"\n")[0]
 
-def _count(data: bytes, at: int, stop: int, byte: int) -> int:
-    """Return how often a byte occurs; quick where it is frequent."""
-    found = 0
-    for start in range(at, stop, PIECE):
-        piece = np.frombuffer(data, dtype=np.uint8, count=min(PIECE, stop - start), offset=start)
-        found += int(np.count_nonzero(piece == byte))
-    return found
+    def holds(self, byte: bytes) -> bool:
+        """Whether one of these bytes is in what was read."""
+        return any(byte in piece for piece in self._pieces)
+
+    def raw(self) -> bytes:
+        """Return what was read."""
+        return b"".join(self._pieces)
+
+    def count(self, byte: int) -> int:
+        """Return how often a byte occurs; quick where it is frequent."""
+        return sum(int(np.count_nonzero(np.frombuffer(piece, dtype=np.uint8) == byte)) for piece in self._pieces)
 
 
 def read_block(
-    data: bytes,
-    at: int,
-    stop: int,
+    block: Block,
     delimiter: str,
     width: int,
     not_numbers: Collection[int] = (),
     moments: Collection[int] = (),
 ) -> tuple[int, list[BlockColumn]] | None:
-    """Return the number of rows and the `width` columns of the whole lines `data[at:stop]`.
+    """Return the number of rows and the `width` columns of a block of whole lines.
 
     None where the exact reader has to look. `not_numbers`: columns that held no number in the blocks before, which
     pandas then need not take apart. `moments`: columns whose cells may be a date and time.
@@ -96,17 +159,16 @@ def read_block(
 
     by_blanks = delimiter == BLANK
     comma = delimiter.encode()
-    first = data.find(b"\n", at)
-    if (len(data[at:first].split()) - 1 if by_blanks else data.count(comma, at, first)) != width - 1:
+    first = block.first_line
+    if (len(first.split()) - 1 if by_blanks else first.count(comma)) != width - 1:
         return None  # pandas allows the first line to be longer than the others
     skipped = set(not_numbers) if len(not_numbers) < width else set()
     exact = {} if pd.__version__ >= "3" else {"float_precision": "round_trip"}  # newer ones are exact unasked
-    source = _Slice(data, at, stop)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of columns that are numbers here and words there: they are declined
             frame = pd.read_csv(
-                source,  # type: ignore[call-overload]
+                block,  # type: ignore[call-overload]
                 sep=r"\s+" if by_blanks else delimiter,
                 header=None,
                 names=range(width),
@@ -121,21 +183,19 @@ def read_block(
     except (ValueError, TypeError, OverflowError):  # ParserError and UnicodeDecodeError are ValueErrors
         return None
     n = len(frame)
-    if source.has_zeros or (source.has_quotes and by_blanks) or (source.has_quotes and data.count(b"\n", at, stop) != n):
+    if block.is_cut or block.has_zeros or (block.has_quotes and (by_blanks or block.raw().count(b"\n") != n)):
         return None
     columns: list[BlockColumn | None] = [None] * width
     is_regular = not skipped
     for k, column in frame.items():
         value = column.to_numpy()
         if value.dtype.kind == "f":
-            missing = np.isnan(value)
-            if missing.any():
-                is_regular = False
-                columns[cast("int", k)] = BlockColumn(value, ~missing)
-            else:
-                columns[cast("int", k)] = BlockColumn(value, None)
+            there = value == value  # all but NaN
+            is_full = bool(there.all())
+            is_regular = is_regular and is_full
+            columns[cast("int", k)] = BlockColumn(value, None if is_full else there)
         elif value.dtype.kind in "iu":
-            columns[cast("int", k)] = BlockColumn(value.astype(np.float64), None)
+            columns[cast("int", k)] = BlockColumn(value, None)
         else:
             is_regular = False
     found = [column for column in columns if column is not None]
@@ -143,11 +203,11 @@ def read_block(
         return n, found
     if by_blanks or not found or width == 1:  # a line without a cell is no row
         return None
-    if len(found) < width or source.has_n:
-        if source.has_quotes or data.find(b"#", at, stop) >= 0:  # it may be a comment
+    if len(found) < width or block.holds(b"n") or block.holds(b"N"):
+        if block.has_quotes or block.holds(b"#"):  # it may be a comment
             return None
-        return _settled(data, at, stop, delimiter, n, columns, moments)
-    if found[-1].there is not None and _count(data, at, stop, comma[0]) != n * (width - 1):  # a row may be shorter
+        return _settled(block.raw(), delimiter, n, columns, moments)
+    if found[-1].there is not None and block.count(comma[0]) != n * (width - 1):  # a row may be shorter
         return None
     return _rows_with_numbers(n, [_without_nothing(column) for column in found])
 
@@ -169,48 +229,51 @@ def _without_nothing(column: BlockColumn) -> BlockColumn:
 
 @dataclass(frozen=True, slots=True)
 class _Cells:
-    """Where the cells of a block lie: `start`, `stop` (rows, width) int64, offsets into `byte`."""
+    """Where the cells of a block end: `end` (rows * width) int64, offsets into `byte`. `has_returns`: before line feeds."""
 
     byte: NDArray[np.uint8]
-    start: IntArray
-    stop: IntArray
+    end: IntArray
+    width: int
+    has_returns: bool
+
+    def edges(self, rows: IntArray, k: int) -> tuple[IntArray, IntArray]:
+        """Return where the cells of column `k` in these rows, in order, start and stop."""
+        cell = rows * self.width + k
+        start = self.end[cell - 1] + 1
+        if cell.size and cell[0] == 0:
+            start[0] = 0
+        stop = self.end[cell]
+        if self.has_returns and k == self.width - 1:
+            stop -= self.byte[np.maximum(stop - 1, 0)] == 13
+        return start, stop
 
 
-def _cells_of(data: bytes, at: int, stop: int, delimiter: str, n: int, width: int) -> _Cells | None:
+def _cells_of(data: bytes, delimiter: str, n: int, width: int) -> _Cells | None:
     """Return where the cells lie; None where a row does not have just `width` of them."""
-    byte = np.frombuffer(data, dtype=np.uint8, count=stop - at, offset=at)
+    byte = np.frombuffer(data, dtype=np.uint8)
     is_end = byte == 10
     n_lines = int(np.count_nonzero(is_end))
     is_end |= byte == ord(delimiter)
-    ends = np.flatnonzero(is_end)
-    if n_lines != n or ends.size != n * width:
+    end = np.flatnonzero(is_end)
+    if n_lines != n or end.size != n * width:
         return None
-    stops = ends.reshape(n, width)
-    if not (byte[stops[:, -1]] == 10).all():
+    last = end[width - 1 :: width]
+    if not (byte[last] == 10).all() or np.diff(last, prepend=-1).max() > BLOCK_BYTES - 1:
         return None
-    start = np.empty(ends.size, dtype=np.int64)
-    start[0] = 0
-    np.add(ends[:-1], 1, out=start[1:])
-    starts = start.reshape(n, width)
-    if (stops[:, -1] - starts[:, 0]).max() >= BLOCK_BYTES - 1:
-        return None
-    if (byte[np.maximum(stops[:, -1] - 1, 0)] == 13).any():
-        stops = stops.copy()
-        stops[:, -1] -= byte[np.maximum(stops[:, -1] - 1, 0)] == 13
-    return _Cells(byte, starts, stops)
+    return _Cells(byte, end, width, bool((byte[np.maximum(last - 1, 0)] == 13).any()))
 
 
 def _settled(
-    data: bytes, at: int, stop: int, delimiter: str, n: int, columns: list[BlockColumn | None], moments: Collection[int]
+    data: bytes, delimiter: str, n: int, columns: list[BlockColumn | None], moments: Collection[int]
 ) -> tuple[int, list[BlockColumn]] | None:
     """Return the columns with NaN told from blanks and words counted; None where that cannot be told from a few bytes."""
-    cells = _cells_of(data, at, stop, delimiter, n, len(columns))
+    cells = _cells_of(data, delimiter, n, len(columns))
     if cells is None:
         return None
     found = []
     for k, column in enumerate(columns):
         if column is None:
-            seen = _words(cells, k, k in moments)
+            seen = _words(cells, n, k, k in moments)
         elif column.there is None:
             seen = column
         else:
@@ -226,23 +289,25 @@ def _with_nans(cells: _Cells, k: int, column: BlockColumn) -> BlockColumn | None
     assert column.value is not None
     assert column.there is not None
     rows = np.flatnonzero(~column.there)
-    start, stop = cells.start[rows, k], cells.stop[rows, k]
-    rows, start, stop = rows[stop > start], start[stop > start], stop[stop > start]
-    if not rows.size:
+    start, stop = cells.edges(rows, k)
+    said = stop > start
+    if not said.any():
         return _without_nothing(column)
-    if (cells.byte[stop - 1] <= 32).any() or (cells.byte[start] <= 32).any():
+    if not said.all():
+        rows, start, stop = rows[said], start[said], stop[said]
+    last = cells.byte[stop - 1]
+    if (last <= 32).any() or (cells.byte[start] <= 32).any():
         return None
-    is_nan = stop - start >= 3
-    for back, letter in ((3, b"nN"), (2, b"aA"), (1, b"nN")):
-        is_nan &= np.isin(cells.byte[np.maximum(stop - back, start)], list(letter))
+    is_nan = (last | 32 == ord("n")) & (cells.byte[stop - 2] | 32 == ord("a")) & (cells.byte[stop - 3] | 32 == ord("n"))
+    is_nan &= stop - start >= 3
     there = column.there.copy()
     there[rows[is_nan]] = True
     return _without_nothing(BlockColumn(column.value, None if there.all() else there))
 
 
-def _words(cells: _Cells, k: int, is_moment: bool) -> BlockColumn | None:
+def _words(cells: _Cells, n: int, k: int, is_moment: bool) -> BlockColumn | None:
     """Return a column in which no cell is a number, or all are a date and time; None where that cannot be told."""
-    start, stop = cells.start[:, k], cells.stop[:, k]
+    start, stop = cells.edges(np.arange(n), k)
     there = stop > start
     if not there.any():
         return BlockColumn(None, there, by_bytes=True)

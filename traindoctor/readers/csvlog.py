@@ -4,7 +4,8 @@ Two readers give the same cells. The exact one takes a line apart at a time and 
 into blocks, and a block without surprises is handed to the C parser of pandas; any other block goes to the exact one, so
 that one bad line costs its block alone.
 
-Memory: the file, 9 bytes a cell of what is a number, and one block taken apart. A row longer than a block is left out.
+Memory: 9 bytes a cell of what is a number, one block taken apart, and what follows the first surprise of a file, since a
+sound file is read block by block. A row longer than a block is left out.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ import math
 import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import pairwise, takewhile
+from functools import cached_property
+from itertools import islice, pairwise, takewhile
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from traindoctor.errors import UnreadableInputError
 from traindoctor.model import Damage
-from traindoctor.readers.csvblocks import BLANK, BLOCK_BYTES, read_block
+from traindoctor.readers.csvblocks import BLANK, BLOCK_BYTES, Block, Feed, read_block
 from traindoctor.readers.log import NO_HINTS, Hints, Log
+from traindoctor.readers.storage import LARGEST, open_log
 from traindoctor.readers.table import BLANKS, MOST_RUNS, NAMED, WALL_TIMES, Table, find_step_column, logs_of, name_lines
 from traindoctor.readers.tags import words
 
@@ -34,7 +37,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from traindoctor.model import FloatArray
+    from traindoctor.model import FloatArray, IntArray
+    from traindoctor.readers.storage import LogStream
 
 #: Bytes from which a file is worth the import of pandas: 0.1 to 0.8 s, the exact reader takes 0.15 to 0.3 s for these.
 MANY_BYTES = 4 * 2**20
@@ -115,16 +119,20 @@ def _is_comma_number(cell: str) -> bool:
     return _COMMA_DECIMAL.fullmatch(cell) is not None or _is_number(cell)
 
 
-def read_csv_file(path: Path, file: str, hints: Hints = NO_HINTS) -> tuple[Log, ...]:
-    """Return the logs of a CSV or TSV file; `file` is how messages name it.
+def read_csv_file(place: Path, file: str, hints: Hints = NO_HINTS) -> tuple[Log, ...]:
+    """Return the logs of a CSV or TSV file, compressed or not; `file` is how messages name it.
 
-    Raises: UnreadableInputError when it cannot be opened, is no table, or no column looks like a step.
+    What `read_csv` makes of its bytes. A large file is never in memory whole unless it holds a surprise.
+
+    Raises: UnreadableInputError when it cannot be read, is no table, or no column looks like a step.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UnreadableInputError(file, f"cannot be read: {error.strerror}") from error
-    return read_csv(data, file, hints)
+    with open_log(place, file) as stream:
+        stream.allow(LARGEST)
+        head = stream.read(max(MANY_BYTES, BLOCK_BYTES))
+        is_all = len(head) < max(MANY_BYTES, BLOCK_BYTES)
+        logs = _logs_of(read_tables(head, file, None if is_all else stream), file, hints)
+        lost = stream.damages
+    return (replace(logs[0], damages=(*logs[0].damages, *lost)), *logs[1:])
 
 
 def read_csv(data: bytes, file: str, hints: Hints = NO_HINTS) -> tuple[Log, ...]:
@@ -134,7 +142,10 @@ def read_csv(data: bytes, file: str, hints: Hints = NO_HINTS) -> tuple[Log, ...]
 
     Raises: UnreadableInputError when it is no table, or no column looks like a step.
     """
-    tables = read_tables(data, file)
+    return _logs_of(read_tables(data, file), file, hints)
+
+
+def _logs_of(tables: Sequence[Table], file: str, hints: Hints) -> tuple[Log, ...]:
     if not tables:
         return (Log("csv", (), damages=(Damage("empty-file", file, "the file holds nothing", 0),)),)
     named = _of_runs(tables[0]) if len(tables) == 1 else None
@@ -168,19 +179,29 @@ def read_table(data: bytes, file: str) -> Table:
     return tables[0]
 
 
-def read_tables(data: bytes, file: str) -> tuple[Table, ...]:
+def read_tables(data: bytes, file: str, stream: LogStream | None = None) -> tuple[Table, ...]:
     """Return the cells of the tables in a file, in order: a line with other names begins another one; () for no content.
+
+    `stream`: where the file goes on after `data`, None where that is all of it.
 
     Raises: UnreadableInputError when it does not begin with such a table.
     """
     if data.startswith(b"version https://git-lfs"):
         raise UnreadableInputError(file, "is a pointer of git-lfs: the log itself was not downloaded", "git lfs pull")
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        data = data.decode("utf-16", "replace").encode()
-    if _is_untidy(data, 0, BLOCK_BYTES):
-        data = _tidy(data, 0)
     tables: list[Table] = []
     at, line = len(codecs.BOM_UTF8) * data.startswith(codecs.BOM_UTF8), 1
+    if stream is not None:
+        form = _form_of_head(data, at, file)
+        if form is None:
+            data += stream.read()
+        else:
+            table, data, at, line = _read_section(data, form, file, ends=True, stream=stream)
+            tables.append(table)
+    if not tables:
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            data = data.decode("utf-16", "replace").encode()
+        if _is_untidy(data, 0, BLOCK_BYTES):
+            data = _tidy(data, 0)
     while at < len(data):
         form = _form(data, at, line, file)
         if form is None:
@@ -188,6 +209,19 @@ def read_tables(data: bytes, file: str) -> tuple[Table, ...]:
         table, data, at, line = _read_section(data, form, file, ends=len(tables) < MOST_RUNS)
         tables.append(table)
     return tuple(tables)
+
+
+def _form_of_head(head: bytes, at: int, file: str) -> _Form | None:
+    """Return what the header says of the rows where the first bytes of a file tell all of it, else None."""
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff") or _is_untidy(head, 0, BLOCK_BYTES):
+        return None
+    try:
+        form = _form(head, at, 1, file)
+    except UnreadableInputError:
+        return None
+    if form is None or len(list(islice(_lines(head, form.start), HEAD_LINES + 1))) <= HEAD_LINES:
+        return None
+    return form
 
 
 def _is_untidy(data: bytes, at: int, stop: int) -> bool:
@@ -380,7 +414,7 @@ class _Column:
     words_at: _Places = field(default_factory=_Places)
     is_idle: bool = False
 
-    def add(self, start: int, n: int, value: FloatArray | None, there: NDArray[np.bool_] | None, room: int) -> None:
+    def add(self, start: int, n: int, value: FloatArray | IntArray | None, there: NDArray[np.bool_] | None, room: int) -> None:
         """Take in the block that begins at row `start`; `room`: rows that the whole column may come to."""
         is_none = value is None
         self.masks.append((n, there if there is not None and not is_none else not is_none))
@@ -388,7 +422,7 @@ class _Column:
             return
         self.n_numbers += 0 if is_none else n if there is None else int(np.count_nonzero(there))
         if self.value is None or self.value.size < start + n:
-            bigger = np.empty(max(room, start + n + n // 2), dtype=np.float64)
+            bigger = np.empty(max(room, (start + n) * 3 // 2), dtype=np.float64)
             bigger[:start] = math.nan if self.value is None else self.value[:start]
             self.value = bigger
         room_for = self.value[start : start + n]
@@ -398,9 +432,9 @@ class _Column:
             np.add(value, 0.0, out=room_for)
 
 
-@dataclass(slots=True)
+@dataclass
 class _Section:
-    """A table as it comes in."""
+    """A table as it comes in. `n_bytes`: the file has so many, as far as is known."""
 
     form: _Form
     file: str
@@ -414,8 +448,14 @@ class _Section:
     open_quotes: _Places = field(default_factory=_Places)
     begins: list[int] = field(default_factory=list)
     damages: list[Damage] = field(default_factory=list)
+    n_bytes: int = 0
 
-    def add_lines(self, line: NDArray[np.int64] | range, size: int) -> int:
+    @cached_property
+    def moments(self) -> frozenset[int]:
+        """The columns that may hold the time in words."""
+        return frozenset(k for k, name in enumerate(self.form.names) if _is_time(name))
+
+    def add_lines(self, line: NDArray[np.int64] | range) -> int:
         """Take in the line numbers of a block of rows; return the number of its first row.
 
         Raises: UnreadableInputError when the rows lack absurdly much.
@@ -423,26 +463,31 @@ class _Section:
         start = self.n_rows
         self.line.append(line)
         self.n_rows += len(line)
-        if self.n_rows * self.form.width > size + MISSING_CELLS:
+        if self.n_rows * self.form.width > self.n_bytes + MISSING_CELLS:
             what = f"has {self.n_rows:,} rows or more that lack most of their {self.form.width:,} cells: no log does"
             raise UnreadableInputError(self.file, what, "keep the columns of step, loss, learning rate and gradient norm")
         return start
 
 
-def _read_section(data: bytes, form: _Form, file: str, *, ends: bool) -> tuple[Table, bytes, int, int]:
+def _read_section(
+    data: bytes, form: _Form, file: str, *, ends: bool, stream: LogStream | None = None
+) -> tuple[Table, bytes, int, int]:
     """Return the table of a header; the bytes, offset in them and line number of where the next one begins.
 
-    `ends`: whether it may end at another header.
+    `ends`: whether it may end at another header. `stream`: where the file goes on after `data`, None where it ends there.
     """
-    section = _Section(form, file, [_Column() for _ in form.names])
-    many = len(data) - form.start >= MANY_BYTES
+    section = _Section(form, file, [_Column() for _ in form.names], n_bytes=len(data))
+    many = stream is not None or len(data) - form.start >= MANY_BYTES
     at, line = form.start, form.line
     most = max(BLOCK_BYTES, COLUMN_BYTES * form.width)
     declined = at  # what lies before has been given to pandas
     is_over = False
+    if stream is not None:
+        data, declined, line = _add_from_stream(section, data, stream, most)
+        at = 0
     while at < len(data) and not is_over:
         whole = data.rfind(b"\n", at, at + most) + 1 if many and at >= declined else 0
-        n_rows = _add_quickly(section, data, at, whole, line) if whole else None
+        n_rows = _add_quickly(section, _block(form, Feed(data, at, whole), most), line, len(data) - whole) if whole else None
         if n_rows is not None:
             at, line = whole, line + n_rows
             continue
@@ -461,20 +506,42 @@ def _read_section(data: bytes, form: _Form, file: str, *, ends: bool) -> tuple[T
     return _finish(section), data, at, line
 
 
-def _add_quickly(section: _Section, data: bytes, at: int, stop: int, line: int) -> int | None:
-    """Add the rows of a block of whole lines; return how many, None and nothing added where the exact reader has to look."""
+def _block(form: _Form, feed: Feed, most: int) -> Block:
+    return Block(feed, most, comma_decimal=form.comma_decimal)
+
+
+def _add_from_stream(section: _Section, head: bytes, stream: LogStream, most: int) -> tuple[bytes, int, int]:
+    """Add blocks as they are read, until one holds a surprise or the file ends.
+
+    Return the bytes from there on, how many of them have been declined, and the number of their first line.
+    """
+    form = section.form
+    feed, at, line = Feed(head, form.start, len(head), stream), form.start, form.line
+    section.n_bytes = 0 if stream.is_packed else stream.size
+    while True:
+        block = _block(form, feed, most)
+        section.n_bytes = max(section.n_bytes, at + block.size)
+        n_rows = _add_quickly(section, block, line, section.n_bytes - at - block.size)
+        if n_rows is None:
+            rest = block.raw() + feed.take_all()
+            section.n_bytes = at + len(rest)
+            return rest, block.size, line
+        at, line = at + block.size, line + n_rows
+
+
+def _add_quickly(section: _Section, block: Block, line: int, n_left: int) -> int | None:
+    """Add the rows of a block of whole lines; return how many, None and nothing added where the exact reader has to look.
+
+    `n_left`: bytes of the file after it, as far as is known.
+    """
     form = section.form
     idle = [k for k, column in enumerate(section.columns) if column.is_idle]
-    moments = [k for k, name in enumerate(form.names) if _is_time(name)]
-    if form.comma_decimal:
-        read = read_block(data[at:stop].replace(b",", b"."), 0, stop - at, form.delimiter, form.width, idle, moments)
-    else:
-        read = read_block(data, at, stop, form.delimiter, form.width, idle, moments)
+    read = read_block(block, form.delimiter, form.width, idle, section.moments)
     if read is None or any(column.value is not None or column.n_words for column in read[1][len(form.names) :]):
         return None
     n, columns = read
-    start = section.add_lines(range(line, line + n), len(data))
-    room = start + int(1.02 * n * (len(data) - at) / max(stop - at, 1)) + 1_000
+    start = section.add_lines(range(line, line + n))
+    room = start + int(1.02 * n * (block.size + n_left) / max(block.size, 1)) + 1_000
     for column, (value, there, n_words, by_bytes) in zip(section.columns, columns, strict=False):
         column.add(start, n, value, there, room)
         column.is_idle = by_bytes
@@ -529,7 +596,7 @@ def _add_exactly(section: _Section, data: bytes, at: int, stop: int, line: int, 
         line += n_lines
     else:
         stop = max(stop, before)
-    start = section.add_lines(np.array(lines, dtype=np.int64), len(data))
+    start = section.add_lines(np.array(lines, dtype=np.int64))
     for k, (name, column) in enumerate(zip(form.names, section.columns, strict=True)):
         column.is_idle = False
         cells = [row[k] if k < len(row) else "" for row in rows]

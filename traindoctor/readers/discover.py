@@ -6,10 +6,11 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from traindoctor.errors import UnreadableInputError
 from traindoctor.model import Damage, Run, Setting
+from traindoctor.readers.csvlog import read_csv_file
 from traindoctor.readers.events import EVENTS, read_event_files
 from traindoctor.readers.formats import Format, by_name, detect, format_named, formats_read, title_of
 from traindoctor.readers.grouping import Draft, fold, group_folder, label_of
@@ -87,6 +88,8 @@ def read_runs(path: Path | str, options: ReadOptions | None = None) -> list[Run]
     Raises: UnreadableInputError when the path is missing or nothing under it can be read; ConfigError for a config that
     was named and does not parse.
     """
+    if not str(path):
+        raise UnreadableInputError("path", "is empty", "give a file, a folder or a URL")
     given, options = locate(path), options or ReadOptions()
     for named in (options.config, options.code):
         if named is not None and not named.is_file():
@@ -106,7 +109,8 @@ def read_runs(path: Path | str, options: ReadOptions | None = None) -> list[Run]
         drafts, top = _read_file(start, str(path), options), start.parent
     else:
         drafts, top = _read_tree(start, str(path), options), start
-    runs = [_run(draft, start, top, options, is_file=is_file) for draft in drafts]
+    beside: dict[tuple[Path, Path], _Beside] = {}
+    runs = [_run(draft, start, top, options, beside, is_file=is_file) for draft in drafts]
     return _with_own_names(sorted(runs, key=lambda run: (run.name, run.path)))
 
 
@@ -147,6 +151,13 @@ def _part(place: Path, log: Log) -> Part:
 
 
 def _logs(file: Path, kind: Format, options: ReadOptions) -> tuple[Log, ...]:
+    if kind.name == "csv":  # read as it comes in, never whole
+        return read_csv_file(file, str(file), options.hints)
+    if kind.name == EVENTS:
+        [outcome] = read_event_files([(file, str(file))])
+        if isinstance(outcome, UnreadableInputError):
+            raise outcome
+        return (outcome,)
     data, damages = read_whole(file, str(file))
     if kind.name == "mlflow-sqlite" and (beside := file.with_name(f"{file.name}-wal")).is_file():
         data = with_write_ahead_log(data, read_whole(beside, str(beside))[0])
@@ -316,18 +327,39 @@ def _holds_logs(folder: Path) -> bool:
     )
 
 
-def _run(draft: Draft, start: Path, top: Path, options: ReadOptions, *, is_file: bool) -> Run:
-    """Return the run of a draft, with config and script, and paths relative to one root."""
-    from traindoctor.configs import find_code, find_configs, load_settings, optimizer_spec, settings_from, with_defaults
+class _Beside(NamedTuple):
+    """The configs and the scripts that belong to the logs of a folder."""
+
+    configs: list[Path]
+    codes: list[Path]
+
+
+def _beside(folder: Path, highest: Path, options: ReadOptions) -> _Beside:
+    from traindoctor.configs import find_code, find_configs
+
+    configs = [options.config] if options.config else find_configs(folder, highest)
+    codes = [options.code] if options.code else find_code(folder, highest)
+    return _Beside([_absolute(f) for f in configs], [_absolute(f) for f in codes])
+
+
+def _run(
+    draft: Draft, start: Path, top: Path, options: ReadOptions, looked: dict[tuple[Path, Path], _Beside], *, is_file: bool
+) -> Run:
+    """Return the run of a draft, with config and script, and paths relative to one root.
+
+    `looked`: what lies beside the logs of the folders that were looked into before.
+    """
+    from traindoctor.configs import load_settings, optimizer_spec, settings_from, with_defaults
 
     meaning = _meaning(draft.folder)
-    highest = meaning if meaning != draft.folder else draft.folder.parent
-    if highest != draft.folder and _holds_logs(highest):  # another run lives there: what lies there is its own
-        highest = draft.folder
+    if (draft.folder, meaning) not in looked:
+        highest = meaning if meaning != draft.folder else draft.folder.parent
+        if highest != draft.folder and _holds_logs(highest):  # another run lives there: what lies there is its own
+            highest = draft.folder
+        looked[draft.folder, meaning] = _beside(draft.folder, highest, options)
+    beside = looked[draft.folder, meaning]
     places = list(dict.fromkeys(part.place for part in draft.parts))
-    configs = [_absolute(options.config)] if options.config else [_absolute(f) for f in find_configs(draft.folder, highest)]
-    codes = [_absolute(options.code)] if options.code else [_absolute(f) for f in find_code(draft.folder, highest)]
-    configs, codes = [f for f in configs if f not in places], [f for f in codes if f not in places]
+    configs, codes = ([f for f in found if f not in places] for found in beside)
     root = _common([top, *(f.parent for f in (*configs, *codes, *places))])
     settings, damages = load_settings(configs, root, strict=options.config is not None)
     merged: dict[str, Setting] = {}
@@ -341,7 +373,7 @@ def _run(draft: Draft, start: Path, top: Path, options: ReadOptions, *, is_file:
     def named(file: str) -> str:
         return relative.get(file) or _relative(locate(file), root)
 
-    joined = join(draft.parts)
+    joined = join(draft.parts, options.aliases)
     series = with_quantities((replace(s, source=named(s.source)) for s in joined.series), options.aliases)
     known = {s.quantity for s in series}
     series += tuple(replace(s, source=named(s.source)) for s in norms_of(joined.histograms) if s.quantity not in known)

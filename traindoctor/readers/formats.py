@@ -69,8 +69,6 @@ NAMES = {
     ".tsv": "csv",
     ".wandb": "wandb",
     "trainer_state.json": "trainer-state",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
 }
 
 

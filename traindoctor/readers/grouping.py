@@ -11,6 +11,7 @@ import numpy as np
 from traindoctor.model import Stitch
 from traindoctor.readers.events import EVENTS
 from traindoctor.readers.stitch import RANK, Part, as_rank, attempts
+from traindoctor.readers.storage import plain_name
 from traindoctor.readers.tags import quantity_of, spellings
 from traindoctor.readers.trainer_state import contains
 
@@ -37,6 +38,8 @@ CHECKPOINT = re.compile(r"(?:checkpoint|ckpt|step|epoch|global_step)[-_]?\d+")
 WRITTEN_TWICE = frozenset({"mmengine", "jsonl", "json", "trainer-state"})
 #: A file that begins so many usual distances behind the end of another one goes on where that ended.
 CLOSE = 1.5
+#: Two losses that differ by less than this, in the median, are one loss that was rounded or averaged otherwise.
+ALIKE = 0.05
 #: The same values in another format: this share of the shorter loss, at so many points at least.
 SAME_SHARE, SAME_POINTS = 0.9, 5
 
@@ -89,16 +92,18 @@ def group_folder(folder: Path, parts: Sequence[Part], stem: Callable[[Part], str
         draft.stitches.append(Stitch("attempts", str(draft.parts[0].place), detail))
     settings = {name: value for part in parts if not part.log.series for name, value in part.log.settings.items()}
     others, copies = _without_copies([part for part in parts if part.log.format != EVENTS and part.log.series])
+    homes = _Homes(drafts)
     for part, extra in _without_ranks(others):
-        if (home := next((draft for draft in drafts if _continues(draft, part)), None)) is not None:
+        if (home := homes.that_ends_before(part)) is not None:
             home.parts.append(replace(part, line=home.parts[-1].line))
-        elif (home := next((draft for draft in drafts if _joins(draft, part.log)), None)) is not None:
-            new = [s for s in part.log.series if not any(s.tag == known.tag and _is_same(known, s) for known in home.series)]
+        elif (home := homes.only_one_for(part.log)) is not None:
+            known = home.series
+            new = tuple(s for s in part.log.series if not any(_is_twice(k, s) for k in known))
             twice = len(part.log.series) - len(new)
             said = f"; {twice} of its tags hold the same values as there and are read there alone" if twice else ""
             detail = f"lies in the same folder as {home.parts[0].place.name}: one run{said}"
             home.stitches.append(Stitch("joined", str(part.place), detail))
-            home.parts.append(replace(part, log=replace(part.log, series=tuple(new))))
+            home.parts.append(replace(part, log=replace(part.log, series=new)))
         else:
             home = Draft(folder, [part], label_of(part, stem(part)))
             drafts.append(home)
@@ -106,6 +111,7 @@ def group_folder(folder: Path, parts: Sequence[Part], stem: Callable[[Part], str
             home.parts.append(ranked(other, rank))
             home.stitches.append(_stitch_of_rank(other, rank))
         home.stitches += copies.get(id(part), ())
+        homes.note(home, part)
     if drafts:
         for draft in drafts:
             draft.settings.update(settings)
@@ -116,19 +122,84 @@ def group_folder(folder: Path, parts: Sequence[Part], stem: Callable[[Part], str
     return drafts
 
 
+class _Homes:
+    """The runs of a folder, found again by what they log: a folder may hold thousands of tables."""
+
+    def __init__(self, drafts: Sequence[Draft]) -> None:
+        self._by_tags: dict[frozenset[str], list[Draft]] = {}
+        self._last: dict[tuple[str, frozenset[str]], Draft] = {}
+        self._tags: dict[int, frozenset[str]] = {}
+        for draft in drafts:
+            self._file(draft)
+
+    def _file(self, draft: Draft) -> None:
+        before, tags = self._tags.get(id(draft)), frozenset(s.tag for s in draft.series)
+        if tags != before:
+            if before is not None:
+                self._by_tags[before] = [d for d in self._by_tags[before] if d is not draft]
+            self._by_tags.setdefault(tags, []).append(draft)
+            self._tags[id(draft)] = tags
+
+    def note(self, draft: Draft, part: Part) -> None:
+        """Remember what a draft logs, now that a part has come to it."""
+        self._file(draft)
+        self._last[part.log.format, frozenset(s.tag for s in part.log.series)] = draft
+
+    def that_ends_before(self, part: Part) -> Draft | None:
+        """Return the last run of these tags where the part goes on from its end: a rotated or resumed log."""
+        draft = self._last.get((part.log.format, frozenset(s.tag for s in part.log.series)))
+        return draft if draft is not None and _continues(draft, part) else None
+
+    def only_one_for(self, log: Log) -> Draft | None:
+        """Return the run that the log is of, None where there is none, or more than one that it may be of."""
+        loss = _loss_of(log.series, {})
+        mine = {s.tag for s in log.series if s.tag.lower() not in COMMON}
+        found: list[Draft] = []
+        for tags, drafts in self._by_tags.items():
+            found += [d for d in drafts[:2] if (d.is_events or not mine & tags) and _joins(d, log, loss)]
+            if len(found) > 1:
+                return None
+        return found[0] if found else None
+
+
+def _joins(draft: Draft, log: Log, loss: Series | None) -> bool:
+    """Whether a log of other tags is of the same run: it counts alike, and its loss, if it has one, is the same loss."""
+    if draft.unit != log.step_unit or (log.name and any(part.log.name not in ("", log.name) for part in draft.parts)):
+        return False
+    theirs = _loss_of(draft.series, {})
+    if loss is None or theirs is None:
+        return True
+    both, at, of = np.intersect1d(theirs.step, loss.step, return_indices=True)
+    if both.size < 3:
+        return draft.is_events
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        apart = np.abs(theirs.value[at] / loss.value[of] - 1.0)
+    return not float(np.nanmedian(apart)) > ALIKE if np.isfinite(apart).any() else True
+
+
+def _is_twice(known: Series, new: Series) -> bool:
+    """Whether two series are one: of one tag, or of one quantity, with the same values."""
+    same_role = quantity_of(new.tag) not in ("", "epoch") and quantity_of(known.tag) == quantity_of(new.tag)
+    return (known.tag == new.tag or same_role) and _is_same(known, new)
+
+
 def _without_copies(parts: Sequence[Part]) -> tuple[list[Part], dict[int, list[Stitch]]]:
     """Return the parts but those that another one of their format holds whole, and what is to be said of these."""
-    kept: list[Part] = []
+    kept: dict[object, list[Part]] = {}
+    gone: set[int] = set()
     copies: dict[int, list[Stitch]] = {}
     for part in sorted(parts, key=lambda p: -sum(map(len, p.log.series))):
-        alike = [k for k in kept if k.log.format == part.log.format and part.log.format in WRITTEN_TWICE]
-        whole = next((k for k in alike if contains(k.log, part.log)), None)
+        first = part.log.series[0]
+        name = "" if part.log.format in WRITTEN_TWICE else plain_name(part.place)
+        key = (part.log.format, part.log.name, name, first.tag, int(first.step[0]), float(first.value[0]))
+        whole = next((k for k in kept.setdefault(key, []) if contains(k.log, part.log)), None)
         if whole is None:
-            kept.append(part)
+            kept[key].append(part)
         else:
+            gone.add(id(part))
             stitch = Stitch("copy", str(part.place), f"all of it stands in {whole.place.name}, and is read there alone")
             copies.setdefault(id(whole), []).append(stitch)
-    return [part for part in parts if any(part is k for k in kept)], copies
+    return [part for part in parts if id(part) not in gone], copies
 
 
 def _without_ranks(parts: Sequence[Part]) -> list[tuple[Part, list[tuple[Part, int]]]]:
@@ -144,8 +215,17 @@ def _without_ranks(parts: Sequence[Part]) -> list[tuple[Part, list[tuple[Part, i
     made = []
     for family in families.values():
         (_, first), *rest = sorted(family, key=lambda pair: pair[0])
-        made.append((first, [(part, rank) for rank, part in rest]))
+        together = [(part, rank) for rank, part in rest if _in_step(first.log.series, part.log.series)]
+        made.append((first, together))
+        made += [(part, []) for _, part in rest if not any(part is one for one, _ in together)]
     return made
+
+
+def _in_step(first: Sequence[Series], other: Sequence[Series]) -> bool:
+    """Whether two logs share a tag, and log it at the same steps: as the processes of one run do."""
+    theirs = {s.tag: s for s in first}
+    shared = [(theirs[s.tag], s) for s in other if s.tag in theirs]
+    return bool(shared) and all(np.intersect1d(a.step, b.step).size >= SAME_SHARE * min(len(a), len(b)) for a, b in shared)
 
 
 def _stitch_of_rank(part: Part, rank: int) -> Stitch:
@@ -175,16 +255,6 @@ def _continues(draft: Draft, part: Part) -> bool:
         return False
     stride = float(np.median(np.diff(np.unique(old.step)))) if np.unique(old.step).size > 1 else 1.0
     return bool(0 < new.step[0] - old.step.max() <= CLOSE * stride)
-
-
-def _joins(draft: Draft, log: Log) -> bool:
-    """Whether a log is of the same run: it counts alike, and it is not a second one with the same tags."""
-    if draft.unit != log.step_unit or (log.name and any(part.log.name not in ("", log.name) for part in draft.parts)):
-        return False
-    if draft.is_events:
-        return True
-    mine = {s.tag for s in draft.series}
-    return not mine & {s.tag for s in log.series if s.tag.lower() not in COMMON}
 
 
 # -- across folders ---------------------------------------------------------------------------------------------------
@@ -241,7 +311,7 @@ def _fold_ranks(drafts: list[Draft]) -> list[Draft]:
     for home, family in families.items():
         family.sort(key=lambda pair: pair[0])
         first = family[0][1]
-        alike = [(rank, d) for rank, d in family[1:] if {s.tag for s in d.series} & {s.tag for s in first.series}]
+        alike = [(rank, d) for rank, d in family[1:] if _in_step(first.series, d.series)]
         for rank, draft in alike:
             gone.add(id(draft))
             _absorb(first, draft, lambda tag, rank=rank: as_rank(tag, rank))  # type: ignore[misc]
@@ -288,7 +358,9 @@ def _fold_same(drafts: list[Draft], aliases: Mapping[str, Sequence[str]]) -> lis
 
     The draft with more points speaks; of the other one only the tags that are new are kept.
     """
-    losses = {id(draft): _loss(draft, aliases) for draft in drafts}
+    if len({part.log.format for draft in drafts for part in draft.parts}) < 2:
+        return drafts
+    losses = {id(draft): _loss_of(draft.series, aliases) for draft in drafts}
     gone: set[int] = set()
     by_size = sorted(drafts, key=lambda d: -len(losses[id(d)] or ()))
     for i, draft in enumerate(by_size):
@@ -319,14 +391,23 @@ def _fold_same(drafts: list[Draft], aliases: Mapping[str, Sequence[str]]) -> lis
     return [draft for draft in drafts if id(draft) not in gone]
 
 
-def _loss(draft: Draft, aliases: Mapping[str, Sequence[str]]) -> Series | None:
-    found = [s for s in draft.series if quantity_of(s.tag, aliases) == "loss"]
+def _loss_of(series: Sequence[Series], aliases: Mapping[str, Sequence[str]]) -> Series | None:
+    found = [s for s in series if quantity_of(s.tag, aliases) == "loss"]
     return max(found, key=len, default=None)
 
 
 def _is_same(long: Series, short: Series, share: float = 1.0) -> bool:
-    """Whether this share of the shorter series stands in the longer one, to four digits: at the same steps, the same values."""
+    """Whether this share of the shorter series stands in the longer one: at the same steps, the same values.
+
+    The same to four digits, and to a tenth of their spread: two runs that are stuck at one level agree in digits, too.
+    """
     both, at, of = np.intersect1d(long.step, short.step, return_indices=True)
     if not both.size or both.size < share * np.unique(short.step).size:
         return False
-    return bool(np.isclose(long.value[at], short.value[of], rtol=1e-4, atol=0.0, equal_nan=True).mean() >= share)
+    a, b = long.value[at], short.value[of]
+    finite = np.isfinite(a) & np.isfinite(b)
+    spread = float(np.std(b[finite])) if finite.any() else 0.0
+    apart = float(np.std(a[finite] - b[finite])) if finite.any() else 0.0
+    if spread and apart > 0.1 * spread:
+        return False
+    return bool(np.isclose(a, b, rtol=1e-4, atol=0.0, equal_nan=True).mean() >= share)

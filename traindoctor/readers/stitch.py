@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from traindoctor.model import Damage, Histogram, Series, Stitch
-from traindoctor.readers.table import CLOCKS, check_steps
-from traindoctor.readers.tags import words
+from traindoctor.readers.table import check_steps
+from traindoctor.readers.tags import quantity_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,10 +35,12 @@ RESETS = 20
 LEFTOVER, LEFTOVER_SHARE = 3, 0.02
 #: An attempt from the first step on with so many points, and this share of the other's, is a run by itself.
 ATTEMPT, ATTEMPT_SHARE = 20, 0.1
+#: What readers say of the steps of one file.
+STEP_DOUBTS = ("duplicate-steps", "steps-go-back")
 #: Two files of which so much of the shorter one's time lies in the other's were written side by side.
 SIDE_BY_SIDE = 0.5
 #: What the name of a file or folder says of the process that wrote it.
-RANK = re.compile(r"(?:^|(?<=[._\-/ ]))(?:rank|worker|proc|process|gpu|node|device)[._\-]?(\d{1,5})(?=$|[._\-/ ])", re.IGNORECASE)
+RANK = re.compile(r"(?:^|(?<=[._\-/ ]))(?:rank|worker|proc|process)[._\-]?(\d{1,5})(?=$|[._\-/ ])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,8 +94,12 @@ def in_order(parts: Iterable[Part]) -> list[Part]:
     return sorted(parts, key=lambda part: (np.nan_to_num(part.log.begun, nan=np.inf), part.place.name))
 
 
-def join(parts: Sequence[Part]) -> Joined:
-    """Return what the parts of one run make up together, in the order in which they were begun."""
+def join(parts: Sequence[Part], aliases: Mapping[str, Sequence[str]] | None = None) -> Joined:
+    """Return what the parts of one run make up together, in the order in which they were begun.
+
+    `aliases`: quantity -> the tags that mean it. What the readers said of steps that repeat or go back is said anew: of
+    what is left on the line, and of the series that take a role.
+    """
     joined = Joined()
     line: dict[Key, list[Series]] = {}
     aside: list[Series] = []
@@ -122,10 +128,7 @@ def join(parts: Sequence[Part]) -> Joined:
         if new:
             detail = f"the steps go back to {new[0]:,} and go on from there: what tag {tag} held from that step on is set aside"
             joined.stitches.append(Stitch("resumed", kept.source, detail, new[0]))
-    resumed = {stitch.file for stitch in joined.stitches if stitch.kind == "resumed"}
-    told = [d for d in joined.damages if d.kind != "steps-go-back" or d.file not in resumed]
-    known = {(d.kind, d.file) for d in told}
-    joined.damages = told + [d for d in _doubtful_steps(joined.series) if (d.kind, d.file) not in known]
+    joined.damages = [d for d in joined.damages if d.kind not in STEP_DOUBTS] + _doubtful_steps(joined.series, aliases)
     joined.series += aside
     joined.restarts = list(dict.fromkeys(joined.restarts))
     joined.histograms = _joined_histograms(joined.histograms)
@@ -205,8 +208,10 @@ def _go_on(
     detail = f"{where}: {what}, and the later values count; the {void:,} earlier ones are set aside"
     joined.stitches.append(Stitch("began-again" if again else "resumed", name, detail, start))
     joined.restarts.append(start)
-    for key in shared:
-        whole = _whole(line[key])
+    for key, pieces in line.items():
+        if key[0] != next(iter(mine))[0] or not pieces:
+            continue  # another line of time
+        whole = _whole(pieces)
         keep = whole.step < start
         line[key] = [_take(whole, keep)] if keep.any() else []
         if not keep.all():
@@ -271,11 +276,11 @@ def _whole(pieces: Sequence[Series]) -> Series:
     return replace(pieces[0], step=step, value=value, wall_time=wall)
 
 
-def _doubtful_steps(series: Sequence[Series]) -> list[Damage]:
-    """Return the damages of steps that still repeat or go back, told once a file."""
+def _doubtful_steps(series: Sequence[Series], aliases: Mapping[str, Sequence[str]] | None) -> list[Damage]:
+    """Return the damages of steps that still repeat or go back in series that take a role, told once a file."""
     by_file: dict[str, list[Series]] = {}
     for one in series:
-        if "_".join(words(one.tag)) not in CLOCKS:  # an epoch stands in every row, whatever else is logged there
+        if quantity_of(one.tag, aliases) not in ("", "epoch"):
             by_file.setdefault(one.source, []).append(one)
     return [damage for file, group in by_file.items() for damage in check_steps(file, [s.step for s in group])[1]]
 

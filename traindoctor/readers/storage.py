@@ -71,7 +71,7 @@ class LogStream:
 
     def __init__(self, raw: IO[bytes], file: str) -> None:
         self.loss = ""
-        self._raw, self._file, self._produced = raw, file, 0
+        self._raw, self._file, self._produced, self._limit = raw, file, 0, sys.maxsize
         self._head = raw.read(max(map(len, COMPRESSED.values())))
         kind = next((end for end, magic in COMPRESSED.items() if self._head.startswith(magic)), None)
         self._packed: IO[bytes] | None = None
@@ -106,6 +106,26 @@ class LogStream:
             left -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def allow(self, limit: int) -> None:
+        """Let the file hold so many bytes, unpacked, and no more.
+
+        Raises: UnreadableInputError when it holds more; reading raises it where only that can tell.
+        """
+        self._limit = limit
+        if not self.is_packed and self.size > limit:
+            raise self._too_large()
+
+    def _too_large(self) -> UnreadableInputError:
+        what = f"holds more than {self._limit / 2**30:g} GiB: too much for its format to be read whole"
+        return UnreadableInputError(self._file, what)
+
+    @property
+    def damages(self) -> tuple[Damage, ...]:
+        """What was lost in the unpacking of what has been read."""
+        if not self.loss:
+            return ()
+        return (Damage("truncated", self._file, f"{self.loss}: {self._produced:,} bytes of its content could be read"),)
+
     def _plain(self, size: int) -> bytes:
         head, self._head = self._head, b""
         if head and 0 <= size <= len(head):
@@ -133,6 +153,8 @@ class LogStream:
         return piece
 
     def _guard(self) -> None:
+        if self._produced > self._limit:
+            raise self._too_large()
         if self._produced > BOMB_BYTES and self._produced > BOMB_RATIO * max(self._raw.tell(), 1):
             times = self._produced // max(self._raw.tell(), 1)
             what = f"unpacks to {times:,} times its size: no log does, so it was not read on"
@@ -195,12 +217,8 @@ def read_whole(place: Path, file: str, limit: int = LARGEST) -> tuple[bytes, tup
     Raises: UnreadableInputError when it cannot be read, or holds more than `limit` bytes.
     """
     with open_log(place, file) as stream:
-        is_too_large = not stream.is_packed and stream.size > limit
-        data = b"" if is_too_large else stream.read(limit + 1 if stream.is_packed else -1)
-        loss = stream.loss
-    if is_too_large or len(data) > limit:
-        raise UnreadableInputError(file, f"holds more than {limit / 2**30:g} GiB: too much for its format to be read whole")
-    return data, (Damage("truncated", file, f"{loss}: {len(data):,} bytes of its content could be read"),) if loss else ()
+        stream.allow(limit)
+        return stream.read(), stream.damages
 
 
 def read_head(place: Path, file: str, size: int = 65_536) -> bytes:

@@ -34,6 +34,8 @@ STEP_COLUMNS = spellings(
 )
 EPOCH_COLUMNS = ("epoch", "epochs", "train_epoch", "current_epoch", "trainer_epoch", "epoch_idx", "epoch_num")
 WALL_TIMES = ("wall_time", "walltime", "timestamp", "time", "datetime")
+#: Words of a column that may count steps under a longer name.
+COUNTS = frozenset({"step", "steps", "timestep", "timesteps", "iteration", "iterations", "updates", "frames"})
 #: Columns that are filled in every row, whatever is logged.
 CLOCKS = frozenset((*STEP_COLUMNS, *EPOCH_COLUMNS, *WALL_TIMES))
 #: The word that asks for rows to be counted.
@@ -67,7 +69,8 @@ class Table:
     are left out. `columns`: all of them, in order. `row_unit`: what a row is where no column counts ("row", "epoch");
     None when that is an error. `begins`: rows before which the header stands again. `clock`: (n,) int64, the step of each
     row where the format has one that is no column, called `clock_name`. `wall_time`: (n,) float64, seconds since the
-    epoch, where it is no column. `settings`: hyperparameters beside the rows.
+    epoch, where it is no column. `settings`: hyperparameters beside the rows. `blank_is_nothing`: rows are of several
+    kinds, as lines of a text are, so that a blank is never a NaN.
     """
 
     columns: tuple[str, ...]
@@ -81,6 +84,7 @@ class Table:
     clock_name: str = ""
     wall_time: FloatArray | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
+    blank_is_nothing: bool = False
 
 
 # -- steps ------------------------------------------------------------------------------------------------------------
@@ -95,6 +99,14 @@ def find_step_column(columns: Sequence[str]) -> tuple[str, StepUnit] | None:
         for name in known:
             if name in spelled:
                 return spelled[name], cast("StepUnit", unit)
+    return None
+
+
+def _rising_count(table: Table) -> tuple[str, StepUnit] | None:
+    """Return a column whose name speaks of steps and which rises, such as `total/steps`; a planned total stands still."""
+    for name, value in table.numbers.items():
+        if COUNTS & set(words(name)) and _rises(value):
+            return name, "step"
     return None
 
 
@@ -140,7 +152,7 @@ def _clock(table: Table, file: str, asked: str | None) -> _Clock:
     elif table.clock is not None:
         return _Clock(table.clock, np.ones(n, dtype=bool), "step", table.clock_name)
     else:
-        found = find_step_column([name for name in table.columns if name in table.numbers])
+        found = find_step_column([name for name in table.columns if name in table.numbers]) or _rising_count(table)
         if found is None:
             if table.row_unit or _is_index(table):
                 return _rows_counted(n, table.row_unit or "row")
@@ -489,7 +501,8 @@ def _log_of(
             continue
         filled = table.filled[name] & there
         quantity = quantity_of(name, aliases)
-        blank = blanks.nans(filled, quantity) if quantity in NAN_MATTERS else None
+        may_be_nan = quantity in NAN_MATTERS and not table.blank_is_nothing
+        blank = blanks.nans(filled, quantity) if may_be_nan else None
         if blank is not None and blank.any():
             first = int(np.flatnonzero(blank)[0])
             place = f"line {int(table.line[first])} (step {int(step[first])})"

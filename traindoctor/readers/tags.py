@@ -118,9 +118,11 @@ def quantity_of(tag: str, aliases: Mapping[str, Sequence[str]] | None = None) ->
         return ""
     if whole in ACCURACIES:
         return "val_accuracy" if held_out else "accuracy"
+    if whole == "cost" and {"batch", "reader"} & set(parts):  # PaddlePaddle calls seconds so
+        return ""
     if whole in LOSSES - {"total", "l"} or (whole == "total" and "loss" in parts):
         return "val_loss" if held_out else "loss"
-    if ("loss" in core or "losses" in core) and "scale" not in core:
+    if ("loss" in core or "losses" in core) and not {"scale", "weight", "weights"} & set(core):
         return "val_loss_term" if held_out else "loss_term"
     return ""
 
@@ -137,11 +139,12 @@ def _rate(parts: list[str]) -> str:
 
 def _norm(tag: str, core: list[str]) -> str:
     """Return the quantity of a tag that logs the norm of gradient, weights or update, of all of the model or of a part."""
+    if words(tag) in (["norm"], ["grad"]):  # llm.c, and scripts that print Grad beside Loss
+        return "grad_norm"
+    core = core[1:] if core and core[0] in ("optim", "optimizer", "opt") else core  # a group of OLMo's and others' tags
     text = "_".join(core)
     if any(word in OTHER and word not in ("clip", "clipped") for word in core) or "norm" not in text:
         return ""
-    if text == "norm" and words(tag) == ["norm"]:  # llm.c
-        return "grad_norm"
     clipped = any(word in ("clip", "clipped", "after", "post") for word in core)
     before = any(word in ("before", "pre", "unclipped", "preclip") for word in core)
     if clipped and not before:

@@ -170,12 +170,23 @@ def shape_of(pieces: Sequence[str], numbers: Sequence[str]) -> Shape:
     if is_bar and found.get("place", -1) != -1:
         found["plain_bar"] = not described
         found["split"] = next((word for word in words(described) if word in HELD_OUT or word == "sanity"), found["split"])
+    if not found.get("split"):
+        found["split"] = _split_before_count(pieces)
     if _OVERFLOW.search("".join(pieces)):
         return Shape(tuple(_overflow_tags(slots)), **found, is_overflow=True)  # type: ignore[arg-type]
     return Shape(tuple(_tags(slots, tail)), **found)  # type: ignore[arg-type]
 
 
 # -- names ------------------------------------------------------------------------------------------------------------
+
+
+def _split_before_count(pieces: Sequence[str]) -> str:
+    """Return the word of held-out data right before a count: "test epoch: 3 || Loss: 4.4"; "" where there is none."""
+    for piece in pieces:
+        *_, before, last = ["", "", *words(piece)]
+        if before in HELD_OUT and (last in EPOCH_COLUMNS or last in STEP_COLUMNS):
+            return before
+    return ""
 
 
 def _name(slots: Sequence[_Slot]) -> None:

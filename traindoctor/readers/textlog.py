@@ -37,6 +37,15 @@ if TYPE_CHECKING:
 FORMAT = "text"
 #: How the refusal of a text without metrics begins.
 NO_METRICS = "no line of metrics found"
+#: Words of what a training without a known quantity prints; other lines that count belong to other programs.
+SCORES = frozenset(
+    spellings(
+        "reward rewards return returns score scores error err ppl perplexity psnr ssim fid map f1 auc iou miou dice wer cer bleu "
+        "rouge elbo kl mae mse rmse nll entropy value epsilon fps throughput tokens mfu"
+    )
+)
+#: Lines an epoch, on average, above which an epoch is no count for them.
+LINES_AN_EPOCH = 5
 #: A line of metrics comes at least so often, unless it names a known quantity beside lines that do.
 RECURS = 3
 #: The most lines of a block that a count stands above.
@@ -54,7 +63,7 @@ PREAMBLE = 2**20
 #: How deep settings may be nested.
 DEEPEST = 50
 #: Counts that start again in each epoch unless something says otherwise; "" for an "n/m" without a name.
-WITHIN_EPOCHS = ("", "batch", "batch_idx", "minibatch")
+WITHIN_EPOCHS = ("", "batch", "batch_idx", "batch_id", "minibatch")
 LOG_NAMES = (".log", ".out", ".err", ".txt", ".stdout", ".stderr")
 #: Names of documents and sources: a sample of a log in one is no log.
 NO_LOGS = spellings(
@@ -102,8 +111,10 @@ def looks_like_text(head: bytes, name: str) -> bool:
     lines.read(cut)
     chosen = _choose(lines, strict=True)
     rows = sum(one.n for one in chosen)
-    known = any(is_known(tag) for one in chosen for tag, _, _ in one.shape.tags)
-    if (rows >= RECURS and (known or named)) or (named and known and rows >= RECURS - 1):
+    tags = [tag for one in chosen for tag, _, _ in one.shape.tags]
+    known = any(is_known(tag) for tag in tags)
+    scored = named and any(SCORES & set(words(tag)) for tag in tags)
+    if (rows >= RECURS and (known or scored)) or (named and known and rows >= RECURS - 1):
         return True
     if not (named and full and _LOSS.search(head)):
         return False
@@ -650,7 +661,9 @@ def _pick_axis(
             return column, "step", np.where(np.isfinite(own), own, carried)
         if np.isfinite(own).any():
             return asked or max(counted, key=lambda name: counted[name]), "step", np.where(np.isfinite(own), own, _carried(own))
-    if np.isfinite(epoch).any():
+    known = epoch[settles & np.isfinite(epoch)]
+    crowded = asked is None and known.size > LINES_AN_EPOCH * np.unique(known).size
+    if np.isfinite(epoch).any() and not crowded:
         return epoch_name, "epoch", epoch
     return ROW, "row", np.arange(own.size, dtype=np.float64)
 
@@ -745,7 +758,8 @@ def _table(chosen: Sequence[_Rows], axis: _Axis, damages: tuple[Damage, ...]) ->
             again = value[drawn[1:]] == value[drawn[:-1]]
             there[drawn[1:][again & (axis.edge[drawn[1:]] | bool(HELD_OUT & set(words(name))))]] = False
         add(name if name not in numbers else f"{name} (again)", value, there)
-    return Table(tuple(numbers), numbers, filled, axis.line[axis.keep], damages, axis.unit), lost
+    table = Table(tuple(numbers), numbers, filled, axis.line[axis.keep], damages, axis.unit, blank_is_nothing=True)
+    return table, lost
 
 
 def _tags(chosen: Sequence[_Rows]) -> dict[tuple[int, str], str]:
