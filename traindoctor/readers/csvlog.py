@@ -168,17 +168,6 @@ def _of_runs(table: Table) -> Sequence[tuple[str, Table]] | None:
     return cast("Sequence[tuple[str, Table]] | None", split_export(table))
 
 
-def read_table(data: bytes, file: str) -> Table:
-    """Return the cells of a table with a header, up to where another header begins another table.
-
-    Raises: UnreadableInputError when it is no such table.
-    """
-    tables = read_tables(data, file)
-    if not tables:
-        raise UnreadableInputError(file, "is not a table with a header line")
-    return tables[0]
-
-
 def read_tables(data: bytes, file: str, stream: LogStream | None = None) -> tuple[Table, ...]:
     """Return the cells of the tables in a file, in order: a line with other names begins another one; () for no content.
 

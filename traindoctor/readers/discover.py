@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from traindoctor.errors import UnreadableInputError
 from traindoctor.model import Damage, Run, Setting
 from traindoctor.readers.csvlog import read_csv_file
-from traindoctor.readers.events import EVENTS, read_event_files
+from traindoctor.readers.events import EVENTS, read_event_file, read_event_files
 from traindoctor.readers.formats import Format, by_name, detect, format_named, formats_read, title_of
 from traindoctor.readers.grouping import Draft, fold, group_folder, label_of
 from traindoctor.readers.histograms import norms_of
@@ -154,10 +154,7 @@ def _logs(file: Path, kind: Format, options: ReadOptions) -> tuple[Log, ...]:
     if kind.name == "csv":  # read as it comes in, never whole
         return read_csv_file(file, str(file), options.hints)
     if kind.name == EVENTS:
-        [outcome] = read_event_files([(file, str(file))])
-        if isinstance(outcome, UnreadableInputError):
-            raise outcome
-        return (outcome,)
+        return (read_event_file(file, str(file)),)
     data, damages = read_whole(file, str(file))
     if kind.name == "mlflow-sqlite" and (beside := file.with_name(f"{file.name}-wal")).is_file():
         data = with_write_ahead_log(data, read_whole(beside, str(beside))[0])
