@@ -96,13 +96,15 @@ def _run(view: RunView, width: int) -> list[list[Words]]:
 
 def _integrity(view: RunView, width: int) -> list[list[Words]]:
     """Return what was damaged, which comes before all that rests on the log."""
-    if not view.damages:
-        return _entry("integrity", [("sound", "")], width)
+    return _notes("integrity", view.doubts, width) or _entry("integrity", [("sound", "")], width)
+
+
+def _notes(label: str, notes: Sequence[tuple[str, str, str]], width: int) -> list[list[Words]]:
     lines: list[list[Words]] = []
-    for i, (kind, file, detail) in enumerate(view.damages[:4]):
-        lines += _entry("integrity" if i == 0 else "", [(f"{kind}, {file}: {_plain(detail)}", "")], width)
-    if len(view.damages) > 4:
-        lines += _entry("", [(f"and {len(view.damages) - 4} more", "soft")], width)
+    for i, (kind, file, detail) in enumerate(notes[:4]):
+        lines += _entry(label if i == 0 else "", [(f"{kind}, {file}: {_plain(detail)}", "")], width)
+    if len(notes) > 4:
+        lines += _entry("", [(f"and {len(notes) - 4} more (traindoctor inspect lists them)", "soft")], width)
     return lines
 
 
@@ -171,10 +173,8 @@ def _record(view: RunView, width: int) -> list[list[Words]]:
     lines = _entry("tags", [(_tags(view.mapped), "")], width)
     if view.unmapped:
         lines += _entry("", [("no role: " + _listed(tuple(t.tag for t in view.unmapped), 6), "soft")], width)
-    for i, (kind, file, detail) in enumerate(view.stitches[:3]):
-        lines += _entry("put together" if i == 0 else "", [(f"{kind}, {file}: {_plain(detail)}", "")], width)
-    if len(view.stitches) > 3:
-        lines += _entry("", [(f"and {len(view.stitches) - 3} more (traindoctor inspect lists them)", "soft")], width)
+    lines += _notes("put together", view.stitches, width)
+    lines += _notes("noted", [note for note in view.damages if note not in view.doubts], width)
     for i, gap in enumerate(view.gaps[:3]):
         lines += _entry("the log lacks" if i == 0 else "", [(_cut(_plain(gap.removeprefix("no ")), 200), "")], width)
     lines += _entry("checked", [(view.facts[3].text, "")], width)

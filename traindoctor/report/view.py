@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from traindoctor.model import Evidence, Finding, Fix, Replay, Report, Run, RunReport, Series, Trial
+from traindoctor.model import Damage, Evidence, Finding, Fix, Replay, Report, Run, RunReport, Series, Trial
 from traindoctor.report import wording as w
 
 if TYPE_CHECKING:
@@ -200,6 +200,7 @@ class RunView:
     silent: tuple[str, ...]
     not_checked: tuple[Group, ...]
     damages: tuple[tuple[str, str, str], ...]
+    doubts: tuple[tuple[str, str, str], ...]
     stitches: tuple[tuple[str, str, str], ...]
     tags: tuple[TagView, ...]
     settings: tuple[SettingView, ...]
@@ -290,10 +291,8 @@ def view_run(report: RunReport, names: Mapping[str, str] | None = None) -> RunVi
         ladder=_ladder(report),
         silent=silent,
         not_checked=_groups(report, names),
-        damages=tuple(
-            (w.clean(d.kind), _at(w.clean(w.relative(d.file, run.root)), d.offset), w.sentence(d.detail, 500))
-            for d in run.damages
-        ),
+        damages=tuple(_damage(d, run) for d in run.damages),
+        doubts=tuple(_damage(d, run) for d in run.damages if d.family != "noted"),
         stitches=tuple((w.clean(s.kind), w.clean(w.relative(s.file, run.root)), w.sentence(s.detail, 500)) for s in run.stitches),
         tags=tuple(_tag(s, run) for s in run.series),
         settings=_settings(report),
@@ -320,6 +319,11 @@ def _plain_verdict(report: RunReport) -> str:
 def _cause(code: str, names: Mapping[str, str]) -> str:
     name = names.get(code, "")
     return f"{w.clean(code)} {w.clean(name)}".strip()
+
+
+def _damage(damage: Damage, run: Run) -> tuple[str, str, str]:
+    place = _at(w.clean(w.relative(damage.file, run.root)), damage.offset)
+    return w.clean(damage.kind), place, w.sentence(damage.detail, 500)
 
 
 def _at(file: str, offset: int | None) -> str:
