@@ -632,7 +632,8 @@ def _global(
     epochs[first_rank] = within
     epochs = _carried(epochs) if not np.isfinite(epoch).all() else np.floor(epoch)
     length = float(np.nanmax(total)) if np.isfinite(total).any() else float(count.max()) + float(count.min() == 0)
-    since_start: FloatArray = (epochs - epochs.min()) * length + count
+    with np.errstate(invalid="ignore", over="ignore"):  # a count of 1e999 is none, and is left out later
+        since_start: FloatArray = (epochs - epochs.min()) * length + count
     return since_start
 
 
