@@ -149,3 +149,18 @@ def test_the_same_log_written_twice_is_one_run(tmp_path: Path) -> None:
     (run,) = read_runs(tmp_path)
     assert len(run.files) == 1
     assert [kind for kind, _ in stitched(run)] == ["copy"]
+
+
+def test_a_table_that_cannot_be_opened_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "ok.jsonl", "".join(json.dumps({"step": i, "loss": 1 / (i + 1)}) + "\n" for i in range(9)))
+    put(tmp_path / "other.csv", table(range(9)))
+    real = type(tmp_path).open
+
+    def refused(self: Path, *arguments: object, **named: object) -> object:
+        if self.name == "other.csv":
+            raise PermissionError(13, "Permission denied")
+        return real(self, *arguments, **named)
+
+    monkeypatch.setattr(type(tmp_path), "open", refused)
+    (run,) = read_runs(tmp_path)
+    assert [(d.kind, d.file) for d in run.damages] == [("unreadable-file", "other.csv")]

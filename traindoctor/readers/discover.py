@@ -287,6 +287,8 @@ def _matters(file: Path, error: UnreadableInputError, options: ReadOptions) -> b
     """Whether a file that cannot be read is missed: every log but prose, and but a table that logs no loss."""
     if error.what.startswith(NO_METRICS):
         return False
+    if error.what.startswith("cannot be read"):
+        return True
     if Path(plain_name(file)).suffix.lower() not in TABLES:
         return True
     columns = next((way.removeprefix(COLUMNS).split(", ") for way in error.ways_out if way.startswith(COLUMNS)), [])
