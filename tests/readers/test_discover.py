@@ -314,3 +314,17 @@ def test_two_readings_are_the_same(exp: Path) -> None:
     assert (one.files, one.damages, [s.tag for s in one.series]) == (two.files, two.damages, [s.tag for s in two.series])
     for a, b in zip(one.series, two.series, strict=True):
         np.testing.assert_array_equal(a.value, b.value)
+
+
+def test_a_folder_is_looked_into_a_bounded_number_of_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "config.yaml", CONFIG)
+    for i in range(40):
+        put(tmp_path / f"run{i}" / EVENTS, loss_file([1.0, 0.5]))
+    listed: list[Path] = []
+    real = type(tmp_path).iterdir
+    monkeypatch.setattr(type(tmp_path), "iterdir", lambda self: listed.append(self) or real(self))
+    runs = read_runs(tmp_path)
+    assert len(runs) == 40
+    assert {run.settings["optimizer.lr"].value for run in runs} == {0.001}
+    assert listed.count(tmp_path) <= 4
+    assert len(listed) <= 4 * 41

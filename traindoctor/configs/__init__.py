@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from traindoctor.configs.dialects import Reading, read_settings
-from traindoctor.configs.discover import find_code, find_configs
+from traindoctor.configs.discover import Surroundings, find_code, find_configs
 from traindoctor.configs.documents import ParseError
 from traindoctor.configs.frameworks import dialect_of
 from traindoctor.configs.inherit import read_config
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from traindoctor.configs.vocabulary import Slot
 
 __all__ = [
+    "Surroundings",
     "dialect_of",
     "find_code",
     "find_configs",

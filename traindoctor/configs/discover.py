@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 NAMES = ("config", "hparams", "args", "params")
@@ -44,24 +44,50 @@ RATES = ("lr", "learning_rate", "learning-rate", "optim")
 TRAINS = (b"backward(", b"zero_grad")
 
 
-def find_configs(folder: Path, top: Path) -> list[Path]:
+class Surroundings:
+    """What lies in folders: their files, configs and scripts. Each is looked into once, however many runs lie below it."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, list[Path]] = {}
+        self._configs: dict[Path, list[Path]] = {}
+        self._code: dict[Path, list[Path]] = {}
+
+    def files(self, folder: Path) -> list[Path]:
+        """Return the files of a folder, sorted; none of a folder that cannot be listed."""
+        if folder not in self._files:
+            try:
+                self._files[folder] = sorted(path for path in folder.iterdir() if path.is_file())
+            except OSError:
+                self._files[folder] = []
+        return self._files[folder]
+
+    def configs(self, folder: Path) -> list[Path]:
+        """Return the config files of a folder, those that override others last."""
+        if folder not in self._configs:
+            self._configs[folder] = _configs_among(self.files(folder))
+        return self._configs[folder]
+
+    def code(self, folder: Path) -> list[Path]:
+        """Return the Python files of a folder that train, by their text; at most 20."""
+        if folder not in self._code:
+            found = [path for path in self.files(folder) if path.suffix == ".py" and _trains(path)]
+            self._code[folder] = found[:MAX_CODE_FILES]
+        return self._code[folder]
+
+
+def find_configs(folder: Path, top: Path, around: Surroundings | None = None) -> list[Path]:
     """Return the config files of the nearest folder that has any, from `folder` up to `top` itself.
 
-    Later files are meant to override earlier ones, and `config.*` comes last.
+    Later files are meant to override earlier ones, and `config.*` comes last. `around`: what was looked into before.
     """
-    for here in _upwards(folder, top):
-        if found := _configs_in(here):
-            return found
-    return []
+    around = around or Surroundings()
+    return next((found for here in _upwards(folder, top) if (found := around.configs(here))), [])
 
 
-def find_code(folder: Path, top: Path) -> list[Path]:
+def find_code(folder: Path, top: Path, around: Surroundings | None = None) -> list[Path]:
     """Return the Python files that train, by their text, of the nearest folder that has any; at most 20, sorted by name."""
-    for here in _upwards(folder, top):
-        found = [path for path in _files(here) if path.suffix == ".py" and _trains(path)]
-        if found:
-            return found[:MAX_CODE_FILES]
-    return []
+    around = around or Surroundings()
+    return next((found for here in _upwards(folder, top) if (found := around.code(here))), [])
 
 
 def _upwards(folder: Path, top: Path) -> Iterator[Path]:
@@ -75,15 +101,8 @@ def _upwards(folder: Path, top: Path) -> Iterator[Path]:
                 return
 
 
-def _files(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.is_file())
-    except OSError:
-        return []
-
-
-def _configs_in(folder: Path) -> list[Path]:
-    candidates = [p for p in _files(folder) if p.suffix.lower() in SUFFIXES and p.name.lower() not in NO_CONFIG]
+def _configs_among(files: Sequence[Path]) -> list[Path]:
+    candidates = [p for p in files if p.suffix.lower() in SUFFIXES and p.name.lower() not in NO_CONFIG]
     named = [p for p in candidates if p.stem.lower() in NAMES or "config" in p.stem.lower()]
     if named:
         return sorted(named, key=lambda p: (_rank(p), p.name))
@@ -92,21 +111,20 @@ def _configs_in(folder: Path) -> list[Path]:
     ]
     if others:
         return others if len(others) == 1 else []
-    for more in (_python_configs(folder), _commands(folder)):
+    for more in (_python_configs(files), _commands(files)):
         if more:
             return more if len(more) == 1 else []
     return []
 
 
-def _python_configs(folder: Path) -> list[Path]:
+def _python_configs(files: Sequence[Path]) -> list[Path]:
     """Return the Python files that hold settings and do not train: configs of OpenMMLab, nanoGPT, Detectron2 and their like."""
-    candidates = [p for p in _files(folder) if p.suffix == ".py" and not p.name.startswith(("_", "setup", "test_", "conftest"))]
+    candidates = [p for p in files if p.suffix == ".py" and not p.name.startswith(("_", "setup", "test_", "conftest"))]
     return [path for path in candidates[:MAX_PYTHON_FILES] if not _trains(path) and _says_how_to_train(path)]
 
 
-def _commands(folder: Path) -> list[Path]:
+def _commands(files: Sequence[Path]) -> list[Path]:
     """Return the dumps of a command line, or else the launch scripts, that set a learning rate."""
-    files = _files(folder)
     dumps = [path for path in files if path.name.lower() in OPTIONS and _says_how_to_train(path)]
     return dumps or [p for p in files[:MAX_PYTHON_FILES] if p.suffix in SCRIPTS and _says_how_to_train(p)]
 

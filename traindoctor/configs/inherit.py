@@ -206,7 +206,7 @@ def _top(first: Path, root: Path) -> Path:
     if repository is not None:
         return repository
     given = root.resolve()
-    return given if here.is_relative_to(given) else here
+    return given if given == here or given in here.parents else here  # the logs may lie elsewhere, at a URL
 
 
 def _defaults(entries: Iterable[Entry]) -> Iterator[tuple[int, str, str]]:

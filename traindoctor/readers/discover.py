@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from traindoctor.errors import UnreadableInputError
 from traindoctor.model import Damage, Run, Setting
@@ -109,7 +109,7 @@ def read_runs(path: Path | str, options: ReadOptions | None = None) -> list[Run]
         drafts, top = _read_file(start, str(path), options), start.parent
     else:
         drafts, top = _read_tree(start, str(path), options), start
-    beside: dict[tuple[Path, Path], _Beside] = {}
+    beside = _Neighbours(options)
     runs = [_run(draft, start, top, options, beside, is_file=is_file) for draft in drafts]
     return _with_own_names(sorted(runs, key=lambda run: (run.name, run.path)))
 
@@ -318,49 +318,55 @@ def _meaning(folder: Path) -> Path:
     return here if here.name else folder
 
 
-def _holds_logs(folder: Path) -> bool:
-    return any(
-        "tfevents" in file.name or Path(plain_name(file)).suffix.lower() in (*TABLES, ".wandb", ".jsonl")
-        for file in _listed(folder)
-        if file.is_file()
-    )
+class _Neighbours:
+    """What lies beside logs and belongs to them: each folder is looked into, and each config read, once for all runs."""
+
+    def __init__(self, options: ReadOptions) -> None:
+        from traindoctor.configs import Surroundings
+
+        self._options = options
+        self._around = Surroundings()
+        self._settings: dict[tuple[tuple[Path, ...], Path], tuple[dict[str, Setting], list[Damage]]] = {}
+        self._holds_logs: dict[Path, bool] = {}
+
+    def files(self, folder: Path) -> tuple[list[Path], list[Path]]:
+        """Return the configs and the scripts that belong to the logs of a folder."""
+        from traindoctor.configs import find_code, find_configs
+
+        meaning = _meaning(folder)
+        highest = meaning if meaning != folder else folder.parent
+        if highest != folder and self._has_logs(highest):  # another run lives there: what lies there is its own
+            highest = folder
+        configs = [self._options.config] if self._options.config else find_configs(folder, highest, self._around)
+        codes = [self._options.code] if self._options.code else find_code(folder, highest, self._around)
+        return [_absolute(f) for f in configs], [_absolute(f) for f in codes]
+
+    def settings(self, configs: Sequence[Path], root: Path) -> tuple[dict[str, Setting], list[Damage]]:
+        """Return the settings of configs, and what is doubtful in them."""
+        from traindoctor.configs import load_settings
+
+        key = (tuple(configs), root)
+        if key not in self._settings:
+            self._settings[key] = load_settings(configs, root, strict=self._options.config is not None)
+        return self._settings[key]
+
+    def _has_logs(self, folder: Path) -> bool:
+        if folder not in self._holds_logs:
+            self._holds_logs[folder] = any(
+                "tfevents" in file.name or Path(plain_name(file)).suffix.lower() in (*TABLES, ".wandb", ".jsonl")
+                for file in self._around.files(folder)
+            )
+        return self._holds_logs[folder]
 
 
-class _Beside(NamedTuple):
-    """The configs and the scripts that belong to the logs of a folder."""
+def _run(draft: Draft, start: Path, top: Path, options: ReadOptions, beside: _Neighbours, *, is_file: bool) -> Run:
+    """Return the run of a draft, with config and script, and paths relative to one root."""
+    from traindoctor.configs import optimizer_spec, settings_from, with_defaults
 
-    configs: list[Path]
-    codes: list[Path]
-
-
-def _beside(folder: Path, highest: Path, options: ReadOptions) -> _Beside:
-    from traindoctor.configs import find_code, find_configs
-
-    configs = [options.config] if options.config else find_configs(folder, highest)
-    codes = [options.code] if options.code else find_code(folder, highest)
-    return _Beside([_absolute(f) for f in configs], [_absolute(f) for f in codes])
-
-
-def _run(
-    draft: Draft, start: Path, top: Path, options: ReadOptions, looked: dict[tuple[Path, Path], _Beside], *, is_file: bool
-) -> Run:
-    """Return the run of a draft, with config and script, and paths relative to one root.
-
-    `looked`: what lies beside the logs of the folders that were looked into before.
-    """
-    from traindoctor.configs import load_settings, optimizer_spec, settings_from, with_defaults
-
-    meaning = _meaning(draft.folder)
-    if (draft.folder, meaning) not in looked:
-        highest = meaning if meaning != draft.folder else draft.folder.parent
-        if highest != draft.folder and _holds_logs(highest):  # another run lives there: what lies there is its own
-            highest = draft.folder
-        looked[draft.folder, meaning] = _beside(draft.folder, highest, options)
-    beside = looked[draft.folder, meaning]
     places = list(dict.fromkeys(part.place for part in draft.parts))
-    configs, codes = ([f for f in found if f not in places] for found in beside)
+    configs, codes = ([f for f in found if f not in places] for found in beside.files(draft.folder))
     root = _common([top, *(f.parent for f in (*configs, *codes, *places))])
-    settings, damages = load_settings(configs, root, strict=options.config is not None)
+    settings, damages = beside.settings(configs, root)
     merged: dict[str, Setting] = {}
     for part in draft.parts:
         merged.update(settings_from(part.log.settings, f"{title_of(part.log.format)} {_relative(part.place, root)}"))

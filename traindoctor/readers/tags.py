@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,6 +93,12 @@ def quantity_of(tag: str, aliases: Mapping[str, Sequence[str]] | None = None) ->
     for quantity, tags in (aliases or {}).items():
         if tag in tags:
             return quantity
+    return _quantity(tag)
+
+
+@lru_cache(maxsize=65_536)  # a thousand runs log the same tags
+def _quantity(tag: str) -> str:
+    """Return the quantity that the name of a tag tells of."""
     if _NOT_THE_RUN.search(tag):
         return ""
     parts = words(tag)
