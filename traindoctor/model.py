@@ -171,8 +171,8 @@ DAMAGE_FAMILIES: Mapping[DamageFamily, frozenset[str]] = {
     "noted": frozenset(
         {
             "number-as-text", "several-documents", "several-commands", "duplicate-key", "missing-base", "settings-change",
-            "left-out", "deleted-run", "other-lines", "comment-line", "doubtful-loss", "steps-of-epochs", "steps-from-epochs",
-            "fractional-steps", "appended-runs", "repeated-header",
+            "left-out", "lost-elsewhere", "deleted-run", "other-lines", "comment-line", "doubtful-loss", "steps-of-epochs",
+            "steps-from-epochs", "fractional-steps", "appended-runs", "repeated-header",
         }
     ),
 }  # fmt: skip

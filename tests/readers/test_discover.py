@@ -138,7 +138,11 @@ def test_a_broken_file_does_not_kill_the_others(tmp_path: Path) -> None:
     put(tmp_path / "c" / EVENTS, "this is text")
     (run,) = read_runs(tmp_path)
     assert run.name == "a"
-    assert [(d.kind, d.file) for d in run.damages] == [("unreadable-file", f"a/{EVENTS}")]
+    assert [(d.kind, d.file) for d in run.damages] == [
+        ("unreadable-file", f"a/{EVENTS}"),
+        ("lost-elsewhere", f"b/{EVENTS}"),
+        ("lost-elsewhere", f"c/{EVENTS}"),
+    ]
 
 
 def test_a_table_without_steps_is_told_of_only_when_it_logs_a_loss(tmp_path: Path) -> None:

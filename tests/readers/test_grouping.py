@@ -164,3 +164,27 @@ def test_a_table_that_cannot_be_opened_is_told(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(type(tmp_path), "open", refused)
     (run,) = read_runs(tmp_path)
     assert [(d.kind, d.file) for d in run.damages] == [("unreadable-file", "other.csv")]
+
+
+def test_what_cannot_be_read_in_other_folders_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "a" / "metrics.csv", table(range(9)))
+    put(tmp_path / "b" / EVENTS.format(0), b"")
+    put(tmp_path / "c" / EVENTS.format(0), b"not an event file, by far")
+    put(tmp_path / "locked" / "metrics.csv", table(range(9)))
+    real = type(tmp_path).iterdir
+
+    def refused(self: Path) -> object:
+        if self.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return real(self)
+
+    monkeypatch.setattr(type(tmp_path), "iterdir", refused)
+    (run,) = read_runs(tmp_path)
+    assert [(d.kind, d.file) for d in run.damages] == [
+        ("lost-elsewhere", f"b/{EVENTS.format(0)}"),
+        ("lost-elsewhere", f"c/{EVENTS.format(0)}"),
+        ("lost-elsewhere", "locked"),
+    ]
+    assert {d.family for d in run.damages} == {"noted"}
+    with pytest.raises(UnreadableInputError, match="cannot be read: Permission denied"):
+        read_runs(tmp_path / "locked")

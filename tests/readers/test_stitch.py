@@ -173,3 +173,12 @@ def test_a_resume_makes_void_what_other_tags_held_from_there_on() -> None:
     joined = join([first, part("b", range(50, 70), wall=900.0)])
     assert one(joined, "val_loss").step.tolist() == [20]
     assert one(joined, "val_loss (set aside at the restart at step 50)").step.tolist() == [55]
+
+
+def test_two_resumes_within_one_log_are_told_apart() -> None:
+    joined = join([part("a", [*range(40), *range(30, 60), *range(50, 80)])])
+    assert one(joined).step.tolist() == list(range(80))
+    assert joined.restarts == [30, 50]
+    assert [(s.kind, s.step) for s in joined.stitches] == [("resumed", 30), ("resumed", 50)]
+    assert one(joined, "loss (set aside at the restart at step 30)").step.tolist() == list(range(30, 40))
+    assert one(joined, "loss (set aside at the restart at step 50)").step.tolist() == list(range(50, 60))

@@ -180,16 +180,21 @@ def _may_be_log(file: Path) -> bool:
     return Path(name).suffix not in NO_LOGS and name not in NO_LOG_NAMES
 
 
-def _walk(top: Path) -> Iterator[tuple[Path, list[Path], bool]]:
-    """Yield each folder at and below `top` with its files, and whether it is the store of one run of MLflow."""
+def _walk(top: Path, options: ReadOptions) -> Iterator[_Folder]:
+    """Yield each folder at and below `top` with its logs, each with its format, not yet read."""
     pending = [top]
     while pending:
         here = pending.pop()
         folders: list[Path] = []
         files: list[Path] = []
-        entries = _listed(here)
+        try:
+            entries = sorted(here.iterdir())
+        except OSError as error:
+            refusal = UnreadableInputError(str(here), f"cannot be read: {error.strerror or error}")
+            yield _Folder(here, failures=[(here, refusal)])
+            continue
         if any(entry.name == "meta.yaml" for entry in entries) and is_mlflow_run(here):
-            yield here, [], True
+            yield _Folder(here, store=True, n_files=1)
             continue
         for entry in entries:
             if entry.name.startswith("."):
@@ -198,7 +203,7 @@ def _walk(top: Path) -> Iterator[tuple[Path, list[Path], bool]]:
                 folders += [] if _is_link(entry) else [entry]
             elif entry.is_file():
                 files.append(entry)
-        yield here, files, False
+        yield _look_into(here, files, options)
         if any(file.suffix == ".wandb" for file in files):  # what lies below is a copy of what the file holds
             folders = []
         pending += [folder for folder in reversed(folders) if folder.name not in SKIPPED]
@@ -210,7 +215,7 @@ def _is_link(entry: Path) -> bool:
 
 @dataclass(slots=True)
 class _Folder:
-    """What was found in one folder. `store`: it is the store of one run of MLflow."""
+    """What was found in one folder. `store`: it is that of one run of MLflow. `failures`: what cannot be read, and why."""
 
     place: Path
     files: list[tuple[Path, Format]] = field(default_factory=list)
@@ -221,17 +226,22 @@ class _Folder:
 
 
 def _read_tree(top: Path, shown: str, options: ReadOptions) -> list[Draft]:
-    folders = [_look_into(here, files, options, store=store) for here, files, store in _walk(top)]
+    folders = list(_walk(top, options))
     _read_all(folders, options)
+    elsewhere: list[Damage] = []
     drafts: list[Draft] = []
     for folder in folders:
         made = group_folder(folder.place, folder.parts, _stem)
+        missed = [(file, error.what) for file, error in folder.failures if _matters(file, error, options)]
         if made and made[0].series:
-            missed = [(file, error) for file, error in folder.failures if _matters(file, error, options)]
-            made[0].damages += [Damage("unreadable-file", str(file), error.what) for file, error in missed]
+            made[0].damages += [Damage("unreadable-file", str(file), what) for file, what in missed]
             made[0].damages += [d for part in folder.parts if not part.log.series for d in part.log.damages]
+        else:  # no run to tell it of: it is noted with the first one
+            missed += [(part.place, d.detail) for part in folder.parts for d in part.log.damages]
+            elsewhere += [Damage("lost-elsewhere", str(file), f"in a folder without a run: {what}") for file, what in missed]
         drafts += made
     if runs := fold(drafts, options.aliases):
+        runs[0].damages += elsewhere
         return runs
     errors = [error for folder in folders for _, error in folder.failures]
     errors += [
@@ -246,9 +256,9 @@ def _read_tree(top: Path, shown: str, options: ReadOptions) -> list[Draft]:
     raise UnreadableInputError(shown, f"no log that can be read {where}", *formats_read())
 
 
-def _look_into(here: Path, files: Sequence[Path], options: ReadOptions, *, store: bool) -> _Folder:
+def _look_into(here: Path, files: Sequence[Path], options: ReadOptions) -> _Folder:
     """Return the logs among the files of a folder, each with its format, not yet read."""
-    folder = _Folder(here, store=store, n_files=len(files) or int(store))
+    folder = _Folder(here, n_files=len(files))
     for file in filter(_may_be_log, files):
         try:
             kind = _format_of(file, options) or by_name(plain_name(file))

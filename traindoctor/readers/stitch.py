@@ -125,9 +125,9 @@ def join(parts: Sequence[Part], aliases: Mapping[str, Sequence[str]] | None = No
         aside += void
         new = [s for s in starts if s not in joined.restarts]
         joined.restarts += new
-        if new:
-            detail = f"the steps go back to {new[0]:,} and go on from there: what tag {tag} held from that step on is set aside"
-            joined.stitches.append(Stitch("resumed", kept.source, detail, new[0]))
+        for start in new:
+            detail = f"the steps go back to {start:,} and go on from there: what tag {tag} held from that step on is set aside"
+            joined.stitches.append(Stitch("resumed", kept.source, detail, start))
     joined.damages = [d for d in joined.damages if d.kind not in STEP_DOUBTS] + _doubtful_steps(joined.series, aliases)
     joined.series += aside
     joined.restarts = list(dict.fromkeys(joined.restarts))
@@ -249,16 +249,15 @@ def _resumes_within(series: Series) -> tuple[Series, list[Series], list[int]]:
     if drops.size > RESETS:
         return series, [], []
     keep = np.ones(step.size, dtype=bool)
-    starts = []
+    starts, aside = [], []
     for at in drops.tolist():
         start = int(step[at])
         void = np.flatnonzero(keep[:at] & (step[:at] >= start))
         if void.size >= LEFTOVER and (step[at : at + LEFTOVER] <= step[:at].max()).all() and step.size - at >= LEFTOVER:
             keep[void] = False
             starts.append(start)
-    if not starts:
-        return series, [], []
-    return _take(series, keep), [_aside(series, ~keep, starts[0])], starts
+            aside.append(_aside(series, np.isin(np.arange(step.size), void), start))
+    return (_take(series, keep), aside, starts) if starts else (series, [], [])
 
 
 def _aside(series: Series, keep: NDArray[np.bool_], start: int) -> Series:
