@@ -363,6 +363,8 @@ class Trial:
 
     `tail_max`: highest loss above the floor in the last sixth of the run. `slower`: steps until the loss comes within
     the run's own best, over those of the recorded settings; None when it never does. `loss`: the simulated curve.
+    `tail_interval`: 5th and 95th percentile of the tail over the posterior draws; `sureness`: share of the draws that give
+    this verdict. Both None where nothing was drawn.
     """
 
     title: str
@@ -372,6 +374,26 @@ class Trial:
     slower: float | None
     loss: Curve
     note: str = ""
+    tail_interval: tuple[float, float] | None = None
+    sureness: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hypothesis:
+    """A cause that was simulated on the run, and how well it explains the log.
+
+    `code`: of the cause, "" for a healthy run. `log_likelihood`: in nats, of the logged loss (and gradient norm) at the best
+    fit, less what its free numbers cost. `share`: its posterior among the causes that were simulated, 0 to 1. `error`: median
+    distance to the logged loss in decades. `curve`: its loss at the logged steps. `note`: what was fitted, or why it was not.
+    """
+
+    code: str
+    name: str
+    log_likelihood: float
+    share: float
+    error: float
+    curve: Curve | None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -380,7 +402,8 @@ class Replay:
 
     `reproduces`: whether the error is within `bound`; without it no counterfactual is claimed. `error` and `residual`
     are in decades (log10 of reproduced over observed loss); `error` is the median over the segment. `refusal`: why
-    nothing is claimed, empty when it reproduces. `trials`: the recorded settings first.
+    nothing is claimed, empty when it reproduces. `trials`: the recorded settings first. `hypotheses`: the causes that
+    were simulated, the likeliest first.
     """
 
     depth: ReplayDepth
@@ -394,6 +417,7 @@ class Replay:
     reproduces: bool
     refusal: str = ""
     trials: tuple[Trial, ...] = ()
+    hypotheses: tuple[Hypothesis, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

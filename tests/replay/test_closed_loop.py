@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from traindoctor.model import OptimizerSpec
-from traindoctor.replay.closed_loop import N_COORDINATES, Candidate, Fit, Recording, simulate
+from traindoctor.replay.candidates import Candidate
+from traindoctor.replay.closed_loop import N_COORDINATES, Fit, Recording, simulate
 
 QUIET, FLOOR = 400, 1e-8
 STOP = 1200
@@ -115,11 +116,12 @@ def test_beyond_the_stability_limit_the_floor_is_left():
 
 
 def test_rates_of_the_schedules():
-    progress = np.array([0.0, 0.5, 1.0])
+    step = np.array([0.0, 50.0, 100.0])
     spec = SPECS["adam"]
-    np.testing.assert_allclose(Candidate("", {}, spec, decay="linear").rate(progress), [1.0, 0.5, 0.0])
-    np.testing.assert_allclose(Candidate("", {}, spec, decay="cosine").rate(progress), [1.0, 0.5, 0.0], atol=1e-15)
-    np.testing.assert_allclose(Candidate("", {}, spec, lr_factor=0.3).rate(progress), 0.3)
+    np.testing.assert_allclose(Candidate("", {}, spec, decay="linear").rate(step, 100), [1.0, 0.5, 0.0])
+    np.testing.assert_allclose(Candidate("", {}, spec, decay="cosine").rate(step, 100), [1.0, 0.5, 0.0], atol=1e-15)
+    np.testing.assert_allclose(Candidate("", {}, spec, lr_factor=0.3).rate(step, 100), 0.3)
+    np.testing.assert_allclose(Candidate("", {}, spec, warmup_steps=51).rate(step, 100), [1.0 / 51.0, 1.0, 1.0])
 
 
 def test_a_late_begin_follows_the_second_moment_on_the_way():

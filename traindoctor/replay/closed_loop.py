@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -34,9 +34,10 @@ from traindoctor.optim import adagrad, adam, rmsprop, sgd
 from traindoctor.signals.second_moment import second_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from traindoctor.model import FloatArray, IntArray, OptimizerSpec
+    from traindoctor.replay.candidates import Candidate
 
 N_COORDINATES = 128
 N_MODES = 8
@@ -74,7 +75,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The fitted numbers, one for all candidates or (n_candidates,) of the first two.
+    """The fitted numbers, one for all candidates or (n_candidates,) of the first three.
 
     `noise`: norm of the fresh part of the gradient noise on the floor. `seed`: of the model's random directions.
     `scale`: root of the number of parameters that one coordinate stands for. `unevenness`: gradient energy of a
@@ -84,31 +85,8 @@ class Fit:
 
     scale: FloatArray
     unevenness: FloatArray
-    noise: float
+    noise: FloatArray | float
     seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """Settings to try: `spec` is the run's optimizer with the change in it.
-
-    `lr_factor` scales the logged learning rate; `decay` takes it down to zero over the run; `clip_norm` bounds the gradient.
-    """
-
-    title: str
-    settings: Mapping[str, object]
-    spec: OptimizerSpec
-    lr_factor: float = 1.0
-    decay: Literal["", "linear", "cosine"] = ""
-    clip_norm: float = np.inf
-
-    def rate(self, progress: FloatArray) -> FloatArray:
-        """Return the factor on the logged learning rate, at `progress` (fraction of the run, 0 to 1)."""
-        if self.decay == "linear":
-            return self.lr_factor * (1.0 - progress)
-        if self.decay == "cosine":
-            return self.lr_factor * 0.5 * (1.0 + np.cos(np.pi * progress))
-        return np.full_like(progress, self.lr_factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +209,9 @@ def simulate(
     base = _Optimizers([recording.spec] * n, root)
     recorded_root = np.sqrt(second_moment(recorded_grad, grid, recording.spec) / N_COORDINATES)
     lr = np.interp(np.arange(stop), recording.step, recording.lr)
-    rates = np.stack([lr * c.rate(np.arange(stop) / stop) for c in candidates], axis=1)
+    rates = np.stack([lr * c.rate(np.arange(stop, dtype=np.float64), stop) for c in candidates], axis=1)
     clip = np.array([[c.clip_norm] for c in candidates])
+    louder = np.broadcast_to(fit.noise, (n,))[:, None] * np.sqrt([[c.noise_factor] for c in candidates])
 
     optimizers = _Optimizers([c.spec for c in candidates], root)
     place = np.zeros((n, 1))
@@ -258,14 +237,14 @@ def simulate(
 
     state = optimizers.start(n, begin, energy * share)
     weight = np.zeros((n, N_COORDINATES))
-    kicks = rng.standard_normal((stop - begin, N_MODES)) * (fit.noise / np.sqrt(N_MODES))
+    kicks = rng.standard_normal((stop - begin, N_MODES)) / np.sqrt(N_MODES)
     loss = np.empty((stop - begin, n))
     clips = bool(np.isfinite(clip).any())
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         for t in range(begin, stop):
             at = place[:, 0].astype(np.int64)
             recorded = recorded_grad[at][:, None]
-            grad = ((weight @ modes.T) * curvatures + kicks[t - begin]) @ modes
+            grad = ((weight @ modes.T) * curvatures + louder * kicks[t - begin]) @ modes
             if clips:
                 shrink = np.minimum(1.0, clip / np.sqrt((grad * grad).sum(1, keepdims=True) + recorded**2))
                 grad, recorded = grad * shrink, recorded * shrink

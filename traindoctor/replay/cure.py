@@ -6,20 +6,22 @@ second moment, because a segment's start already holds the state that the old se
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from traindoctor.model import Curve, Fix, Replay, ReplayResult, Segment, Trial, TrialVerdict
 from traindoctor.optim.stability import stability_limit
-from traindoctor.replay.closed_loop import MAX_FINE_STEPS, N_COORDINATES, Candidate, Fit, Recording, Simulation, simulate
+from traindoctor.replay.candidates import Candidate, candidate_of, title_of
+from traindoctor.replay.closed_loop import MAX_FINE_STEPS, N_COORDINATES, Fit, Recording, simulate
+from traindoctor.replay.verdict import course, judge
 from traindoctor.signals.changes import Rebound, first_above
 from traindoctor.signals.robust import log_floored, running_median
 from traindoctor.signals.second_moment import second_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from traindoctor.model import FloatArray, IntArray, OptimizerSpec
     from traindoctor.signals.measurements import Measurements
@@ -30,16 +32,15 @@ if TYPE_CHECKING:
 BOUND_DECADES = 1.0
 #: How far the reproduced onset may lie from the logged one, as a fraction of the onset.
 BOUND_ONSET = 0.15
-#: A candidate repairs when the way up from the floor, in decades, stays below this share of the unchanged run's.
-REPAIRED = 0.25
-#: Decades above the unchanged run's own highest tail loss that make a change worse.
-WORSE_DECADES = 0.5
 #: An eps is offered at this multiple of the smallest that repaired, or the next above, ...
 EPS_MARGIN = 2.0
 #: ... unless that makes the descent this much longer.
 PRICE = 1.5
-#: The same for a change that only slows the descent, and is still on its way at the end.
-SLOWER_DECADES = 1.0
+#: Fits that are proposed about the best one, how far they are thrown (standard deviation, nats), and how many of those that
+#: reproduce the run are kept as posterior draws. A tenth in the scale moves an onset by a tenth of the second moment's memory.
+N_PROPOSALS, THROW, N_DRAWS = 8, 0.1, 3
+#: A change that repairs in a smaller share of the draws is not offered first.
+SURE = 0.75
 #: Values of unevenness that are tried.
 UNEVENNESS = (0.25, 0.5, 0.7, 0.85, 1.0)
 #: Points at which a simulated curve is searched for its onset.
@@ -57,11 +58,11 @@ NO_EPS = (
 MODEL = f"noisy quadratic, {N_COORDINATES} coordinates, the run's own optimizer; three fitted numbers"
 
 
-def replay_collapse(m: Measurements) -> Replay | None:
+def replay_collapse(m: Measurements, changes: Sequence[Mapping[str, object]] = (), *, auto: bool = True) -> Replay | None:
     """Return the replay of a late rebound under an adaptive optimizer, or None when there is none to replay.
 
-    The replay refuses (with the reason) when the log is too coarse, the optimizer is not an adaptive one, or the reproduced
-    curve misses its bound.
+    Tried are the `changes` of settings, and with `auto` the usual ones. The replay refuses (with the reason) when the log is
+    too coarse, the optimizer is not an adaptive one, or the reproduced curve misses its bound.
     """
     rebound, spec = m.loss.rebound, m.run.optimizer
     if rebound is None or spec is None or not spec.is_adaptive:
@@ -86,35 +87,123 @@ def replay_collapse(m: Measurements) -> Replay | None:
     base = Candidate("as recorded", {}, spec)
     for seed in range(N_REALISATIONS if stop <= MAX_FINE_STEPS else N_REALISATIONS - 1):
         fit = _fit(recording, base, rebound, stop, seed)
-        tried = [base, *_candidates(recording)]
-        shown, residual, error, onset = _reproduce(recording, base, rebound, fit, stop)
-        reason = ""
-        if onset is None or abs(onset - rebound.onset) > BOUND_ONSET * max(rebound.onset, 1):
-            where = "not at all" if onset is None else f"at step {onset:,}"
-            reason = f"the replay leaves the floor {where}, the log at step {rebound.onset:,}"
-        elif error > BOUND_DECADES:
-            reason = f"the replay misses the logged loss by {error:.1f} decades in the median, its bound is {BOUND_DECADES:g}"
-        far = (
-            onset is None or abs(onset - rebound.onset) > FAR * BOUND_ONSET * max(rebound.onset, 1) or error > FAR * BOUND_DECADES
-        )
-        if not reason or far:
+        (found,) = _reproduce(recording, base, rebound, fit, stop)
+        if not (reason := found.reason(rebound)) or found.is_far(rebound):
             break
     trials: tuple[Trial, ...] = ()
     if not reason:
-        simulation = simulate(recording, tried, fit, stop=stop)
-        at = loss.step[loss.step >= simulation.step[0]] - simulation.step[0]
-        trials = tuple(_judge(simulation, k, c, base, rebound, at) for k, c in enumerate(tried))
-    return Replay("closed", MODEL, segment, observed, shown, residual, error, BOUND_DECADES, not reason, reason, trials)
+        trials = _trials(m, recording, base, rebound, fit, stop, [*changes, *(usual_changes(recording) if auto else ())])
+    return Replay(
+        "closed", MODEL, segment, observed, found.shown, found.residual, found.error, BOUND_DECADES, not reason, reason, trials
+    )
 
 
-def _reproduce(
-    recording: Recording, base: Candidate, rebound: Rebound, fit: Fit, stop: int
-) -> tuple[Curve, Curve, float, int | None]:
-    """Return the reproduced curve at the logged steps, its residual and median error in decades, and its onset."""
-    simulation = simulate(recording, [base], fit, stop=stop)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reproduction:
+    """The run as the model makes it: curve and residual at the logged steps, median error in decades, onset."""
+
+    shown: Curve
+    residual: Curve
+    error: float
+    onset: int | None
+
+    def reason(self, rebound: Rebound) -> str:
+        """Why this is not the logged run, "" when it is."""
+        if self.misses(rebound) > 1.0:
+            where = "not at all" if self.onset is None else f"at step {self.onset:,}"
+            return f"the replay leaves the floor {where}, the log at step {rebound.onset:,}"
+        if self.error > BOUND_DECADES:
+            return f"the replay misses the logged loss by {self.error:.1f} decades in the median, its bound is {BOUND_DECADES:g}"
+        return ""
+
+    def misses(self, rebound: Rebound) -> float:
+        """Distance of the onsets in bounds."""
+        return np.inf if self.onset is None else abs(self.onset - rebound.onset) / (BOUND_ONSET * max(rebound.onset, 1))
+
+    def is_far(self, rebound: Rebound) -> bool:
+        """Whether another realisation will not mend it."""
+        return self.misses(rebound) > FAR or self.error > FAR * BOUND_DECADES
+
+
+def _reproduce(recording: Recording, base: Candidate, rebound: Rebound, fits: Fit, stop: int) -> list[_Reproduction]:
+    """Return the run under each of some fits."""
+    n = np.size(fits.scale)
+    simulation = simulate(recording, [base] * n, fits, begin=0 if n == 1 else rebound.quiet, stop=stop)
     at = recording.step[recording.step >= simulation.step[0]] - simulation.step[0]
-    shown = Curve("replay, as recorded", "reproduced", simulation.step[at], simulation.loss[at, 0])
-    return (shown, *_compare(shown, recording.step, recording.loss, rebound))
+    made = []
+    for k in range(n):
+        shown = Curve("replay, as recorded", "reproduced", simulation.step[at], simulation.loss[at, k])
+        made.append(_Reproduction(shown, *_compare(shown, recording.step, recording.loss, rebound)))
+    return made
+
+
+def _posterior(recording: Recording, base: Candidate, rebound: Rebound, fit: Fit, stop: int) -> Fit:
+    """Return the best fit, and fits thrown about it that reproduce the run as well (approximate Bayesian computation).
+
+    Source: Marin, Pudlo, Robert and Ryder 2012, Statistics and Computing 22, algorithm 1, accepted by the replay's own bounds.
+    """
+    rng = np.random.default_rng(fit.seed + 1)
+    uneven = np.array(UNEVENNESS)
+    nearest = int(np.argmin(np.abs(uneven - fit.unevenness[0])))
+    thrown = np.exp(THROW * rng.standard_normal((2, N_PROPOSALS)))
+    others = uneven[np.clip(nearest + rng.integers(-1, 2, N_PROPOSALS), 0, uneven.size - 1)]
+    proposed = Fit(fit.scale[0] * thrown[0], others, fit.noise * thrown[1], fit.seed)
+    good = [k for k, r in enumerate(_reproduce(recording, base, rebound, proposed, stop)) if not r.reason(rebound)][:N_DRAWS]
+    return Fit(
+        np.append(fit.scale[:1], proposed.scale[good]),
+        np.append(fit.unevenness[:1], others[good]),
+        np.append(fit.noise, np.asarray(proposed.noise)[good]),
+        fit.seed,
+    )
+
+
+def _trials(
+    m: Measurements,
+    recording: Recording,
+    base: Candidate,
+    rebound: Rebound,
+    fit: Fit,
+    stop: int,
+    changes: Sequence[Mapping[str, object]],
+) -> tuple[Trial, ...]:
+    """Return the recorded settings and every change, judged on the best fit and on the posterior draws."""
+    made = [candidate_of(change, m) for change in changes]
+    able = [c for c in made if isinstance(c, Candidate)]
+    if not recording.absolute:
+        able = [c for c in able if not {"optimizer.eps", "gradient.clip_norm"} & set(c.settings)]
+    draws = _posterior(recording, base, rebound, fit, stop)
+    n_draws, tried = draws.scale.size, [base, *able]
+    spread = Fit(
+        np.repeat(draws.scale, len(tried)), np.repeat(draws.unevenness, len(tried)), np.repeat(draws.noise, len(tried)), fit.seed
+    )
+    simulation = simulate(recording, tried * n_draws, spread, stop=stop)
+    at = recording.step[recording.step >= simulation.step[0]] - simulation.step[0]
+    step, loss = simulation.step[at], simulation.loss[at].reshape(at.size, n_draws, len(tried))
+    initial = float(recording.loss[0])
+    courses = [[course(step, loss[:, d, k], initial=initial) for k in range(len(tried))] for d in range(n_draws)]
+    slower = simulation.descended[: len(tried)] / max(float(simulation.descended[0]), 1.0)
+    trials = {}
+    for k, candidate in enumerate(tried):
+        said = [judge(courses[d][0], courses[d][k]) for d in range(n_draws)]
+        verdict: TrialVerdict = said[0].verdict if candidate is not base else "no effect"
+        trials[id(candidate)] = Trial(
+            candidate.title,
+            candidate.settings,
+            verdict,
+            said[0].tail,
+            float(slower[k]) if np.isfinite(slower[k]) else None,
+            Curve(candidate.title, "counterfactual", step, loss[:, 0, k]),
+            said[0].note,
+            tail_interval=(min(j.tail for j in said), max(j.tail for j in said)),
+            sureness=float(np.mean([j.verdict == verdict for j in said])) if candidate is not base else None,
+        )
+    none = Curve("", "counterfactual", step[:0], loss[:0, 0, 0])
+    untried = [
+        Trial(title_of(change), change, "not tried", float("nan"), None, none, c if isinstance(c, str) else NO_EPS)
+        for change, c in zip(changes, made, strict=True)
+        if isinstance(c, str) or id(c) not in trials
+    ]
+    return (*(trials[id(c)] for c in tried), *untried)
 
 
 def _record(m: Measurements, rebound: Rebound, spec: OptimizerSpec) -> Recording:
@@ -186,52 +275,39 @@ def _fit(recording: Recording, base: Candidate, rebound: Rebound, stop: int, see
             calm = simulation.loss[simulation.step < 0.9 * rebound.onset][:, columns]
             free = float(np.nanmedian(calm)) - recording.floor if calm.size else 0.0
             noise *= float(np.clip(np.sqrt((rebound.floor - recording.floor) / free), 0.1, 1.0)) if free > 0.0 else 1.0
-    fits = Fit(centers, uneven, noise, seed)
-    simulation = simulate(recording, [base] * uneven.size, fits, begin=rebound.quiet, stop=stop)
-    at = recording.step[recording.step >= simulation.step[0]] - simulation.step[0]
-    misses = []
-    for k in range(uneven.size):
-        shown = Curve("", "reproduced", simulation.step[at], simulation.loss[at, k])
-        _, error, onset = _compare(shown, recording.step, recording.loss, rebound)
-        missed = abs((stop if onset is None else onset) - rebound.onset) / (BOUND_ONSET * max(rebound.onset, 1))
-        misses.append(error / BOUND_DECADES + missed)
-    chosen = int(np.argmin(misses))
+    made = _reproduce(recording, base, rebound, Fit(centers, uneven, noise, seed), stop)
+    chosen = int(np.argmin([r.error / BOUND_DECADES + min(r.misses(rebound), 1e3) for r in made]))
     return Fit(centers[chosen : chosen + 1], uneven[chosen : chosen + 1], noise, seed)
 
 
-def _candidates(recording: Recording) -> list[Candidate]:
+def usual_changes(recording: Recording) -> list[dict[str, object]]:
     """Return what is tried: a ladder of eps about the sufficient one, the usual advice, and every other lever."""
     spec = recording.spec
-    tried: list[Candidate] = []
+    tried: list[dict[str, object]] = []
     if recording.absolute:
         sufficient = float(recording.lr.max()) * recording.curvature / stability_limit(spec)
         ladder = {nice_above(sufficient * 2.0**k) for k in range(-6, 4)} | {1e-4, 1e-3, 1e-2, 0.1, 1.0}
-        tried += [
-            Candidate(f"eps {eps:g}", {"optimizer.eps": eps}, replace(spec, eps=eps))
-            for eps in sorted(ladder)
-            if eps > (spec.eps or 0.0)
-        ]
+        tried += [{"optimizer.eps": eps} for eps in sorted(ladder) if eps > (spec.eps or 0.0)]
     if spec.is_adam and not spec.amsgrad:
-        tried.append(Candidate("amsgrad", {"optimizer.amsgrad": True}, replace(spec, amsgrad=True)))
+        tried.append({"optimizer.amsgrad": True})
     lr = spec.lr or float(recording.lr.max())
-    for factor in (0.5, 0.3, 0.1, 0.01):
-        value = float(f"{lr * factor:.2g}")
-        tried.append(Candidate(f"lr {value:g}", {"optimizer.lr": value}, spec, lr_factor=factor))
-    tried.append(Candidate("linear decay to 0", {"schedule.name": "linear"}, spec, decay="linear"))
-    tried.append(Candidate("cosine decay to 0", {"schedule.name": "cosine"}, spec, decay="cosine"))
+    tried += [{"optimizer.lr": float(f"{lr * factor:.2g}")} for factor in (0.5, 0.3, 0.1, 0.01)]
+    tried += [{"schedule.name": "linear"}, {"schedule.name": "cosine"}, {"schedule.warmup_steps": _warmup(spec)}]
     if spec.is_adam:
-        for beta2 in (0.99, 0.9999):
-            if beta2 != spec.beta2:
-                change = {"optimizer.betas": [spec.beta1, beta2]}
-                tried.append(Candidate(f"beta2 {beta2:g}", change, replace(spec, beta2=beta2)))
-        for beta1 in (0.5, 0.0):
-            if beta1 != spec.beta1:
-                change = {"optimizer.betas": [beta1, spec.beta2]}
-                tried.append(Candidate(f"beta1 {beta1:g}", change, replace(spec, beta1=beta1)))
+        tried += [{"optimizer.betas": [spec.beta1, beta2]} for beta2 in (0.99, 0.9999) if beta2 != spec.beta2]
+        tried += [{"optimizer.betas": [beta1, spec.beta2]} for beta1 in (0.5, 0.0) if beta1 != spec.beta1]
     if recording.absolute:
-        clip = nice_above(float(np.quantile(recording.grad_norm[recording.step >= recording.quiet], 0.9)))
-        tried.append(Candidate(f"clip norm {clip:g}", {"gradient.clip_norm": clip}, spec, clip_norm=clip))
+        late = recording.grad_norm[recording.step >= recording.quiet]
+        tried.append({"gradient.clip_norm": nice_above(float(np.quantile(late, 0.9)))})
     return tried
+
+
+def _warmup(spec: OptimizerSpec) -> int:
+    """Return the steps that the second moment needs to settle: 2 / (1 - beta2).
+
+    Source: Ma and Yarats 2021, arXiv:1910.04209, abstract.
+    """
+    return round(2.0 / (1.0 - min(spec.beta2 or 0.999, 0.9999)))
 
 
 def nice_above(value: float) -> float:
@@ -259,30 +335,6 @@ def _envelope(value: FloatArray, rebound: Rebound, window: int) -> FloatArray:
     log = log_floored(np.nan_to_num(value, nan=np.inf, posinf=1e300), rebound.floor * 0.1)
     padded = np.pad(log, window // 2, mode="edge")
     return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, window // 2 * 2 + 1).max(axis=1))
-
-
-def _judge(simulation: Simulation, k: int, c: Candidate, base: Candidate, rebound: Rebound, at: IntArray) -> Trial:
-    """Return the verdict on one candidate, against the unchanged settings on the same replay."""
-    tail = simulation.loss[-max(1, simulation.step.size // 6) :]
-    highest = [float(np.max(tail[:, j])) if np.isfinite(tail[:, j]).all() else float("inf") for j in (0, k)]
-    before, after = (np.log10(h / rebound.floor) for h in highest)
-    reached = bool(np.isfinite(simulation.descended[k]))
-    slower = float(simulation.descended[k] / max(simulation.descended[0], 1.0)) if reached else None
-    onset = _onset(simulation.step[at], simulation.loss[at, k], rebound) if reached else None
-    verdict: TrialVerdict
-    note = "" if reached else "has not reached the floor by the end of the run"
-    if after <= REPAIRED * before and reached:
-        verdict = "repairs"
-    elif after >= before + (WORSE_DECADES if reached else SLOWER_DECADES):
-        verdict = "worse"
-    elif not reached or onset is None or onset > rebound.onset * (1.0 + 2.0 * BOUND_ONSET):
-        verdict = "postpones"
-    else:
-        verdict = "no effect"
-    if c is base:
-        verdict = "no effect"
-    loss = Curve(c.title, "counterfactual", simulation.step[at], simulation.loss[at, k])
-    return Trial(c.title, c.settings, verdict, highest[1], slower, loss, note)
 
 
 def repairs(replay: Replay) -> list[Trial]:
