@@ -110,6 +110,10 @@ class OptimizerSpec:
 
     `name` is lower case ("adam", "adamw", "sgd", "rmsprop", "adagrad", ...). What an optimizer does not have, and what
     is not known, is None. `dialect`: "torch", "keras" (epsilon-hat form), "optax", "paper". `origin`: field -> place.
+
+    `alpha` is also Adadelta's rho and the power of ASGD's rate. `decoupled`: whether weight_decay stays out of the moments,
+    where an optimizer leaves the choice. `eps2` to `scale_parameter` are Adafactor's, `eta_minus` to `step_max` Rprop's,
+    `ns_steps` and `adjust_lr` Muon's. What each does stands with its recurrence in `optim/`.
     """
 
     name: str
@@ -123,6 +127,25 @@ class OptimizerSpec:
     weight_decay: float | None = None
     amsgrad: bool | None = None
     dialect: str = "torch"
+    decoupled: bool | None = None
+    dampening: float | None = None
+    centered: bool | None = None
+    eps_root: float | None = None
+    momentum_decay: float | None = None
+    lr_decay: float | None = None
+    initial_accumulator: float | None = None
+    lambd: float | None = None
+    eta_minus: float | None = None
+    eta_plus: float | None = None
+    step_min: float | None = None
+    step_max: float | None = None
+    eps2: float | None = None
+    beta2_decay: float | None = None
+    clip_threshold: float | None = None
+    relative_step: bool | None = None
+    scale_parameter: bool | None = None
+    ns_steps: int | None = None
+    adjust_lr: str | None = None
     origin: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
-from traindoctor.configs import optimizer_spec
-from traindoctor.configs.optimizer import normal_name
-from traindoctor.model import Series, Setting
+from traindoctor.configs import load_settings, optimizer_spec
+from traindoctor.configs.optimizer import TORCH, normal_name
+from traindoctor.model import OptimizerSpec, Series, Setting
+from traindoctor.optim.optimizer import FORMS, optimizer_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def of(**values: object) -> dict[str, Setting]:
@@ -113,3 +119,53 @@ def test_limits_are_kept_and_nonsense_is_not() -> None:
     assert spec is not None
     assert (spec.lr, spec.beta1, spec.beta2, spec.eps, spec.amsgrad) == (None, 0.9, 0.999, 1e-8, False)
     assert optimizer_spec(of(name=7), []) is None
+
+
+def test_the_rest_of_what_optimizers_have_is_read_and_filled_in() -> None:
+    def made(**values: object) -> OptimizerSpec:
+        spec = optimizer_spec(of(**values), [])
+        assert spec is not None
+        return spec
+
+    rprop = made(name="torch.optim.Rprop", etas=[0.4, 1.5])
+    assert (rprop.eta_minus, rprop.eta_plus, rprop.step_min, rprop.step_max) == (0.4, 1.5, 1e-6, 50.0)
+    assert (rprop.origin["eta_minus"], rprop.origin["step_max"]) == ("config.yaml:2", "default of PyTorch")
+    asgd = made(name="ASGD", lambd=0.1)
+    assert (asgd.lambd, asgd.alpha) == (0.1, 0.75)
+    factor = made(name="adafactor", beta2_decay=-0.5, relative_step=False)
+    assert (factor.beta2_decay, factor.eps2, factor.relative_step, factor.eps) == (-0.5, 1e-3, False, None)
+    muon = made(name="Muon", adjust_lr="match_rms_adamw", ns_steps=4)
+    assert (muon.adjust_lr, muon.ns_steps, muon.nesterov) == ("match_rms_adamw", 4, True)
+    assert made(name="sgd", momentum=0.9, dampening=0.5).dampening == 0.5
+    assert made(name="rmsprop", centered=True).centered is True
+    nadam = made(name="nadam", decoupled=True)
+    assert (nadam.decoupled, nadam.momentum_decay) == (True, 4e-3)
+    assert made(name="adagrad", framework="keras").initial_accumulator == 0.1
+    assert made(name="StableAdamW").beta2 == 0.99
+    assert made(name="adam", dampening=0.5).dampening is None
+
+
+@pytest.mark.parametrize("framework", ["torch", "keras", "jax"])
+@pytest.mark.parametrize("name", sorted(TORCH))
+def test_what_is_filled_in_can_be_run(name: str, framework: str) -> None:
+    """An optimizer of the config is one whose recurrence can be stepped, unless this framework lacks it."""
+    spec = optimizer_spec(of(name=name, lr=1e-3, framework=framework), [])
+    assert spec is not None
+    if name in FORMS[spec.dialect]:
+        assert optimizer_of(spec).start((4, 3)).t == 0
+    else:
+        assert (spec.dialect, name) in {("keras", "radam"), ("keras", "rprop"), ("keras", "asgd"), ("keras", "stableadamw")} | {
+            ("optax", one) for one in ("rprop", "asgd", "muon", "stableadamw")
+        }
+
+
+def test_the_settings_stand_in_the_block_of_the_optimizer(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "optimizer:\n  name: NAdam\n  lr: 0.002\n  momentum_decay: 0.01\n  decoupled_weight_decay: true\ndampening: 3\n"
+    )
+    settings, _ = load_settings([path], tmp_path)
+    spec = optimizer_spec(settings, [])
+    assert spec is not None
+    assert (spec.momentum_decay, spec.decoupled, spec.dampening) == (0.01, True, None)
+    assert "optimizer.dampening" not in settings

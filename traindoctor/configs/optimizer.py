@@ -2,78 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
 from traindoctor.configs.frameworks import dialect_named
 from traindoctor.configs.vocabulary import number, pair, truth, word
 from traindoctor.model import OptimizerSpec, Series, Setting
+from traindoctor.optim.defaults import FRAMEWORKS, KERAS, RATES, TORCH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_ADAM = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False}
-_KERAS_ADAM = {**_ADAM, "eps": 1e-7}
-_SGD = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
-#: Source: torch.optim 2.x constructors; the eight-bit and fused forms of others have the same. The learning rate stands
-#: apart in `RATES`: a script that reads a config seldom leaves it to the default.
-TORCH: Mapping[str, Mapping[str, float | bool]] = {
-    "adam": _ADAM,
-    "amsgrad": {**_ADAM, "amsgrad": True},
-    "adamw": {**_ADAM, "weight_decay": 1e-2},
-    "nadam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0},
-    "radam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0},
-    "adamax": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0},
-    "sgd": _SGD,
-    "rmsprop": {"alpha": 0.99, "eps": 1e-8, "momentum": 0.0, "weight_decay": 0.0},
-    "adagrad": {"eps": 1e-10, "weight_decay": 0.0},
-    "adadelta": {"alpha": 0.9, "eps": 1e-6, "weight_decay": 0.0},
-    "adafactor": {"weight_decay": 0.0},
-    "muon": {"momentum": 0.95, "nesterov": True, "eps": 1e-7, "weight_decay": 0.1},
-    "lion": {"beta1": 0.9, "beta2": 0.99, "weight_decay": 0.0},
-    "lamb": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-6, "weight_decay": 0.0},
-}
-#: Source: keras.optimizers of Keras 3.
-KERAS: Mapping[str, Mapping[str, float | bool]] = {
-    "adam": _KERAS_ADAM,
-    "amsgrad": {**_KERAS_ADAM, "amsgrad": True},
-    "adamw": {**_KERAS_ADAM, "weight_decay": 0.004},
-    "nadam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-7, "weight_decay": 0.0},
-    "adamax": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-7, "weight_decay": 0.0},
-    "sgd": _SGD,
-    "rmsprop": {"alpha": 0.9, "eps": 1e-7, "momentum": 0.0, "weight_decay": 0.0},
-    "adagrad": {"eps": 1e-7, "weight_decay": 0.0},
-    "adadelta": {"alpha": 0.95, "eps": 1e-7, "weight_decay": 0.0},
-    "lion": {"beta1": 0.9, "beta2": 0.99, "weight_decay": 0.0},
-    "adafactor": {"eps": 1e-30, "weight_decay": 0.0},
-    "lamb": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-6, "weight_decay": 0.0},
-}
-#: Source: optax 0.2, alias.py; the learning rate is always given.
-OPTAX: Mapping[str, Mapping[str, float | bool]] = {
-    "adam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0},
-    "adamw": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 1e-4},
-    "nadam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0},
-    "radam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0},
-    "adamax": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0},
-    "sgd": _SGD,
-    "rmsprop": {"alpha": 0.9, "eps": 1e-8, "momentum": 0.0, "weight_decay": 0.0},
-    "adagrad": {"eps": 1e-7, "weight_decay": 0.0},
-    "lion": {"beta1": 0.9, "beta2": 0.99, "weight_decay": 1e-3},
-    "lamb": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-6, "weight_decay": 0.0},
-}
-#: Framework -> its constructors' values, and what it is called.
-FRAMEWORKS = {"torch": (TORCH, "PyTorch"), "keras": (KERAS, "Keras"), "optax": (OPTAX, "Optax")}
-#: The constructors' learning rates, where the config alone makes the optimizer. Source: as above; DeepSpeed's Adam as torch's.
-RATES: Mapping[str, Mapping[str, float]] = {
-    "torch": {
-        **dict.fromkeys(("adam", "adamw", "amsgrad", "radam", "sgd", "muon"), 1e-3),
-        **dict.fromkeys(("adamax", "nadam"), 2e-3),
-        **dict.fromkeys(("rmsprop", "adagrad", "adafactor"), 1e-2),
-        "adadelta": 1.0,
-    },
-    "keras": {**dict.fromkeys(KERAS, 1e-3), "sgd": 1e-2},
-    "optax": {},
-}
+__all__ = ["KERAS", "TORCH", "normal_name", "optimizer_spec", "with_defaults"]
+
 #: Names whose optimizers take betas and eps as Adam does: a dialect's own defaults of these are for them alone.
 _WITH_BETAS = frozenset({"adam", "adamw", "amsgrad", "nadam", "radam", "adamax", "lamb", "lion"})
 #: Spellings of a name, longest first where one holds another.
@@ -105,8 +47,20 @@ NAMES = {
     "fusednovograd": "novograd",
     "hybridadam": "adam",
 }
-_NUMBERS = ("lr", "beta1", "beta2", "eps", "momentum", "alpha", "weight_decay")
-_SWITCHES = ("nesterov", "amsgrad")
+_NUMBERS = (
+    "lr", "beta1", "beta2", "eps", "momentum", "alpha", "weight_decay", "dampening", "eps_root", "momentum_decay",
+    "initial_accumulator", "lambd", "eps2", "clip_threshold", "ns_steps",
+)  # fmt: skip
+_SWITCHES = ("nesterov", "amsgrad", "decoupled", "centered", "relative_step", "scale_parameter")
+#: Two fields that configs write as a pair.
+_PAIRS = {"betas": ("beta1", "beta2"), "etas": ("eta_minus", "eta_plus"), "step_sizes": ("step_min", "step_max")}
+#: What an optimizer has without a default in the tables: what is off or 0 in every framework, Adafactor's eps (that of the
+#: dtype), and the switches of transformers' Adafactor.
+_WITHOUT_DEFAULT = {
+    "sgd": frozenset({"dampening"}),
+    "rmsprop": frozenset({"centered", "initial_accumulator"}),
+    "adafactor": frozenset({"eps", "relative_step", "scale_parameter"}),
+}
 
 
 def normal_name(text: str) -> str:
@@ -138,18 +92,24 @@ def optimizer_spec(settings: Mapping[str, Setting], series: Sequence[Series]) ->
     such as beta1 = 1, eps = 0 and lr = 0 are kept.
     """
     settings = with_defaults(settings)
-    values: dict[str, float | bool] = {}
+    values: dict[str, float | bool | str] = {}
     origin: dict[str, str] = {}
     for field in (*_NUMBERS, *_SWITCHES):
         setting = settings.get(f"optimizer.{field}")
         read = None if setting is None else truth(setting.value) if field in _SWITCHES else _usable(setting.value)
         if setting is not None and read is not None:
             values[field], origin[field] = read, setting.origin
-    betas = settings.get("optimizer.betas")
-    both = pair(betas.value) if betas is not None else None
-    for field, beta in zip(("beta1", "beta2"), both or (), strict=False):
-        if betas is not None and field not in values and (read := _usable(beta)) is not None:
-            values[field], origin[field] = read, betas.origin
+    for together, fields in _PAIRS.items():
+        written = settings.get(f"optimizer.{together}")
+        both = pair(written.value) if written is not None else None
+        for field, one in zip(fields, both or (), strict=False):
+            if written is not None and field not in values and (read := _usable(one)) is not None:
+                values[field], origin[field] = read, written.origin
+    power, adjust = settings.get("optimizer.beta2_decay"), settings.get("optimizer.adjust_lr")
+    if power is not None and (exponent := number(power.value)) is not None and math.isfinite(exponent):
+        values["beta2_decay"], origin["beta2_decay"] = exponent, power.origin
+    if adjust is not None and (way := word(adjust.value)) is not None:
+        values["adjust_lr"], origin["adjust_lr"] = way, adjust.origin
     name, raw = _name(settings, series, values, origin)
     if name is None:
         return None
@@ -173,7 +133,12 @@ def optimizer_spec(settings: Mapping[str, Setting], series: Sequence[Series]) ->
     if "lr" not in values and "lr" not in left_open and dialect_named(str(dialect_name)).builds and name in RATES[dialect]:
         values["lr"], origin["lr"] = RATES[dialect][name], f"default of {maker}"
     if name in TORCH:  # a setting that this optimizer does not have says nothing of it
-        has = {*TORCH[name], *defaults, "lr"}  # the two differ where Keras names what torch lacks
+        has = {
+            *TORCH[name],
+            *defaults,
+            *_WITHOUT_DEFAULT.get(name, ()),
+            "lr",
+        }  # the two differ where Keras names what torch lacks
         values = {field: value for field, value in values.items() if field in has}
     return OptimizerSpec(
         name=name,
@@ -187,6 +152,25 @@ def optimizer_spec(settings: Mapping[str, Setting], series: Sequence[Series]) ->
         weight_decay=_number(values, "weight_decay"),
         amsgrad=_switch(values, "amsgrad"),
         dialect=dialect,
+        decoupled=_switch(values, "decoupled"),
+        dampening=_number(values, "dampening"),
+        centered=_switch(values, "centered"),
+        eps_root=_number(values, "eps_root"),
+        momentum_decay=_number(values, "momentum_decay"),
+        lr_decay=_number(values, "lr_decay"),
+        initial_accumulator=_number(values, "initial_accumulator"),
+        lambd=_number(values, "lambd"),
+        eta_minus=_number(values, "eta_minus"),
+        eta_plus=_number(values, "eta_plus"),
+        step_min=_number(values, "step_min"),
+        step_max=_number(values, "step_max"),
+        eps2=_number(values, "eps2"),
+        beta2_decay=_number(values, "beta2_decay"),
+        clip_threshold=_number(values, "clip_threshold"),
+        relative_step=_switch(values, "relative_step"),
+        scale_parameter=_switch(values, "scale_parameter"),
+        ns_steps=int(values["ns_steps"]) if "ns_steps" in values else None,
+        adjust_lr=str(values["adjust_lr"]) if "adjust_lr" in values else None,
         origin={field: place for field, place in origin.items() if field == "name" or field in values},
     )
 
@@ -196,16 +180,16 @@ def _usable(value: object) -> float | None:
     return read if read is not None and 0.0 <= read < float("inf") else None
 
 
-def _number(values: Mapping[str, float | bool], field: str) -> float | None:
+def _number(values: Mapping[str, float | bool | str], field: str) -> float | None:
     return float(values[field]) if field in values else None
 
 
-def _switch(values: Mapping[str, float | bool], field: str) -> bool | None:
+def _switch(values: Mapping[str, float | bool | str], field: str) -> bool | None:
     return bool(values[field]) if field in values else None
 
 
 def _name(
-    settings: Mapping[str, Setting], series: Sequence[Series], values: Mapping[str, float | bool], origin: dict[str, str]
+    settings: Mapping[str, Setting], series: Sequence[Series], values: Mapping[str, float | bool | str], origin: dict[str, str]
 ) -> tuple[str | None, str]:
     """Return the name in our spelling and as written; (None, "") when nothing hints at one. Notes its origin."""
     setting = settings.get("optimizer.name")
@@ -228,7 +212,7 @@ def _name(
     return None, ""
 
 
-def _logged_rate(series: Sequence[Series], values: dict[str, float | bool], origin: dict[str, str]) -> None:
+def _logged_rate(series: Sequence[Series], values: dict[str, float | bool | str], origin: dict[str, str]) -> None:
     """Add the first positive learning rate that was logged."""
     for one in series:
         if one.quantity == "learning_rate":

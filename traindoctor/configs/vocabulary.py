@@ -111,6 +111,8 @@ ANYWHERE = {
     "schedule.total_steps": "lr_decay_iters lr_decay_steps num_training_steps total_num_steps decay_steps schedule_steps",
     "schedule.min_lr": "min_lr eta_min lr_min min_learning_rate",
     "schedule.decay": "lr_decay lr_gamma lr_decay_rate gamma_lr decay_rate",
+    "schedule.step_size": "lr_step_size",
+    "schedule.milestones": "lr_milestones",
     "gradient.clip_norm": "clip_norm clip_grad_norm max_grad_norm grad_clip gradient_clip_val gradient_clipping "
     "clip_grad grad_norm_clip gradient_clip gradient_clip_norm global_clipnorm clipnorm "
     "max_norm grad_clip_norm",
@@ -132,8 +134,24 @@ IN_OPTIMIZER = {
     "optimizer.name": _NAME_KEYS,
     "optimizer.beta1": "b1",
     "optimizer.beta2": "b2",
-    "optimizer.eps": "eps epsilon",
+    "optimizer.eps": "eps epsilon eps1 epsilon_1",
     "optimizer.alpha": "alpha rho smoothing_constant",
+    "optimizer.decoupled": "decoupled_weight_decay",
+    "optimizer.dampening": "dampening",
+    "optimizer.centered": "centered",
+    "optimizer.eps_root": "eps_root",
+    "optimizer.momentum_decay": "momentum_decay",
+    "optimizer.initial_accumulator": "initial_accumulator_value",
+    "optimizer.lambd": "lambd",
+    "optimizer.etas": "etas",
+    "optimizer.step_sizes": "step_sizes",
+    "optimizer.eps2": "eps2 epsilon_2",
+    "optimizer.beta2_decay": "beta2_decay beta_2_decay",
+    "optimizer.clip_threshold": "clip_threshold clipping_threshold",
+    "optimizer.relative_step": "relative_step",
+    "optimizer.scale_parameter": "scale_parameter multiply_by_parameter_scale",
+    "optimizer.ns_steps": "ns_steps",
+    "optimizer.adjust_lr": "adjust_lr_fn",
     "schedule.decay": "decay",
 }
 IN_SCHEDULE = {
@@ -142,6 +160,14 @@ IN_SCHEDULE = {
     "schedule.warmup_steps": "warmup_steps num_warmup_steps warmup warmup_iters warmup_num_steps",
     "schedule.min_lr": "min_lr eta_min final_lr end_lr",
     "schedule.decay": "gamma decay factor decay_rate",
+    "schedule.step_size": "step_size step_size_up",
+    "schedule.milestones": "milestones boundaries",
+    "schedule.power": "power",
+    "schedule.cycles": "num_cycles",
+    "schedule.period": "t_0",
+    "schedule.period_factor": "t_mult t_mul",
+    "schedule.peak_lr": "max_lr",
+    "schedule.decay_steps": "num_decay_steps",
     "optimizer.lr": "initial_learning_rate",
 }
 IN_GRADIENT = {
@@ -233,6 +259,15 @@ def pair(value: object) -> tuple[float, float] | None:
     return None
 
 
+def whole_numbers(value: object) -> tuple[int, ...] | None:
+    """Return whole numbers from a list, or from text such as "30,60"; None when one of them is none."""
+    if isinstance(value, str):
+        value = [part for part in re.split(r"[\s,]+", value.strip().strip("()[]").strip()) if part]
+    read = [whole(one) for one in value] if isinstance(value, list | tuple) else []
+    known = tuple(one for one in read if one is not None)
+    return known if known and len(known) == len(read) else None
+
+
 def truth(value: object) -> bool | None:
     """Return a value as a bool, also 0, 1, "true" and "False"."""
     if isinstance(value, bool):
@@ -276,14 +311,31 @@ def _precision(key: str, value: object) -> str | None:
     return text
 
 
+def _on(value: object) -> bool | None:
+    """Return True for a switch that is on; off is what every framework does unasked, and says nothing."""
+    return truth(value) or None
+
+
 _READ: dict[str, Callable[[object], object]] = {
     "optimizer.name": word,
     "optimizer.betas": pair,
     "optimizer.nesterov": truth,
     "optimizer.amsgrad": truth,
+    "optimizer.decoupled": truth,
+    "optimizer.centered": _on,
+    "optimizer.relative_step": truth,
+    "optimizer.scale_parameter": truth,
+    "optimizer.etas": pair,
+    "optimizer.step_sizes": pair,
+    "optimizer.ns_steps": whole,
+    "optimizer.adjust_lr": word,
     "schedule.name": word,
     "schedule.warmup_steps": whole,
     "schedule.total_steps": whole,
+    "schedule.step_size": whole,
+    "schedule.milestones": whole_numbers,
+    "schedule.period": whole,
+    "schedule.decay_steps": whole,
     "gradient.accumulation_steps": whole,
     "batch_size": whole,
     "seed": whole,

@@ -1,4 +1,4 @@
-"""Adam, AdamW and AMSGrad, in the form of the paper's Algorithm 1 (PyTorch) and in the epsilon-hat form (Keras)."""
+"""Adam, AdamW and AMSGrad: the paper's Algorithm 1 (PyTorch, Optax) and the epsilon-hat form (TensorFlow, Keras)."""
 
 from __future__ import annotations
 
@@ -34,6 +34,9 @@ def step(
     eps: FloatSetting = 1e-8,
     amsgrad: BoolSetting = False,
     epsilon_hat: bool = False,
+    eps_root: FloatSetting = 0.0,
+    max_of_corrected: bool = False,
+    bias_correction: bool = True,
     grad_sq: FloatArray | None = None,
 ) -> tuple[FloatArray, State]:
     """Return the update to add to the parameters, and the next state.
@@ -43,9 +46,12 @@ def step(
         update  = -lr * m_hat / (sqrt(v_hat) + eps)
 
     With `epsilon_hat`, the form before section 2.1 of the paper, which TensorFlow 1 and Keras use: the update is
-    -lr * sqrt(1 - beta2**t) / (1 - beta1**t) * m / (sqrt(v) + eps). With `amsgrad`, v_hat is replaced by
-    max(v_1 ... v_t) / (1 - beta2**t), as PyTorch does (Reddi et al. 2018 have no bias correction). AdamW's decay does
-    not pass through the moments: see `decoupled_decay`.
+    -lr * sqrt(1 - beta2**t) / (1 - beta1**t) * m / (sqrt(v) + eps). `eps_root` (Optax): sqrt(v_hat + eps_root). AdamW's
+    decay does not pass through the moments: see `decay.decoupled`.
+
+    With `amsgrad`, v_hat is replaced by max(v_1 ... v_t) / (1 - beta2**t), as in PyTorch and Keras. With
+    `max_of_corrected` it is max(v_hat_1 ... v_hat_t), as in Optax, whose first steps are shorter for longer; then
+    `v_max` holds that. Without `bias_correction` the divisors of m and v are 1, as in the paper of AMSGrad.
 
     `grad`: any shape, float64; NaN propagates, and 0/0 is NaN as in the frameworks. Settings are scalars or arrays that
     broadcast against `grad`, so that a leading axis holds many candidates. `grad_sq`: what enters v in place of
@@ -57,19 +63,12 @@ def step(
     beta1, beta2 = np.asarray(beta1, dtype=np.float64), np.asarray(beta2, dtype=np.float64)
     m = beta1 * state.m + (1.0 - beta1) * grad
     v = beta2 * state.v + (1.0 - beta2) * (grad * grad if grad_sq is None else grad_sq)
-    v_max = np.where(amsgrad, np.maximum(state.v_max, v), v) if np.any(amsgrad) else v
     with np.errstate(divide="ignore", invalid="ignore"):
-        bias1, bias2 = 1.0 - beta1**t, 1.0 - beta2**t
+        bias1, bias2 = (1.0 - beta1**t, 1.0 - beta2**t) if bias_correction else (np.ones(()), np.ones(()))
+        seen, bias_of_max = (v / bias2, np.ones(())) if max_of_corrected else (v, bias2)
+        v_max = np.where(amsgrad, np.maximum(state.v_max, seen), seen) if np.any(amsgrad) else seen
         if epsilon_hat:
             update = -np.asarray(lr) * np.sqrt(bias2) / bias1 * m / (np.sqrt(v_max) + eps)
         else:
-            update = -np.asarray(lr) / bias1 * m / (np.sqrt(v_max / bias2) + eps)
+            update = -np.asarray(lr) / bias1 * m / (np.sqrt(v_max / bias_of_max + eps_root) + eps)
     return update, State(t, m, v, v_max)
-
-
-def decoupled_decay(weight: FloatArray, *, lr: FloatSetting, weight_decay: FloatSetting) -> FloatArray:
-    """Return AdamW's decay of the parameters, to add beside the update: -lr * weight_decay * weight.
-
-    Source: Loshchilov and Hutter 2019, arXiv:1711.05101, Algorithm 2, in the form of torch.optim.AdamW.
-    """
-    return np.asarray(-np.asarray(lr) * np.asarray(weight_decay) * weight, dtype=np.float64)
