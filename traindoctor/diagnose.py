@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from traindoctor.rule import Cause, Limits, ReplayModel, Statement
+    from traindoctor.rule import Cause, Limits, Statement
     from traindoctor.signals.measurements import Measurements
 
 #: A run of at least this many logged points and steps that did not move asks for an answer.
@@ -121,10 +121,10 @@ def _diagnose(
         evidence = tuple(gather(cause, m, loops, limits))
         suspicion = Suspicion(cause, evidence)
         if cause.replay_model and suspicion.log_odds > -STRONG and suspicion.is_supported:
-            replay = _replay(cause.replay_model, m)
+            replay = _replay(cause, m)
             if replay is not None:
                 replays[code] = replay
-                suspicion = Suspicion(cause, (*evidence, *_replayed(replay, cause.replay_model)))
+                suspicion = Suspicion(cause, (*evidence, *_replayed(replay, cause)))
         suspicions.append(suspicion)
         if missing and not suspicion.is_supported:
             not_checked.append(NotChecked(code, _reason(missing, run)))
@@ -183,21 +183,30 @@ def _loops(run: Run) -> tuple[Run, list[TrainingLoop]]:
     return replace(run, damages=(*run.damages, *damages)), loops
 
 
-def _replay(model: ReplayModel, m: Measurements) -> Replay | None:
-    """Return the replay of a cause's model on the run, None when there is nothing of its kind to replay."""
-    if model == "divergence":
-        from traindoctor.replay.divergence import replay_divergence
-
-        return replay_divergence(m)
+def _replay(cause: Cause, m: Measurements) -> Replay | None:
+    """Return the replay of a cause's model on the run, with its rivals; None when there is nothing of its kind to replay."""
     from traindoctor.replay.cure import replay_collapse
+    from traindoctor.replay.divergence import replay_divergence
+    from traindoctor.replay.engine import compared
 
-    return replay_collapse(m)
+    replay = replay_divergence(m) if cause.replay_model == "divergence" else replay_collapse(m)
+    return None if replay is None else compared(m, replay, cause.code, cause.name)
 
 
-def _replayed(replay: Replay, model: ReplayModel) -> Iterable[Evidence]:
+def _replayed(replay: Replay, cause: Cause) -> Iterable[Evidence]:
     """Yield what a replay says of its cause; that a divergence is not exponential says little, networks seldom are quadratic."""
     source = f"closed-loop replay: {replay.model}"
-    if replay.reproduces:
+    first = replay.hypotheses[0] if replay.hypotheses else None
+    if replay.reproduces and first is not None and first.code != cause.code:
+        yield against(
+            "likelihood",
+            first.share,
+            kind="replay",
+            weight=WEAK,
+            source=source,
+            text=f"The replay reproduces the run, but {first.name.replace('-', ' ')} makes the same log more easily.",
+        )
+    elif replay.reproduces:
         yield supports(
             "replay_error",
             replay.error,
@@ -214,7 +223,7 @@ def _replayed(replay: Replay, model: ReplayModel) -> Iterable[Evidence]:
             replay.error,
             unit="decades",
             kind="replay",
-            weight=WEAK if model == "divergence" or replay.error < 2.0 * replay.bound else MODERATE,
+            weight=WEAK if cause.replay_model == "divergence" or replay.error < 2.0 * replay.bound else MODERATE,
             source=source,
             text=f"Not reproduced: {replay.refusal}.",
         )

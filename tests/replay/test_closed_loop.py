@@ -84,8 +84,8 @@ def test_a_candidate_alone_equals_itself_among_others():
         Candidate("beta1", {}, OptimizerSpec("adam", lr=1e-3, beta1=0.5, beta2=0.999, eps=1e-8)),
         Candidate("amsgrad", {}, OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=True)),
         Candidate("half", {}, spec, lr_factor=0.5),
-        Candidate("linear", {}, spec, decay="linear"),
-        Candidate("cosine", {}, spec, decay="cosine"),
+        Candidate("linear", {}, spec, schedule="linear"),
+        Candidate("cosine", {}, spec, schedule="cosine"),
         Candidate("clip", {}, spec, clip_norm=0.5),
     ]
     # before a rounding error has grown: summation order differs with the number of rows
@@ -116,12 +116,15 @@ def test_beyond_the_stability_limit_the_floor_is_left():
 
 
 def test_rates_of_the_schedules():
-    step = np.array([0.0, 50.0, 100.0])
+    step, logged = np.array([0.0, 50.0, 100.0]), np.ones(3)
     spec = SPECS["adam"]
-    np.testing.assert_allclose(Candidate("", {}, spec, decay="linear").rate(step, 100), [1.0, 0.5, 0.0])
-    np.testing.assert_allclose(Candidate("", {}, spec, decay="cosine").rate(step, 100), [1.0, 0.5, 0.0], atol=1e-15)
-    np.testing.assert_allclose(Candidate("", {}, spec, lr_factor=0.3).rate(step, 100), 0.3)
-    np.testing.assert_allclose(Candidate("", {}, spec, warmup_steps=51).rate(step, 100), [1.0 / 51.0, 1.0, 1.0])
+    np.testing.assert_allclose(Candidate("", {}, spec, schedule="linear").rate(step, 100, logged), [1.0, 0.5, 0.0])
+    np.testing.assert_allclose(Candidate("", {}, spec, schedule="cosine").rate(step, 100, logged), [1.0, 0.5, 0.0], atol=1e-15)
+    falling = np.array([1.0, 0.5, 0.25])
+    np.testing.assert_allclose(Candidate("", {}, spec).rate(step, 100, falling), falling)
+    np.testing.assert_allclose(Candidate("", {}, spec, schedule="constant").rate(step, 100, falling), 1.0)
+    np.testing.assert_allclose(Candidate("", {}, spec, lr_factor=0.3).rate(step, 100, logged), 0.3)
+    np.testing.assert_allclose(Candidate("", {}, spec, warmup_steps=51).rate(step, 100, logged), [1.0 / 51.0, 1.0, 1.0])
 
 
 def test_a_late_begin_follows_the_second_moment_on_the_way():

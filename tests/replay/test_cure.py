@@ -81,7 +81,7 @@ def test_every_trial_becomes_a_fix_with_its_verdict():
     replay = replayed("overtrained-perceptron")
     fixes = tried_fixes(replay, measured("overtrained-perceptron").optimizer)
     assert len(fixes) == len(replay.trials) - 1
-    order = ("repairs", "postpones", "no effect", "worse")
+    order = ("repairs", "postpones", "no effect", "worse", "not tried")
     assert [order.index(f.replay.verdict) for f in fixes] == sorted(order.index(f.replay.verdict) for f in fixes)
     assert fixes[0].title == "Raise eps from 1e-08 to 0.1"
     for fix in fixes:

@@ -112,3 +112,37 @@ def test_bad_input_is_two(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "what is read:" in capsys.readouterr().err
     assert main(["inspect", str(tmp_path), "--format-in", "cvs"]) == 2
     assert "'cvs' is not one of" in capsys.readouterr().err
+
+
+def scheduled(rate, **settings) -> Run:
+    lr = series("learning_rate", "lr", rate)
+    told = {"optimizer.lr": 0.1, "schedule.name": "cosine", "schedule.total_steps": 100, **settings}
+    held = {key: Setting(value, "config.yaml:1") for key, value in told.items()}
+    return Run("exp", ".", ".", (lr,), {"learning_rate": lr}, held)
+
+
+def test_the_schedule_of_the_config_and_of_the_log_are_held_together() -> None:
+    cosine = 0.05 * (1.0 + np.cos(np.pi * np.arange(100) / 100))
+    made = inspect_runs([scheduled(cosine), scheduled(np.full(100, 0.1)), scheduled(cosine, **{"schedule.name": "mine"})], "1")
+    json.dumps(made, allow_nan=False)
+    good, flat, unknown = (run["schedule"] for run in made["runs"])
+    assert (good["agree"], good["answer"]) == (True, "follows")
+    assert good["configured"]["schedule"] == "huggingface.cosine"
+    assert good["logged"]["text"].startswith("cosine from 0.1 to 0")
+    assert (flat["agree"], flat["answer"], flat["numbers"]) == (False, "constant", {"learning_rate": 0.1})
+    assert (unknown["agree"], unknown["text"]) == (None, "mine is no schedule that is known")
+    text = render_inspection(made, 120)
+    assert "yes: follows the configured cosine" in text
+    assert "no: constant at 0.1 where the configured cosine" in text
+
+
+def test_a_schedule_without_what_it_needs_is_not_guessed() -> None:
+    one = inspect_runs([scheduled(np.linspace(0.1, 0.0, 50), **{"schedule.total_steps": None})], "1")["runs"][0]["schedule"]
+    assert (one["agree"], one["configured"]["missing"]) == (None, ["schedule.total_steps"])
+    assert one["text"] == "the config leaves out schedule.total_steps"
+
+
+def test_no_learning_rate_and_no_schedule_is_no_line(run: Run) -> None:
+    made = inspect_runs([run], "1")
+    assert made["runs"][0]["schedule"]["text"] == "no learning rate was logged"
+    assert "schedule " not in render_inspection(made, 100)

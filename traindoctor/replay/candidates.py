@@ -32,39 +32,41 @@ SIMULATED = (
     "gradient.zero_grad",
     "batch_size",
 )
-#: Schedules that a closed loop knows by name: the shape over the run on top of the logged rate.
-SHAPES: Mapping[str, Literal["", "linear", "cosine"]] = {"linear": "linear", "cosine": "cosine", "constant": "", "none": ""}
+#: Schedules that a closed loop knows by name: over the whole run, in place of the logged one.
+Shape = Literal["", "constant", "linear", "cosine"]
+SHAPES: Mapping[str, Shape] = {"linear": "linear", "cosine": "cosine", "constant": "constant", "none": "constant"}
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """Settings to try: `spec` is the run's optimizer with the change in it.
 
-    `lr_factor` scales the logged learning rate; `decay` takes it down to zero over the run; `warmup_steps` brings it up
-    linearly; `clip_norm` bounds the gradient; `noise_factor` scales the variance of its noise (batch size before over batch
-    size after); `clears_gradients`: whether the gradients are cleared between steps where the run did not.
+    `lr_factor` scales the logged learning rate; `schedule` takes the place of its course, from its peak to zero over the run
+    ("linear", "cosine") or constant; `warmup_steps` brings it up linearly; `clip_norm` bounds the gradient; `noise_factor`
+    scales the variance of its noise (batch size before over batch size after); `clears_gradients`: whether the gradients are
+    cleared between steps where the run did not.
     """
 
     title: str
     settings: Mapping[str, object]
     spec: OptimizerSpec
     lr_factor: float = 1.0
-    decay: Literal["", "linear", "cosine"] = ""
+    schedule: Shape = ""
     clip_norm: float = np.inf
     warmup_steps: int = 0
     noise_factor: float = 1.0
     clears_gradients: bool = False
 
-    def rate(self, step: FloatArray, n_steps: int) -> FloatArray:
-        """Return the factor on the logged learning rate at `step` (n,), of a run of `n_steps`."""
-        factor = np.full(np.shape(step), self.lr_factor)
-        if self.decay == "linear":
-            factor = factor * (1.0 - step / n_steps)
-        elif self.decay == "cosine":
-            factor = factor * 0.5 * (1.0 + np.cos(np.pi * step / n_steps))
+    def rate(self, step: FloatArray, n_steps: int, logged: FloatArray) -> FloatArray:
+        """Return the learning rate at `step` (n,) of a run of `n_steps`, `logged` (n,) being the recorded one there."""
+        rate = self.lr_factor * (np.full(np.shape(step), logged.max()) if self.schedule else logged)
+        if self.schedule == "linear":
+            rate = rate * (1.0 - step / n_steps)
+        elif self.schedule == "cosine":
+            rate = rate * 0.5 * (1.0 + np.cos(np.pi * step / n_steps))
         if self.warmup_steps:
-            factor = factor * np.minimum(1.0, (step + 1.0) / self.warmup_steps)
-        return factor
+            rate = rate * np.minimum(1.0, (step + 1.0) / self.warmup_steps)
+        return rate
 
 
 def candidate_of(settings: Mapping[str, object], m: Measurements) -> Candidate | str:
@@ -89,7 +91,7 @@ def candidate_of(settings: Mapping[str, object], m: Measurements) -> Candidate |
             case "schedule.name", str():
                 if value not in SHAPES:
                     return f"schedule {value!r} is not simulated; linear and cosine are"
-                made = replace(made, decay=SHAPES[value])
+                made = replace(made, schedule=SHAPES[value])
             case "schedule.warmup_steps", int():
                 made = replace(made, warmup_steps=value)
             case "gradient.clip_norm", int() | float():

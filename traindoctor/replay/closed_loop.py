@@ -209,7 +209,7 @@ def simulate(
     base = _Optimizers([recording.spec] * n, root)
     recorded_root = np.sqrt(second_moment(recorded_grad, grid, recording.spec) / N_COORDINATES)
     lr = np.interp(np.arange(stop), recording.step, recording.lr)
-    rates = np.stack([lr * c.rate(np.arange(stop, dtype=np.float64), stop) for c in candidates], axis=1)
+    rates = np.stack([c.rate(np.arange(stop, dtype=np.float64), stop, lr) for c in candidates], axis=1)
     clip = np.array([[c.clip_norm] for c in candidates])
     louder = np.broadcast_to(fit.noise, (n,))[:, None] * np.sqrt([[c.noise_factor] for c in candidates])
 

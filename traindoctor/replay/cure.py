@@ -6,7 +6,7 @@ second moment, because a segment's start already holds the state that the old se
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,15 +32,19 @@ if TYPE_CHECKING:
 BOUND_DECADES = 1.0
 #: How far the reproduced onset may lie from the logged one, as a fraction of the onset.
 BOUND_ONSET = 0.15
-#: An eps is offered at this multiple of the smallest that repaired, or the next above, ...
-EPS_MARGIN = 2.0
-#: ... unless that makes the descent this much longer.
-PRICE = 1.5
 #: Fits that are proposed about the best one, how far they are thrown (standard deviation, nats), and how many of those that
 #: reproduce the run are kept as posterior draws. A tenth in the scale moves an onset by a tenth of the second moment's memory.
 N_PROPOSALS, THROW, N_DRAWS = 8, 0.1, 3
-#: A change that repairs in a smaller share of the draws is not offered first.
-SURE = 0.75
+#: In the order in which changes are shown.
+VERDICTS: tuple[TrialVerdict, ...] = ("repairs", "postpones", "no effect", "worse", "not tried")
+#: Note of a change that repairs on the replay, but only just.
+NO_MARGIN = "too close to call: it repairs on the replay, but a little nearer the stability limit it no longer does"
+#: A change repairs with a margin when it still does where the iteration is this much nearer its limit: retrained runs met the
+#: limit at up to this much less than their replay (benchmarks/replay_agreement, tuning part).
+MARGIN = 1.5
+#: An eps this many times the sufficient one slows a descent by an amount that the log does not show: the coordinates with the
+#: smallest second moment, which it slows most, are not seen in a norm.
+FAR_EPS = 20.0
 #: Values of unevenness that are tried.
 UNEVENNESS = (0.25, 0.5, 0.7, 0.85, 1.0)
 #: Points at which a simulated curve is searched for its onset.
@@ -157,6 +161,11 @@ def _posterior(recording: Recording, base: Candidate, rebound: Rebound, fit: Fit
     )
 
 
+def sufficient_eps(recording: Recording) -> float:
+    """Return lr * lambda / limit: the eps that keeps the iteration stable whatever v does."""
+    return float(recording.lr.max()) * recording.curvature / stability_limit(recording.spec)
+
+
 def _trials(
     m: Measurements,
     recording: Recording,
@@ -172,30 +181,36 @@ def _trials(
     if not recording.absolute:
         able = [c for c in able if not {"optimizer.eps", "gradient.clip_norm"} & set(c.settings)]
     draws = _posterior(recording, base, rebound, fit, stop)
-    n_draws, tried = draws.scale.size, [base, *able]
-    spread = Fit(
-        np.repeat(draws.scale, len(tried)), np.repeat(draws.unevenness, len(tried)), np.repeat(draws.noise, len(tried)), fit.seed
-    )
-    simulation = simulate(recording, tried * n_draws, spread, stop=stop)
+    tried = [base, *able]
+    nearer = [replace(c, lr_factor=MARGIN * c.lr_factor) for c in tried]
+    n_draws = draws.scale.size
+    which = np.repeat(np.append(np.arange(n_draws), 0), len(tried))
+    spread = Fit(draws.scale[which], draws.unevenness[which], np.asarray(draws.noise)[which], fit.seed)
+    simulation = simulate(recording, [*tried * n_draws, *nearer], spread, stop=stop)
     at = recording.step[recording.step >= simulation.step[0]] - simulation.step[0]
-    step, loss = simulation.step[at], simulation.loss[at].reshape(at.size, n_draws, len(tried))
+    step, loss = simulation.step[at], simulation.loss[at].reshape(at.size, n_draws + 1, len(tried))
     initial = float(recording.loss[0])
-    courses = [[course(step, loss[:, d, k], initial=initial) for k in range(len(tried))] for d in range(n_draws)]
+    courses = [[course(step, loss[:, d, k], initial=initial) for k in range(len(tried))] for d in range(n_draws + 1)]
     slower = simulation.descended[: len(tried)] / max(float(simulation.descended[0]), 1.0)
     trials = {}
     for k, candidate in enumerate(tried):
         said = [judge(courses[d][0], courses[d][k]) for d in range(n_draws)]
         verdict: TrialVerdict = said[0].verdict if candidate is not base else "no effect"
+        note = said[0].note
+        if verdict == "repairs" and judge(courses[0][0], courses[-1][k]).verdict != "repairs":
+            verdict, note = "not tried", NO_MARGIN
+        if recording.absolute and (candidate.spec.eps or 0.0) > FAR_EPS * sufficient_eps(recording):
+            verdict, note = "not tried", "so large that the pace of the descent is not known from the log"
         trials[id(candidate)] = Trial(
             candidate.title,
             candidate.settings,
             verdict,
-            said[0].tail,
+            courses[0][k].highest,
             float(slower[k]) if np.isfinite(slower[k]) else None,
             Curve(candidate.title, "counterfactual", step, loss[:, 0, k]),
-            said[0].note,
-            tail_interval=(min(j.tail for j in said), max(j.tail for j in said)),
-            sureness=float(np.mean([j.verdict == verdict for j in said])) if candidate is not base else None,
+            note,
+            tail_interval=(min(c[k].highest for c in courses[:-1]), max(c[k].highest for c in courses[:-1])),
+            sureness=float(np.mean([(j.verdict == "repairs") == (said[0].verdict == "repairs") for j in said])),
         )
     none = Curve("", "counterfactual", step[:0], loss[:0, 0, 0])
     untried = [
@@ -285,7 +300,7 @@ def usual_changes(recording: Recording) -> list[dict[str, object]]:
     spec = recording.spec
     tried: list[dict[str, object]] = []
     if recording.absolute:
-        sufficient = float(recording.lr.max()) * recording.curvature / stability_limit(spec)
+        sufficient = sufficient_eps(recording)
         ladder = {nice_above(sufficient * 2.0**k) for k in range(-6, 4)} | {1e-4, 1e-3, 1e-2, 0.1, 1.0}
         tried += [{"optimizer.eps": eps} for eps in sorted(ladder) if eps > (spec.eps or 0.0)]
     if spec.is_adam and not spec.amsgrad:
@@ -340,24 +355,22 @@ def _envelope(value: FloatArray, rebound: Rebound, window: int) -> FloatArray:
 def repairs(replay: Replay) -> list[Trial]:
     """Return the trials that repaired, the smallest change first.
 
-    The order is by how much slower they are, then settings before schedules, then by their tail loss. Of the values of
-    eps only one is kept, and leads: the smallest above which all repair, with the margin `EPS_MARGIN`.
+    The order is by margin, how much slower they are, settings before schedules, and their tail loss. Of the values of
+    eps only one is kept, and leads: the smallest that repairs with the margin `MARGIN`, and above which all do.
     """
     ladder = sorted((t for t in replay.trials if "optimizer.eps" in t.settings), key=_eps)
     good = [t for t in ladder if t.verdict == "repairs"]
-    failing = [_eps(t) for t in ladder if t.verdict in ("no effect", "worse", "postpones")]
+    failing = [_eps(t) for t in ladder if t.verdict != "repairs"]
     chosen: list[Trial] = []
     if good:
         above = [t for t in good if all(_eps(t) > f for f in failing if f < _eps(good[-1]))]
-        smallest = above[0] if above else good[-1]
-        safe = [t for t in above if _eps(t) >= EPS_MARGIN * _eps(smallest) and (t.slower or np.inf) <= PRICE]
-        chosen = [safe[0] if safe else smallest]
+        chosen = [above[0] if above else good[-1]]
     rates = [t for t in replay.trials if t.verdict == "repairs" and "optimizer.lr" in t.settings]
     rates = [t for t in rates if not t.note] or rates
     others = [t for t in replay.trials if t.verdict == "repairs" and not {"optimizer.eps", "optimizer.lr"} & set(t.settings)]
     # within a tenth of the pace a setting of the optimizer comes before a schedule, which the script has to know
     return chosen + sorted(
-        others + rates[:1], key=lambda t: (round(t.slower or np.inf, 1), "schedule.name" in t.settings, t.tail_max)
+        others + rates[:1], key=lambda t: (bool(t.note), round(t.slower or np.inf, 1), "schedule.name" in t.settings, t.tail_max)
     )
 
 
@@ -369,7 +382,7 @@ def tried_fixes(replay: Replay, spec: OptimizerSpec) -> list[Fix]:
     """Return every change that was tried as a fix with its verdict: those that repair first, the smallest change leading."""
     good = repairs(replay)
     rest = [t for t in replay.trials[1:] if t not in good]
-    rest.sort(key=lambda t: ("repairs", "postpones", "no effect", "worse").index(t.verdict))
+    rest.sort(key=lambda t: VERDICTS.index(t.verdict))
     fixes = [
         Fix(_imperative(t.settings, spec), t.settings, replay=_result(t, replay.trials[0]), note=t.note) for t in (*good, *rest)
     ]
@@ -380,18 +393,31 @@ def tried_fixes(replay: Replay, spec: OptimizerSpec) -> list[Fix]:
 
 def _imperative(settings: Mapping[str, object], spec: OptimizerSpec) -> str:
     """Return a change as an order, with old and new value."""
-    (key, value), *_ = settings.items()
-    if key == "optimizer.eps":
-        return f"Raise eps from {spec.eps:g} to {value:g}" if spec.eps is not None else f"Set eps to {value:g}"
-    if key == "optimizer.amsgrad":
-        return "Turn amsgrad on"
-    if key == "optimizer.lr":
-        return f"Lower lr from {spec.lr:g} to {value:g}" if spec.lr is not None else f"Set lr to {value:g}"
-    if key == "optimizer.betas" and isinstance(value, list):
-        return f"Set betas to {value[0]:g} and {value[1]:g}"
-    if key == "gradient.clip_norm":
-        return f"Clip the gradient norm at {value:g}"
-    return f"Let the learning rate decay to 0 ({value})"
+    (key, value), *more = settings.items()
+    if more:
+        return f"Set {title_of(settings, spec)}"
+    was = getattr(spec, key.partition(".")[2], None)
+    match key, value:
+        case (("optimizer.eps" | "optimizer.lr"), int() | float()):
+            name = key.partition(".")[2]
+            return (
+                f"{'Raise' if value > was else 'Lower'} {name} from {was:g} to {value:g}"
+                if was is not None
+                else f"Set {name} to {value:g}"
+            )
+        case "optimizer.amsgrad", True:
+            return "Turn amsgrad on"
+        case "optimizer.betas", [beta1, beta2]:
+            return f"Set betas to {beta1:g} and {beta2:g}"
+        case "gradient.clip_norm", int() | float():
+            return f"Clip the gradient norm at {value:g}"
+        case "gradient.zero_grad", True:
+            return "Clear the gradients before each backward pass"
+        case "schedule.warmup_steps", int():
+            return f"Warm the learning rate up over {value} steps"
+        case "schedule.name", ("linear" | "cosine"):
+            return f"Let the learning rate decay to 0 ({value})"
+    return f"Set {title_of(settings, spec)}"
 
 
 def _result(trial: Trial, base: Trial) -> ReplayResult:

@@ -15,7 +15,7 @@ Source: Polyak 1964, USSR Comp. Math. 4, 1; Cohen et al. 2021, arXiv:2103.00065,
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,10 +23,13 @@ import numpy as np
 from traindoctor.model import Curve, Replay, Segment, Trial, TrialVerdict
 from traindoctor.optim import sgd
 from traindoctor.optim.stability import stability_limit
+from traindoctor.replay.candidates import Candidate, candidate_of, title_of
 from traindoctor.replay.cure import nice_above
 from traindoctor.signals.robust import slope
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from traindoctor.model import FloatArray, IntArray, OptimizerSpec
     from traindoctor.signals.measurements import Measurements
 
@@ -37,14 +40,28 @@ MIN_DECADES, MIN_POINTS = 1.5, 5
 BOUND_DECADES = 0.5
 #: A learning rate is offered this far below the stability limit.
 LR_MARGIN = 2.0
+#: Growth of the loss on the way after which a network is another.
+DESTROYED = 1e4
+#: Settings on which the stability of one mode depends.
+LINEAR = {
+    "optimizer.lr",
+    "optimizer.momentum",
+    "optimizer.nesterov",
+    "schedule.name",
+    "schedule.warmup_steps",
+    "gradient.clip_norm",
+}
 MODEL = "one unstable mode of a quadratic, the run's own SGD; one fitted number"
 
 
-def replay_divergence(m: Measurements) -> Replay | None:
-    """Return the replay of an exponential growth of the loss under SGD, or None when there is none to replay."""
+def replay_divergence(m: Measurements, changes: Sequence[Mapping[str, object]] = (), *, auto: bool = True) -> Replay | None:
+    """Return the replay of an exponential growth of the loss under SGD, or None when there is none to replay.
+
+    Tried are the `changes` of settings, and with `auto` a ladder of learning rates below the limit.
+    """
     spec, loss = m.run.optimizer, m.loss
     lr = m.peak_lr
-    if spec is None or spec.is_adaptive or not lr or m.run.step_unit != "step" or not loss.is_positive or loss.n < MIN_POINTS:
+    if spec is None or spec.name != "sgd" or not lr or m.run.step_unit != "step" or not loss.is_positive or loss.n < MIN_POINTS:
         return None
     low = int(np.argmin(loss.smooth))
     top = low + int(np.argmax(loss.value[low:]))
@@ -62,20 +79,44 @@ def replay_divergence(m: Measurements) -> Replay | None:
     anchor = int(np.argmax(rising))
     floor = float(value[0])
     start = float(np.exp(log[anchor] - 2.0 * np.log(growth) * float(step[anchor] - step[0])))
-    shown = Curve("replay, as recorded", "reproduced", step, _run(spec, lr, product / lr, start, floor, step))
+    recorded_lr = np.full(int(step[-1] - step[0]) + 1, lr)
+    mode = _Mode(product / lr, start, floor, step, recorded_lr)
+    base = Candidate("as recorded", {}, spec)
+    shown = Curve("replay, as recorded", "reproduced", step, _run(base, mode))
     with np.errstate(divide="ignore"):
         residual = np.log10(shown.value) - np.log10(value)
     error = float(np.median(np.abs(residual)))
     reason = ""
     if not error <= BOUND_DECADES:
         reason = f"the growth is not exponential: the replay misses the logged loss by {error:.1f} decades in the median"
-    limit = stability_limit(spec) / product * lr
-    ladder = [lr, *sorted({_nice_below(limit / LR_MARGIN / k) for k in (0.5, 1.0, 2.0, 5.0)}, reverse=True)]
-    trials = tuple(_try(spec, rate, lr, limit, product / lr, start, floor, step, float(shown.value[-1])) for rate in ladder)
+    trials: tuple[Trial, ...] = ()
+    if not reason:
+        limit = stability_limit(spec) / product * lr
+        rates = sorted({_nice_below(limit / LR_MARGIN / k) for k in (0.5, 1.0, 2.0, 5.0)}, reverse=True) if auto else []
+        trials = (
+            Trial(base.title, {}, "no effect", float(shown.value[-1]), None, shown),
+            *(
+                _try(change, m, mode, float(shown.value[-1]))
+                for change in [*changes, *({"optimizer.lr": rate} for rate in rates)]
+            ),
+        )
     curve = Curve("reproduced over logged, decades", "reproduced", step, residual)
-    return Replay(
-        "closed", MODEL, segment, observed, shown, curve, error, BOUND_DECADES, not reason, reason, () if reason else trials
-    )
+    return Replay("closed", MODEL, segment, observed, shown, curve, error, BOUND_DECADES, not reason, reason, trials)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mode:
+    """The unstable mode.
+
+    `start`: its loss at the first step of the growth; `floor`: the loss of everything else. `step` (n,): logged steps of the
+    growth; `lr`: recorded learning rate at each step from the first to the last of them.
+    """
+
+    curvature: float
+    start: float
+    floor: float
+    step: IntArray
+    lr: FloatArray
 
 
 def _product(growth: float, spec: OptimizerSpec) -> float:
@@ -91,41 +132,46 @@ def _nice_below(value: float) -> float:
     return float(f"{1.0 / nice_above(1.0 / value):.3g}")
 
 
-def _run(spec: OptimizerSpec, lr: float, curvature: float, start: float, floor: float, step: IntArray) -> FloatArray:
-    """Return the loss of one mode at the logged steps, from `start` above the floor at the first one."""
+def _run(candidate: Candidate, mode: _Mode) -> FloatArray:
+    """Return the loss of the mode and of everything else at the logged steps."""
+    spec, n_steps = candidate.spec, mode.lr.size
+    rates = candidate.rate(np.arange(n_steps, dtype=np.float64), n_steps, mode.lr)
     state = sgd.start((1,))
-    weight = np.array([np.sqrt(2.0 * start / curvature)])
-    loss = np.empty(int(step[-1] - step[0]) + 1)
+    weight = np.array([np.sqrt(2.0 * mode.start / mode.curvature)])
+    loss = np.empty(n_steps)
     with np.errstate(over="ignore", invalid="ignore"):
-        for t in range(loss.size):
-            loss[t] = floor + 0.5 * curvature * float(weight[0]) ** 2
-            update, state = sgd.step(
-                curvature * weight, state, lr=lr, momentum=spec.momentum or 0.0, nesterov=bool(spec.nesterov)
-            )
+        for t in range(n_steps):
+            loss[t] = mode.floor + 0.5 * mode.curvature * weight[0] ** 2
+            grad = mode.curvature * weight
+            grad = grad * min(1.0, candidate.clip_norm / max(float(np.abs(grad[0])), 1e-300))
+            update, state = sgd.step(grad, state, lr=float(rates[t]), momentum=spec.momentum or 0.0, nesterov=bool(spec.nesterov))
             weight = weight + update
-    return np.asarray(np.nan_to_num(loss[step - step[0]], nan=np.inf, posinf=1e300))
+    return np.asarray(np.nan_to_num(loss[mode.step - mode.step[0]], nan=np.inf, posinf=1e300))
 
 
-def _try(
-    spec: OptimizerSpec,
-    rate: float,
-    lr: float,
-    limit: float,
-    curvature: float,
-    start: float,
-    floor: float,
-    step: IntArray,
-    recorded: float,
-) -> Trial:
-    """Return the verdict on one learning rate."""
-    loss = _run(replace(spec, lr=rate), rate, curvature, start, floor, step)
-    stable = rate < limit
-    title = "as recorded" if rate == lr else f"lr {rate:g}"
-    note = (
-        "" if rate <= limit / LR_MARGIN * (1.0 + 1e-6) else f"within a factor of {LR_MARGIN:g} of the stability limit {limit:.2g}"
-    )
-    curve = Curve(title, "counterfactual", step, loss)
-    verdict: TrialVerdict = "repairs" if stable else "no effect" if loss[-1] >= 0.1 * recorded else "postpones"
-    return Trial(
-        title, {} if rate == lr else {"optimizer.lr": rate}, verdict, float(loss[-1]), None, curve, "" if rate == lr else note
-    )
+def _try(settings: Mapping[str, object], m: Measurements, mode: _Mode, recorded: float) -> Trial:
+    """Return the verdict on a change: it repairs when the mode stays at the height at which it started, or below.
+
+    What a mode went through counts as well: where the loss grew by `DESTROYED` on the way, a network has nothing left to repair.
+    """
+    made = candidate_of(settings, m)
+    title = title_of(settings, m.optimizer)
+    none = Curve(title, "counterfactual", mode.step[:0], mode.lr[:0])
+    if isinstance(made, str) or not set(settings) <= LINEAR:
+        note = made if isinstance(made, str) else "no setting on which the stability of one mode depends"
+        return Trial(title, settings, "not tried", float("nan"), None, none, note)
+    loss = _run(made, mode)
+    end, top = float(loss[-1]) - mode.floor, float(loss.max()) - mode.floor
+    allowed = max(mode.start, mode.floor)
+    verdict: TrialVerdict
+    note = ""
+    if end <= allowed and top <= DESTROYED * allowed:
+        verdict = "repairs"
+        near = _run(replace(made, lr_factor=LR_MARGIN * made.lr_factor), mode)
+        if float(near[-1]) - mode.floor > allowed:
+            note = f"within a factor of {LR_MARGIN:g} of the stability limit"
+    elif end <= allowed:
+        verdict, note = "not tried", "the loss would have grown far before it fell: what a network does then is not in the log"
+    else:
+        verdict = "no effect" if loss[-1] >= 0.1 * recorded else "postpones"
+    return Trial(title, settings, verdict, float(loss[-1]), None, Curve(title, "counterfactual", mode.step, loss), note)

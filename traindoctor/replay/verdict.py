@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 BETTER = 0.7
 #: ... and lies below its own start by this share at least, ...
 LEARNT = 0.9
-#: ... and within this many decades of its own best, or within this share of the unchanged run's way up from its best, ...
-HELD_DECADES, HELD_SHARE = 1.0, 0.25
+#: ... and within this many decades of its own best (sound runs of the study in benchmarks/study stay below), or within this
+#: share of the unchanged run's way up from its best, ...
+HELD_DECADES, HELD_SHARE = 1.5, 0.25
 #: ... and its best is within this factor of the unchanged run's best: a run that is stable, but gets nowhere, is not repaired.
 REACHED = 10.0
 #: A change is worse when its end is this many times the unchanged run's, or this many decades where that rose as far itself.
@@ -29,19 +30,26 @@ LATER = 1.3
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """The figures of a loss that a judgement rests on, see `course`. `onset`: step of a late rise or of the first NaN."""
+    """The figures of a loss that a judgement rests on, see `course`.
+
+    `initial`: level of the first points. `best`: lowest smoothed value; `before`: the same up to the last sixth. `tail`, `highest`: mean and highest value of the last
+    sixth. `onset`: step of a late rise, or of the first NaN.
+    """
 
     initial: float
     best: float
+    before: float
     tail: float
+    highest: float
     onset: int | None
     reaches: FloatArray
     step: IntArray
 
     @property
     def rise(self) -> float:
-        """Decades from the best to the end, what an exact fit does at the float floor left out."""
-        return float(np.log10(max(self.tail, self.floor) / self.floor)) if np.isfinite(self.tail) else float("inf")
+        """Decades from the best before the end to the end, what an exact fit does at the float floor left out."""
+        low = max(self.before, self.floor)
+        return float(np.log10(max(self.tail, low) / low)) if np.isfinite(self.tail) else float("inf")
 
     @property
     def floor(self) -> float:
@@ -58,7 +66,7 @@ class Course:
 class Judgement:
     """A verdict with its figures.
 
-    `tail`: 90th percentile of the loss over the last sixth. `slower`: steps to the unchanged run's best, over its own; None
+    `tail`: mean of the loss over the last sixth. `slower`: steps to the unchanged run's best, over its own; None
     when it is never reached. `note`: what the verdict leaves out.
     """
 
@@ -77,24 +85,30 @@ def course(step: IntArray, loss: FloatArray, *, initial: float | None = None) ->
     dead = np.flatnonzero(np.isinf(value))
     smooth = running_median(value, max(3, value.size // 60)) if value.size >= 3 else value
     last = value[-max(1, value.size // 6) :]
-    tail = float(np.quantile(last, 0.9)) if np.isfinite(last).all() else float("inf")
     late = rebound(step, value) if not dead.size and np.all(value > 0.0) else None
     onset = int(step[dead[0]]) if dead.size else late.onset if late is not None else None
     return Course(
-        initial=float(np.median(value[: max(1, value.size // 50)])) if initial is None else initial,
+        initial=max(float(value[0]), float(np.median(value[: max(1, value.size // 50)]))) if initial is None else initial,
         best=float(smooth.min()),
-        tail=tail,
+        before=float(smooth[: max(1, value.size - last.size)].min()),
+        tail=float(last.mean()),
+        highest=float(last.max()),
         onset=onset,
         reaches=np.minimum.accumulate(smooth),
         step=step,
     )
 
 
+def scaled(one: Course, factor: float) -> Course:
+    """Return the same course with another end: what an error of the model may have made of it."""
+    return replace(one, tail=one.tail * factor)
+
+
 def judge(base: Course, candidate: Course) -> Judgement:
     """Return the verdict on a candidate's loss against that of the unchanged settings, over the same steps.
 
-        repairs    ends at 0.7 of the unchanged run's tail or less, below 0.9 of its own start, within a decade of its own best,
-                   and has come within a factor of 10 of the unchanged run's best
+        repairs    ends at 0.7 of the unchanged run's tail or less, below 0.9 of its own start, within 1.5 decades of its own
+                   best, and has come within a factor of 10 of the unchanged run's best
         worse      ends 1.5 times above it, or half a decade where the unchanged run had itself risen by as much
         postpones  the same failure, 30 % later at least; or on its way still, and the end is better
         no effect  else

@@ -8,20 +8,27 @@ import numpy as np
 
 from traindoctor.model import Curve, VitalSign
 from traindoctor.optim.stability import stability_limit
+from traindoctor.replay.open_loop import open_loop, signals_of
+from traindoctor.signals.second_moment import recurrence
 
 if TYPE_CHECKING:
     from traindoctor.model import Fix, FloatArray, Replay
     from traindoctor.signals.measurements import Measurements, SeriesMeasurements
 
+#: Layers that one figure shows.
+MOST_LAYERS = 5
+
 
 def vital_signs(m: Measurements, replay: Replay | None, fix: Fix | None) -> tuple[VitalSign, ...]:
     """Return the signs that the log allows, in the order of cause and effect."""
     signs = []
+    adaptive = m.run.optimizer is not None and bool(recurrence(m.optimizer)) and m.run.step_unit == "step"
     if m.has("grad_norm"):
         signs.append(_logged("Gradient norm", "As logged.", m.grad_norm))
-        adaptive = m.run.optimizer is not None and m.optimizer.is_adaptive and m.run.step_unit == "step"
         if adaptive and m.grad_norm.n >= 2 and np.all(m.grad_norm.value >= 0.0):
             signs += _second_moment(m, replay, fix)
+    if adaptive:
+        signs += _layers(m)
     if m.has("weight_norm"):
         signs.append(_logged("Weight norm", "As logged.", m.weight_norm))
     if m.has("update_norm") and m.has("weight_norm"):
@@ -45,6 +52,26 @@ def _spans_decades(value: FloatArray) -> bool:
     return bool(value.size and value.min() > 0.0 and value.max() > 30.0 * value.min())
 
 
+def _layers(m: Measurements) -> list[VitalSign]:
+    """Return sqrt(v_hat) of the layers in which it fell furthest, each over its own highest; none where no layer was logged."""
+    if not any(s.quantity == "grad_norm_layer" and s.value.size >= 2 for s in m.run.series):
+        return []
+    curves = []
+    for recorded in signals_of(m):
+        if recorded.name != "all parameters" and recorded.step.size >= 2:
+            loop = open_loop(recorded, [m.optimizer])
+            root = np.sqrt(loop.total[0])
+            if root.max() > 0.0:
+                curves.append(Curve(recorded.name, "observed", loop.step, root / root.max()))
+    curves.sort(key=lambda curve: float(curve.value[-1]))
+    if not curves:
+        return []
+    shown = tuple(curves[:MOST_LAYERS])
+    of = f" Shown are the {len(shown)} of {len(curves)} layers in which it ends lowest." if len(curves) > len(shown) else ""
+    text = f"Of each layer over its own highest, replayed from the layer's gradient norm.{of}"
+    return [VitalSign("√v̂ by layer", text, shown, log_scale=True)]
+
+
 def _second_moment(m: Measurements, replay: Replay | None, fix: Fix | None) -> list[VitalSign]:
     second = m.second_moment
     step, rebound = second.step, m.loss.rebound if m.has("loss") else None
@@ -66,7 +93,7 @@ def _second_moment(m: Measurements, replay: Replay | None, fix: Fix | None) -> l
         memory = Curve("g²/v̂", "observed", step, second.ratio)
     text = "Below 1 the optimizer still remembers larger gradients; near 1 it has settled to the present ones."
     signs.append(VitalSign("g² over v̂", text, (memory,), log_scale=True, limit=1.0, limit_name="settled", limit_is_bound=False))
-    if replay is None or rebound is None or not m.optimizer.is_adaptive:
+    if replay is None or rebound is None:
         return signs
     lr = m.lr_at(step)
     margin = second.margin(rebound.onset, lr)

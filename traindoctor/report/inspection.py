@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from traindoctor.configs.schedule import configured_schedule
 from traindoctor.readers.formats import title_of
 from traindoctor.report import wording as w
 from traindoctor.report.to_json import SCHEMA_VERSION, integrity_object, optimizer_object, plain, stitch_object
+from traindoctor.signals.schedule import Reconciliation, reconcile, steps_per_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 GAP = 3.0
 #: Gaps and runs of NaN named one by one.
 NAMED = 5
+#: Parameter groups beside the first whose learning rate is held against the config.
+GROUPS = 8
 #: Tags, settings and notes shown on a terminal; the JSON holds all.
 SHOWN = 60
 
@@ -53,6 +57,7 @@ def _run(run: Run) -> dict[str, Any]:
         "histograms": [_histogram(h, run.root) for h in run.histograms],
         "optimizer": optimizer_object(run.optimizer),
         "settings": {k: {"value": plain(s.value), "origin": s.origin} for k, s in sorted(run.settings.items())},
+        "schedule": _schedule(run),
         "restarts": [int(s) for s in run.restarts],
         "stitching": [stitch_object(s, run.root) for s in run.stitches],
         "integrity": [integrity_object(d, run.root) for d in run.damages],
@@ -93,6 +98,42 @@ def _histogram(histogram: Histogram, root: str) -> dict[str, Any]:
         "first_step": int(histogram.step.min()) if len(histogram) else None,
         "last_step": int(histogram.step.max()) if len(histogram) else None,
     }
+
+
+def _schedule(run: Run) -> dict[str, Any]:
+    """Return what the config says of the learning rate's schedule, what the log does, and whether both agree."""
+    per_epoch = steps_per_epoch(run)
+    told = configured_schedule(run.settings, steps_per_epoch=per_epoch, counted_by=run.step_unit)
+    primary = run.primary.get("learning_rate")
+    groups = [s for s in run.series if s.quantity == "learning_rate" and s.tag != (primary.tag if primary else "")]
+    held: tuple[Series, Reconciliation] | None = None
+    for series in [primary, *groups[:GROUPS]] if primary is not None else []:
+        made = reconcile(series.step, series.value, told.spec, steps_per_epoch=per_epoch, restarts=run.restarts)
+        if held is None or made.answer == "follows":
+            held = series, made
+        if told.spec is None or made.answer == "follows":  # parameter groups of other rates follow it scaled
+            break
+    spec = told.spec
+    configured = {
+        "name": told.name,
+        "origin": told.origin,
+        "schedule": spec.name if spec is not None else None,
+        "settings": plain(spec.settings) if spec is not None else {},
+        "assumed": sorted(spec.assumed) if spec is not None else [],
+        "missing": list(told.missing),
+    }
+    result: dict[str, Any] = {"configured": configured if told.name else None, "logged": None, "agree": None}
+    if held is None:
+        return {**result, "answer": "cannot-tell", "text": "no learning rate was logged", "numbers": {}, "step": None, "note": ""}
+    series, made = held
+    shape = made.described
+    logged = {"tag": series.tag, "kind": shape.kind, "text": shape.text, "held": plain(shape.held), "period": plain(shape.period)}
+    agree = {"follows": True, "cannot-tell": None}.get(made.answer, False)
+    text = made.text
+    if told.name and told.spec is None:
+        text = f"the config leaves out {', '.join(told.missing)}" if told.missing else f"{told.name} is no schedule that is known"
+    rest = {"answer": made.answer, "text": text, "numbers": plain(made.numbers), "step": made.step, "note": made.note}
+    return {**result, "logged": logged, "agree": agree, **rest}
 
 
 def _every(step: IntArray) -> float | None:
@@ -152,6 +193,9 @@ def _lines(run: dict[str, Any], width: int) -> Iterator[str]:
         yield from _table(("setting", "value", "origin"), settings[:SHOWN], width)
     else:
         yield "settings: none found; name a config with --config FILE"
+    if run["schedule"]["configured"] or run["schedule"]["logged"]:
+        yield ""
+        yield from _table(("schedule", "what it is"), list(_schedule_rows(run["schedule"])), width)
     if run["stitching"]:
         yield ""
         yield from _table(
@@ -173,6 +217,21 @@ def _settings(run: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         value = optimizer["betas"][int(name == "beta2")] if name in ("beta1", "beta2") else optimizer.get(name)
         if f"optimizer.{name}" not in run["settings"] and value is not None:
             yield f"optimizer.{name}", w.setting(_number(value)), origin
+
+
+def _schedule_rows(schedule: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what the config says, what the log shows, and whether the two agree."""
+    configured, logged = schedule["configured"], schedule["logged"]
+    if configured is None:
+        yield "config", "names none"
+    else:
+        of = ", ".join(f"{key} {w.setting(value)}" for key, value in configured["settings"].items())
+        lacks = f"; not known: {', '.join(configured['missing'])}" if configured["missing"] else ""
+        yield "config", f"{configured['name']}{f' ({of})' if of else ''}, {configured['origin']}{lacks}"
+    yield "log", f"{logged['text']} ({logged['tag']})" if logged else "no learning rate"
+    if configured is not None and logged is not None:
+        word = {True: "yes", False: "no", None: "cannot tell"}[schedule["agree"]]
+        yield "agree", f"{word}: {schedule['text']}" + (f"; {schedule['note']}" if schedule["note"] else "")
 
 
 def _place(damage: dict[str, Any]) -> str:

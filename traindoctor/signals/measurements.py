@@ -12,7 +12,7 @@ import numpy as np
 
 from traindoctor.optim.stability import stability_limit
 from traindoctor.signals import changes, robust
-from traindoctor.signals.second_moment import curvature, second_moment
+from traindoctor.signals.second_moment import anchored_margin, curvature, second_moment
 
 if TYPE_CHECKING:
     from traindoctor.model import FloatArray, IntArray, OptimizerSpec, Run, Series
@@ -231,8 +231,7 @@ class SecondMomentMeasurements:
         `lr`: at the logged steps of the gradient norm.
         """
         at = max(0, int(np.searchsorted(self.step, onset, side="right")) - 1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(stability_limit(self.spec) * (lr / lr[at]) * np.sqrt(self.total[at] / self.total))
+        return anchored_margin(self.total, lr, float(self.total[at]), float(lr[at]), stability_limit(self.spec))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,278 @@
+"""The causes that could have made a log, each simulated on it, and how likely each of them makes it.
+
+Every rival is a hypothesis on the noisy quadratic (`noisy_quadratic.py`): other dynamics, fitted to the same log by the same
+likelihood, and charged for the numbers it needs (BIC; Schwarz 1978, Ann. Statist. 6, 461). What shares one model is told
+apart within it: how much of the denominator is eps, and how much of the loss at the end is fed by noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from traindoctor.model import Curve, Hypothesis
+from traindoctor.optim.stability import stability_limit
+from traindoctor.replay import noisy_quadratic as nq
+from traindoctor.replay.modes import Linear, linear_form
+from traindoctor.signals.changes import spikes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from traindoctor.model import FloatArray, IntArray, OptimizerSpec, Replay
+    from traindoctor.signals.measurements import Measurements
+
+#: Bad batches are looked for at no more spikes than these, the highest.
+MAX_KICKS = 4
+#: Share of the denominator from which eps is what divides, and share of the loss at the end from which noise holds it up.
+EPS_SHARE, NOISE_SHARE = 0.5, 0.5
+#: Share of the loss at the end from which modes on the stability limit are what holds it up.
+BEYOND_SHARE = 0.1
+#: Largest lr * lambda / D of modes whose gradients add up: an oscillation of a period of 6 steps and more, as seen in such runs
+#: (the iteration itself is stable up to 4).
+SLOW = 1.0
+#: Free numbers of the models of their own: the three that are fitted, the curvature, and the two ends of the recorded part.
+OWN_FREE = 6
+#: Draws from the posterior of each hypothesis that a verdict may rest on.
+N_DRAWS = 12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rival:
+    """A cause with its best model of the run. `loss` (n,): predicted, on the stretches. `fit`: None for another simulator's."""
+
+    code: str
+    name: str
+    misses: FloatArray
+    n_free: int
+    loss: FloatArray
+    fit: nq.Fit | None
+    note: str
+
+
+def accumulating(form: Linear, spec: OptimizerSpec) -> tuple[Linear, float]:
+    """Return the iteration when gradients add up, and the factor on its rate.
+
+    The buffer is then the sum of all gradients: heavy ball with a momentum of 1. The optimizer's own momentum is short beside
+    the period of such an oscillation, and only scales it.
+    """
+    one, zero = np.array(1.0), np.array(0.0)
+    gain = 1.0 / (1.0 - float(form.c)) if not spec.is_adam and float(form.c) < 1.0 else 1.0
+    return Linear(one, one, one, zero), gain
+
+
+def observation(m: Measurements) -> nq.Observation | str:
+    """Return the log on stretches, or why there is nothing to fit."""
+    loss, spec = m.loss, m.run.optimizer
+    if spec is None:
+        return "no optimizer settings are known"
+    if linear_form(spec) is None:
+        return f"{spec.name} is not a linear iteration, and is not simulated"
+    if m.run.step_unit != "step":
+        return f"one value per {m.run.step_unit}: the optimizer's steps in between are not known"
+    if loss.n < 12:
+        return f"{loss.n} points of the loss are too few"
+    if not loss.is_positive:
+        return "a loss that is not positive has no levels to compare"
+    if max(spec.beta1 or 0.0, spec.beta2 or 0.0, spec.alpha or 0.0) >= 1.0:
+        return "a decay rate of 1: the recurrence is not defined"
+    lr = m.lr_at(loss.step)
+    if not lr.max() > 0.0 or (not m.has("learning_rate") and m.peak_lr is None):
+        return "the learning rate is not known"
+    value = np.maximum(loss.value, 1e-300)
+    if loss.n_not_finite:
+        return "the loss is not finite somewhere"
+    grad = None
+    if m.has("grad_norm") and m.grad_norm.n >= 12 and np.all(m.grad_norm.value > 0.0):
+        grad = np.interp(loss.step, m.grad_norm.step, m.entering_norm)
+    return nq.observe(loss.step, value, np.maximum(lr, 0.0), grad, spec)
+
+
+def rivals(m: Measurements, obs: nq.Observation, others: Sequence[tuple[str, str, Replay]] = ()) -> list[Rival]:
+    """Return every cause that was simulated, in no order. `others`: code, name and replay of causes with a model of their own."""
+    spec = obs.spec
+    form = linear_form(spec)
+    assert form is not None
+    limit = stability_limit(spec)
+    found: list[Rival] = []
+
+    def add(code: str, name: str, note: str, dynamics: nq.Dynamics, roots: Sequence[float] | None = None) -> None:
+        if (rival := _fitted(obs, code, name, note, dynamics, roots)) is not None:
+            found.append(rival)
+
+    light, heavy = _roots(obs)
+    if heavy:
+        add("TD103", "epsilon-too-large", "eps is most of the denominator", nq.Dynamics(form, limit), heavy)
+    if light is None or light:
+        add("", "healthy", "stable modes", nq.Dynamics(form, limit), light)
+        if found and found[-1].fit is not None and np.median(share := noise_share(obs, found[-1].fit)) > NOISE_SHARE:
+            note = f"noise holds {np.median(share):.0%} of the loss at the end up"
+            found[-1] = replace(found[-1], code="TD201", name="noise-floor", note=note)
+        wild = _fitted(obs, "TD201", "learning-rate-too-high", "", nq.Dynamics(form, limit, capped=True), light)
+        if wild is not None and wild.fit is not None and (above := _beyond(obs, wild.fit)) > BEYOND_SHARE:
+            found.append(replace(wild, note=f"{above:.0%} of the loss at the end is in modes on the stability limit"))
+    summed, gain = accumulating(form, spec)
+    factor = np.full(obs.loss.size, gain)
+    summing = nq.Dynamics(summed, SLOW, seen="b", rate_factor=factor)
+    add("TD301", "zero-grad-missing", "every gradient stays in the sum: momentum 1", summing, light or None)
+    if kicks := _kicks(m, obs):
+        where = ", ".join(f"{int(m.loss.step[0] + obs.edge[k]):,}" for k in kicks)
+        norms = tuple(_norm_at(m, obs, k) for k in kicks)
+        thrown = nq.Dynamics(form, limit, kicks=kicks, kick_norms=norms)
+        add("", "bad-batch", f"thrown off at step {where}", thrown, light or None)
+    for name, note, factor in _transients(m, obs):
+        add("", name, note, nq.Dynamics(form, limit, rate_factor=factor), light or None)
+    for code, name, replay in others:
+        if replay.reproduced is not None:
+            found.append(_simulated(m, obs, code, name, replay))
+    return found
+
+
+def weigh(found: Sequence[Rival], m: Measurements, obs: nq.Observation) -> list[Hypothesis]:
+    """Return the hypotheses with their shares, the likeliest first.
+
+    Neighbouring misses go together, so that the points count as fewer: by the integrated correlation of the best one's misses.
+    Where one model speaks of the loss alone, all are compared on the loss alone.
+    """
+    n = min(r.misses.size for r in found)
+    raw = [nq.log_likelihood(r.misses[:n]) for r in found]
+    best = found[int(np.argmax(raw))].misses[:n]
+    lag = float(np.corrcoef(best[:-1], best[1:])[0, 1]) if best.size > 3 and np.ptp(best) > 0.0 else 0.0
+    lag = float(np.clip(np.nan_to_num(lag), 0.0, 0.9))
+    fewer = (1.0 - lag) / (1.0 + lag)
+    price = 0.5 * np.log(max(obs.loss.size * fewer, 2.0))
+    score = np.array([fewer * value - price * r.n_free for value, r in zip(raw, found, strict=True)])
+    share = np.exp(score - score.max())
+    share /= share.sum()
+    made = []
+    for k in np.argsort(-score, kind="stable"):
+        rival = found[int(k)]
+        error = float(np.median(np.abs(np.log10(rival.loss / obs.loss))))
+        curve = Curve(rival.name, "reproduced", middle_of(m, obs), rival.loss)
+        made.append(Hypothesis(rival.code, rival.name, float(score[k]), float(share[k]), error, curve, rival.note))
+    return made
+
+
+def noise_share(obs: nq.Observation, fit: nq.Fit) -> FloatArray:
+    """Return the share of the loss at the end that noise feeds, (n_draws,): without the noise it would be lower by as much."""
+    settings = _recorded(obs, fit)
+    end = slice(-max(1, obs.loss.size // 6), None)
+    with_noise = nq.simulate(obs, fit, [settings]).loss[0][:, end].mean(1)
+    without = nq.simulate(obs, nq.silenced(fit), [settings]).loss[0][:, end].mean(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.nan_to_num(1.0 - without / with_noise), dtype=np.float64)
+
+
+def _roots(obs: nq.Observation) -> tuple[list[float] | None, list[float]]:
+    """Return the values of `root` under which eps is the smaller part of the denominator, and those under which it is the larger.
+
+    None and none where the optimizer does not divide, or its gradients are not known.
+    """
+    if not obs.spec.is_adaptive or obs.grad_sq is None:
+        return None, []
+    shares = [_share_at(obs, float(root)) for root in nq.ROOTS]
+    light = [float(r) for r, share in zip(nq.ROOTS, shares, strict=True) if share < EPS_SHARE]
+    return light, [float(r) for r, share in zip(nq.ROOTS, shares, strict=True) if share >= EPS_SHARE]
+
+
+def _share_at(obs: nq.Observation, root: float) -> float:
+    """Return the share of eps in the denominator, median over the run."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        below = obs.lr / nq.recorded_rate(obs, root)
+    return float(np.nanmedian((obs.spec.eps or 0.0) * root / below))
+
+
+def _recorded(obs: nq.Observation, fit: nq.Fit) -> nq.Settings:
+    return nq.Settings(obs.spec, fit.dynamics.form, fit.dynamics.limit, obs.lr, seen=fit.dynamics.seen)
+
+
+def _beyond(obs: nq.Observation, fit: nq.Fit) -> float:
+    """Return the share of the loss at the end in modes that lie beyond the stability limit somewhere, of the best fit."""
+    rate = nq.recorded_rate(obs, fit.root)
+    beyond = fit.curvature * rate.max() > fit.dynamics.limit
+    end = nq.columns(obs, rate, fit.curvature, fit.dynamics)[0][-max(1, obs.loss.size // 6) :].mean(0)
+    by_mode = (end[:3] * np.stack((fit.energy[0], fit.noise[0], fit.echo[0]))).sum(0)
+    return float(by_mode[beyond].sum() / max(by_mode.sum() + fit.floor[0], 1e-300))
+
+
+def _kicks(m: Measurements, obs: nq.Observation) -> tuple[int, ...]:
+    """Return the stretches at which the loss jumps up: the highest spikes."""
+    value = np.log(np.maximum(m.loss.value, 1e-300))
+    at = spikes(value, 8.0)
+    at = at[at > 0]
+    if at.size == 0:
+        return ()
+    highest = at[np.argsort(-value[at], kind="stable")][:MAX_KICKS]
+    stretch = np.searchsorted(obs.edge, m.loss.step[highest] - m.loss.step[0], side="right") - 1
+    return tuple(int(k) for k in np.unique(np.clip(stretch, 1, obs.loss.size - 1)))
+
+
+def _norm_at(m: Measurements, obs: nq.Observation, stretch: int) -> float:
+    """Return the highest gradient norm about a stretch, infinity where none was logged."""
+    if not m.has("grad_norm"):
+        return float("inf")
+    first = m.loss.step[0]
+    near = (m.grad_norm.step >= first + obs.edge[stretch - 1]) & (m.grad_norm.step < first + obs.edge[stretch + 1])
+    return float(m.grad_norm.value[near].max()) if near.any() else float("inf")
+
+
+def _transients(m: Measurements, obs: nq.Observation) -> Iterator[tuple[str, str, FloatArray]]:
+    """Yield what a resume may have done to the rate: moments lost, or the step count lost (Adam), at each restart.
+
+    With zeroed moments and the step kept, sqrt(v) is too small by sqrt(1 - beta2**n) after n steps, and m by 1 - beta1**n;
+    with the step reset and the moments kept, the bias corrections divide what needs none.
+    """
+    restarts = [s for s in m.run.restarts if m.loss.step[0] < s < m.loss.step[-1]]
+    if not restarts or not obs.spec.is_adam:
+        return
+    beta1, beta2 = obs.spec.beta1 or 0.9, obs.spec.beta2 or 0.999
+    middle = (obs.edge[1:] + obs.edge[:-1]) / 2.0
+    lost, reset = np.ones(obs.loss.size), np.ones(obs.loss.size)
+    for restart in restarts:
+        since = middle - (restart - int(m.loss.step[0]))
+        later = since > 0.0
+        n = np.maximum(since, 1.0)
+        bias1, bias2 = 1.0 - beta1**n, np.sqrt(1.0 - beta2**n)
+        lost = np.where(later, bias1 / bias2, lost)
+        reset = np.where(later, bias2 / bias1, reset)
+    at = ", ".join(f"{s:,}" for s in restarts)
+    yield "optimizer-state-lost", f"moments zeroed, step count kept, at step {at}", lost
+    yield "step-count-lost", f"moments kept, step count reset, at step {at}", reset
+
+
+def _simulated(m: Measurements, obs: nq.Observation, code: str, name: str, replay: Replay) -> Rival:
+    """Return a cause with a model of its own; before that begins, the log is taken as given."""
+    assert replay.reproduced is not None
+    shown, at = replay.reproduced, middle_of(m, obs)
+    log = np.interp(at, shown.step, np.log(np.clip(shown.value, 1e-300, 1e300)))
+    inside = (at >= shown.step[0]) & (at <= shown.step[-1])
+    loss = np.where(inside, np.exp(log), obs.loss)
+    return Rival(code, name, nq.misses(obs, loss), OWN_FREE, loss, None, replay.model)
+
+
+def middle_of(m: Measurements, obs: nq.Observation) -> IntArray:
+    """Return the steps that the stretches stand for."""
+    lengths = np.diff(obs.edge)
+    return np.asarray(m.loss.step[0] + obs.edge[:-1] + np.floor(obs.place * lengths), dtype=np.int64)
+
+
+def _fitted(
+    obs: nq.Observation, code: str, name: str, note: str, dynamics: nq.Dynamics, roots: Sequence[float] | None
+) -> Rival | None:
+    """Return a cause by what its best model makes of the run on its own, closed loop: the fit itself was led by the log.
+
+    Noise that goes with the loss feeds on itself in a closed loop; the model without is taken where that is nearer the log.
+    """
+    best: Rival | None = None
+    for echoes in (True, False):
+        fit = nq.fit(obs, replace(dynamics, echoes=echoes), n_draws=N_DRAWS, roots=roots)
+        if fit is None:
+            continue
+        first = nq.best_of(fit)
+        course = nq.simulate(obs, first, [_recorded(obs, first)])
+        misses = nq.misses(obs, course.loss[0, 0], course.grad_sq[0, 0])
+        if best is None or nq.log_likelihood(misses) > nq.log_likelihood(best.misses):
+            best = Rival(code, name, misses, fit.n_free, course.loss[0, 0], fit, note)
+    return best
