@@ -157,6 +157,16 @@ def _diagnose(
     )
 
 
+def suspected(m: Measurements) -> str:
+    """Return the code of the cause that log, settings and script speak for before any replay, "" for none."""
+    causes = load_rules().causes
+    _, loops = _loops(m.run)
+    with np.errstate(all="ignore"):
+        opinion = decide([Suspicion(c, tuple(gather(c, m, loops, c.limits(None)))) for c in causes.values()])
+    named = [d.suspicion.cause for d in opinion.diagnoses if not d.suspicion.cause.standalone]
+    return named[0].code if named and not opinion.undecided else ""
+
+
 def gather(cause: Cause, m: Measurements, loops: Sequence[TrainingLoop], limits: Limits) -> Iterable[Evidence]:
     """Yield all evidence on a cause; a rule on the logs is asked only when what the cause needs is there."""
     for log_rule, needs in cause.log_rules:

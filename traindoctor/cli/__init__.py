@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from traindoctor import __version__
+from traindoctor.cli.demo import demo
 from traindoctor.cli.diagnose import diagnose
 from traindoctor.cli.explain import explain
 from traindoctor.cli.inspect import inspect
+from traindoctor.cli.replay import replay
 from traindoctor.cli.rules import rules
 from traindoctor.errors import TraindoctorError
 
@@ -30,9 +32,11 @@ def cli() -> None:
 
 
 cli.add_command(diagnose)
+cli.add_command(replay)
 cli.add_command(inspect)
 cli.add_command(explain)
 cli.add_command(rules)
+cli.add_command(demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

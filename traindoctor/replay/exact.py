@@ -31,7 +31,7 @@ from traindoctor.errors import TraindoctorError
 from traindoctor.model import Curve, Replay, Segment, Trial
 from traindoctor.replay.candidates import title_of
 from traindoctor.replay.changes import checked_key
-from traindoctor.replay.verdict import Course, course, judge
+from traindoctor.replay.verdict import HELD_DECADES, Course, course, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -356,6 +356,8 @@ def run_commands(command: Command, plans: Sequence[Plan], place: Workplace, limi
                     time.sleep(LOOK_S)
         finally:
             for one in running:
+                one.process.terminate()
+            for one in running:
                 _stop(one.process)
     return [outcomes[i] for i in range(len(plans))]
 
@@ -367,16 +369,19 @@ def _slug(title: str) -> str:
 def _start(command: Command, plan: Plan, place: Workplace, folder: Path) -> subprocess.Popen[bytes] | Outcome:
     """Return the running command, or the outcome where it could not be started."""
     logs = folder / "logs"
-    logs.mkdir(parents=True)
-    for name, content in plan.files.items():
-        (folder / "config" / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "config" / name).write_bytes(content)
     values = {"logdir": str(logs), "python": sys.executable, "config": str(folder / "config" / place.config), **plan.values}
-    if place.checkpoint is not None:
-        copy = folder / "checkpoint" / place.checkpoint.name
-        copy.parent.mkdir()
-        shutil.copyfile(place.checkpoint, copy)
-        values["checkpoint"] = str(copy)
+    try:
+        logs.mkdir(parents=True)
+        for name, content in plan.files.items():
+            (folder / "config" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "config" / name).write_bytes(content)
+        if place.checkpoint is not None:
+            copy = folder / "checkpoint" / place.checkpoint.name
+            copy.parent.mkdir()
+            shutil.copyfile(place.checkpoint, copy)
+            values["checkpoint"] = str(copy)
+    except OSError as error:
+        return Outcome("not started", folder, said=(f"{folder} cannot be written: {error.strerror or error}",))
     environment = dict(place.environment or os.environ)
     environment["PYTHONDONTWRITEBYTECODE"] = "1"  # no __pycache__ beside the user's scripts
     words = command.filled(values)
@@ -429,7 +434,8 @@ def _ended_by_signals() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    ends = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]  # nohup ignores HUP
+    before = {number: signal.signal(number, interrupt) for number in ends}
     try:
         yield
     finally:
@@ -494,7 +500,8 @@ def retrain(
     trials += [
         _trial(plan, None if plan.refusal else next(outcomes), recorded.tag, read, again, base_course, initial) for plan in others
     ]
-    onset = m.loss.rebound.onset if m.loss.rebound is not None else None
+    rise = m.loss.rebound
+    onset = rise.onset if rise is not None and rise.decades > HELD_DECADES else None
     return Replay(
         "exact",
         command.text,

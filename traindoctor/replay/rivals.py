@@ -110,7 +110,7 @@ def rivals(m: Measurements, obs: nq.Observation, others: Sequence[tuple[str, str
         if found and found[-1].fit is not None and np.median(share := noise_share(obs, found[-1].fit)) > NOISE_SHARE:
             note = f"noise holds {np.median(share):.0%} of the loss at the end up"
             found[-1] = replace(found[-1], code="TD201", name="noise-floor", note=note)
-        wild = _fitted(obs, "TD201", "learning-rate-too-high", "", nq.Dynamics(form, limit, capped=True), light)
+        wild = _fitted(obs, "TD201", "on-the-stability-limit", "", nq.Dynamics(form, limit, capped=True), light)
         if wild is not None and wild.fit is not None and (above := _beyond(obs, wild.fit)) > BEYOND_SHARE:
             found.append(replace(wild, note=f"{above:.0%} of the loss at the end is in modes on the stability limit"))
     summed, gain = accumulating(form, spec)

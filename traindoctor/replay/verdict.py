@@ -21,7 +21,10 @@ LEARNT = 0.9
 #: share of the unchanged run's way up from its best, ...
 HELD_DECADES, HELD_SHARE = 1.5, 0.25
 #: ... and its best is within this factor of the unchanged run's best: a run that is stable, but gets nowhere, is not repaired.
-REACHED = 10.0
+#: Nobody minds below this share of the start; and a run that ended above its own start got nowhere itself.
+REACHED, ENOUGH = 10.0, 1e-10
+#: Of the last sixth the highest values above this quantile are left out of the mean: a spike is not the level.
+TRIMMED = 0.95
 #: A change is worse when its end is this many times the unchanged run's, or this many decades where that rose as far itself.
 WORSE, WORSE_DECADES = 1.5, 0.5
 #: A failure that begins this much later, as a share of the steps, is postponed.
@@ -32,8 +35,8 @@ LATER = 1.3
 class Course:
     """The figures of a loss that a judgement rests on, see `course`.
 
-    `initial`: level of the first points. `best`: lowest smoothed value; `before`: the same up to the last sixth. `tail`, `highest`: mean and highest value of the last
-    sixth. `onset`: step of a late rise, or of the first NaN.
+    `initial`: level of the first points. `best`: lowest smoothed value; `before`: the same up to the last sixth. `tail`, `highest`: mean (without the highest twentieth) and highest value of the
+    last sixth. `onset`: step of a late rise, or of the first NaN.
     """
 
     initial: float
@@ -66,7 +69,7 @@ class Course:
 class Judgement:
     """A verdict with its figures.
 
-    `tail`: mean of the loss over the last sixth. `slower`: steps to the unchanged run's best, over its own; None
+    `tail`: mean of the loss over the last sixth, without its highest twentieth. `slower`: steps to the unchanged run's best, over its own; None
     when it is never reached. `note`: what the verdict leaves out.
     """
 
@@ -91,7 +94,7 @@ def course(step: IntArray, loss: FloatArray, *, initial: float | None = None) ->
         initial=max(float(value[0]), float(np.median(value[: max(1, value.size // 50)]))) if initial is None else initial,
         best=float(smooth.min()),
         before=float(smooth[: max(1, value.size - last.size)].min()),
-        tail=float(last.mean()),
+        tail=float(last[last <= np.quantile(last, TRIMMED, method="lower")].mean()) if np.isfinite(last).all() else float("inf"),
         highest=float(last.max()),
         onset=onset,
         reaches=np.minimum.accumulate(smooth),
@@ -108,20 +111,21 @@ def judge(base: Course, candidate: Course) -> Judgement:
     """Return the verdict on a candidate's loss against that of the unchanged settings, over the same steps.
 
         repairs    ends at 0.7 of the unchanged run's tail or less, below 0.9 of its own start, within 1.5 decades of its own
-                   best, and has come within a factor of 10 of the unchanged run's best
+                   best before, and has come within a factor of 10 of the unchanged run's best, or to 1e-10 of the start
         worse      ends 1.5 times above it, or half a decade where the unchanged run had itself risen by as much
-        postpones  the same failure, 30 % later at least; or on its way still, and the end is better
+        postpones  ends as much better, but fails later on, by 30 % of the steps at least; or is on its way still
         no effect  else
 
     The tests are made in this order.
     """
     ends, was = candidate.tail, base.tail
-    reached = candidate.best <= REACHED * base.floor
+    near = max(REACHED * base.floor, ENOUGH * base.initial)
+    reached = candidate.best <= near or not base.tail < base.initial
     held = candidate.rise <= max(HELD_DECADES, HELD_SHARE * base.rise)
     better = ends <= BETTER * was if np.isfinite(was) else np.isfinite(ends)
     learnt = ends < LEARNT * candidate.initial
-    steps = candidate.steps_to(REACHED * base.floor)
-    slower = steps / max(base.steps_to(REACHED * base.floor), 1.0) if reached else None
+    steps = candidate.steps_to(near)
+    slower = steps / max(base.steps_to(near), 1.0) if np.isfinite(steps) else None
     note = "" if reached else "does not come near the recorded best within the run"
     verdict: TrialVerdict = "no effect"
     bar = max(np.log10(WORSE), min(WORSE_DECADES, 0.1 * base.rise))
@@ -129,7 +133,7 @@ def judge(base: Course, candidate: Course) -> Judgement:
         verdict = "repairs"
     elif np.isfinite(was) and (not np.isfinite(ends) or ends >= was * 10.0**bar):
         verdict = "worse"
-    elif (reached and _later(base, candidate)) or (better and not reached and held):
+    elif better and ((reached and _later(base, candidate)) or (not reached and held)):
         verdict = "postpones"
     return Judgement(verdict, ends, slower, note)
 

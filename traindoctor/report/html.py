@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup, escape
 
+from traindoctor import __version__
+from traindoctor.model import RunReport
+from traindoctor.report import replaying
 from traindoctor.report.plots import plots_of
 from traindoctor.report.to_json import to_json
 from traindoctor.report.view import VERDICTS, diagnosis_first, in_order, view_run
 
 if TYPE_CHECKING:
-    from traindoctor.model import Report
+    from traindoctor.model import Replay, Report, Run
 
 #: Points per curve of a page with one run; several runs share the budget.
 POINTS = 600
@@ -56,6 +59,27 @@ def render_html(report: Report) -> str:
         style_hash=_hash(style),
         script_hash=_hash(script),
         data=Markup(_harmless(data)),  # every angle bracket and ampersand is written as \u00xx
+    )
+
+
+def render_replay(run: Run, replay: Replay) -> str:
+    """Return a replay as one HTML page, of the same kind as `render_html`."""
+    report = RunReport(run, "undecided", "", (), (), (), replay=replay)
+    view = view_run(report)
+    style = _source("report.css")
+    data = json.dumps(replaying.to_json(run, replay, curves=False), ensure_ascii=True, allow_nan=False, indent=1)
+    return (
+        _environment()
+        .get_template("replay.html.j2")
+        .render(
+            view=view,
+            told=replaying.view_replay(run, replay),
+            plots=plots_of(report, view, POINTS),
+            version=__version__,
+            style=Markup(style),  # our own file
+            style_hash=_hash(style),
+            data=Markup(_harmless(data)),  # every angle bracket and ampersand is written as \u00xx
+        )
     )
 
 

@@ -11,6 +11,7 @@ from traindoctor.model import Curve, RunReport, VitalSign
 from traindoctor.report import wording as w
 from traindoctor.report.buckets import bucket
 from traindoctor.report.figures import Domain, Limit, Line, Scale, nice, panel, scale_of, spark
+from traindoctor.report.replaying import best_trial
 from traindoctor.report.view import QUANTITIES, VALIDATION, RunView, bad_words, trial_of
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ def _domain(report: RunReport, signs: Sequence[VitalSign]) -> Domain:
         elif at != onset and first <= at <= last:
             others.append((at, w.clean(finding.code, 20)))
     calm = report.verdict == "healthy"
+    if not report.findings and report.replay is not None:
+        onset = report.replay.segment.onset
     if onset is not None and not first <= onset <= last:
         onset = None
     return Domain(first, last, segment, None if calm else onset, run.step_unit, calm, run.restarts, tuple(others))
@@ -153,6 +156,8 @@ def _loss_lines(report: RunReport) -> tuple[list[Line], list[str]]:
         return lines, notes
     fixes = report.findings[0].fixes if report.findings else ()
     chosen = next((t for f in fixes[:1] if (t := trial_of(f, replay)) is not None), None)
+    if not report.findings:  # a page of a replay alone
+        chosen = best_trial(replay)
     if chosen is not None:
         lines.append(
             Line(

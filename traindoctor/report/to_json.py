@@ -77,7 +77,7 @@ def _run(report: RunReport) -> dict[str, Any]:
         "checked": list(report.checked),
         "not_checked": [{"code": n.code, "reason": n.reason} for n in report.not_checked],
         "gaps": list(report.gaps),
-        "replay": _replay(report.replay),
+        "replay": None if report.replay is None else replay_object(report.replay),
         "findings": [_finding(f, run.root) for f in report.findings],
     }
 
@@ -128,9 +128,8 @@ def _tag(series: Series, primary: Series | None, root: str) -> dict[str, Any]:
     }
 
 
-def _replay(replay: Replay | None) -> dict[str, Any] | None:
-    if replay is None:
-        return None
+def replay_object(replay: Replay) -> dict[str, Any]:
+    """Return a replay with its trials, without its curves."""
     return {
         "depth": replay.depth,
         "model": replay.model,
