@@ -175,3 +175,12 @@ def test_energy_of_other_directions_enters_the_second_moment():
     np.testing.assert_allclose(after.v, 0.09)
     _, after = adagrad.step(grad, adagrad.start((2,)), lr=1.0, grad_sq=energy)
     np.testing.assert_allclose(after.total, 9.0)
+
+
+def test_adam_keeps_the_precision_of_its_gradients():
+    grad = np.random.default_rng(0).standard_normal((3, 4))
+    for dtype in (np.float32, np.float64):
+        update, state = adam.step(grad.astype(dtype), adam.start(grad.shape, dtype), lr=1e-3)
+        assert {update.dtype, state.m.dtype, state.v.dtype, state.v_max.dtype} == {np.dtype(dtype)}
+    many, _ = adam.step(grad.astype(np.float32), adam.start(grad.shape, np.float32), lr=np.full((3, 1), 1e-3))
+    assert many.dtype == np.float64

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,9 +19,9 @@ class State(NamedTuple):
     v_max: FloatArray
 
 
-def start(shape: tuple[int, ...]) -> State:
+def start(shape: tuple[int, ...], dtype: type[np.floating[Any]] = np.float64) -> State:
     """Return the state before the first step: all moments zero."""
-    return State(0, np.zeros(shape), np.zeros(shape), np.zeros(shape))
+    return State(0, np.zeros(shape, dtype), np.zeros(shape, dtype), np.zeros(shape, dtype))
 
 
 def step(
@@ -53,22 +53,29 @@ def step(
     `max_of_corrected` it is max(v_hat_1 ... v_hat_t), as in Optax, whose first steps are shorter for longer; then
     `v_max` holds that. Without `bias_correction` the divisors of m and v are 1, as in the paper of AMSGrad.
 
-    `grad`: any shape, float64; NaN propagates, and 0/0 is NaN as in the frameworks. Settings are scalars or arrays that
-    broadcast against `grad`, so that a leading axis holds many candidates. `grad_sq`: what enters v in place of
-    grad**2, for a replay that knows the energy of directions it does not simulate.
+    `grad`: any shape, float64, or float32, which is kept where the settings are scalars; NaN propagates, and 0/0 is NaN as in
+    the frameworks. Settings are scalars or arrays that broadcast against `grad`, so that a leading axis holds many
+    candidates. `grad_sq`: what enters v in place of grad**2, for a replay that knows the energy of directions it does not
+    simulate.
 
     Source: Kingma and Ba 2015, arXiv:1412.6980, Algorithm 1 and section 2; Reddi, Kale and Kumar 2018, arXiv:1904.09237.
     """
     t = state.t + 1
     beta1, beta2 = np.asarray(beta1, dtype=np.float64), np.asarray(beta2, dtype=np.float64)
-    m = beta1 * state.m + (1.0 - beta1) * grad
-    v = beta2 * state.v + (1.0 - beta2) * (grad * grad if grad_sq is None else grad_sq)
+    m = _weak(beta1) * state.m + _weak(1.0 - beta1) * grad
+    v = _weak(beta2) * state.v + _weak(1.0 - beta2) * (grad * grad if grad_sq is None else grad_sq)
+    one = np.ones(())
     with np.errstate(divide="ignore", invalid="ignore"):
-        bias1, bias2 = (1.0 - beta1**t, 1.0 - beta2**t) if bias_correction else (np.ones(()), np.ones(()))
-        seen, bias_of_max = (v / bias2, np.ones(())) if max_of_corrected else (v, bias2)
+        bias1, bias2 = (1.0 - beta1**t, 1.0 - beta2**t) if bias_correction else (one, one)
+        seen, bias_of_max = (v / _weak(bias2), one) if max_of_corrected else (v, bias2)
         v_max = np.where(amsgrad, np.maximum(state.v_max, seen), seen) if np.any(amsgrad) else seen
         if epsilon_hat:
-            update = -np.asarray(lr) * np.sqrt(bias2) / bias1 * m / (np.sqrt(v_max) + eps)
+            update = _weak(-np.asarray(lr) * np.sqrt(bias2) / bias1) * m / (np.sqrt(v_max) + _weak(eps))
         else:
-            update = -np.asarray(lr) / bias1 * m / (np.sqrt(v_max / bias_of_max + eps_root) + eps)
+            update = _weak(-np.asarray(lr) / bias1) * m / (np.sqrt(v_max / _weak(bias_of_max) + _weak(eps_root)) + _weak(eps))
     return update, State(t, m, v, v_max)
+
+
+def _weak(setting: FloatSetting) -> FloatSetting:
+    """Return a setting that leaves the dtype of what it multiplies alone: a scalar as a Python float (NEP 50)."""
+    return setting if isinstance(setting, float) or np.ndim(setting) else float(setting)

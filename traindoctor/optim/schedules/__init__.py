@@ -1,4 +1,4 @@
-"""The learning rate of a step: the schedules of PyTorch, Hugging Face, Keras and Optax as pure functions.
+"""The learning rate of a step: the schedules of PyTorch, Hugging Face, Keras, Optax, timm and DeepSpeed as pure functions.
 
 A `ScheduleSpec` names one schedule with its settings; `learning_rate` gives its rate at any steps. Every function is a
 closed form of the step in float64; the frameworks' own step-by-step products differ from it by rounding alone.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from traindoctor.optim.schedules import huggingface, keras, optax, pytorch
+from traindoctor.optim.schedules import deepspeed, huggingface, keras, optax, pytorch, timm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,6 +65,12 @@ SCHEDULES: Mapping[str, Callable[..., FloatArray]] = {
     "optax.linear_onecycle_schedule": optax.linear_onecycle_schedule,
     "optax.cosine_onecycle_schedule": optax.cosine_onecycle_schedule,
     "optax.sgdr_schedule": optax.sgdr_schedule,
+    "timm.CosineLRScheduler": timm.cosine_lr,
+    "timm.StepLRScheduler": timm.step_lr,
+    "timm.MultiStepLRScheduler": timm.multi_step_lr,
+    "deepspeed.WarmupLR": deepspeed.warmup_lr,
+    "deepspeed.WarmupDecayLR": deepspeed.warmup_decay_lr,
+    "deepspeed.WarmupCosineLR": deepspeed.warmup_cosine_lr,
 }
 #: Schedules made of others: in turn, or all at every step.
 COMPOSED = frozenset({"torch.SequentialLR", "torch.ChainedScheduler", "optax.join_schedules"})
