@@ -25,7 +25,7 @@ class Habit:
 
 @dataclass(frozen=True)
 class Case:
-    """`fault`: what was planted. `changes`: the candidates, in the one vocabulary, or "zero_grad"/"restore_state"."""
+    """`fault`: what was planted. `changes`: the candidates, in the one vocabulary, or "gradient.zero_grad"/"restore_state"."""
 
     name: str
     part: str
@@ -79,7 +79,7 @@ def momentum(value: float) -> Change:
 
 
 AMSGRAD: Change = {"optimizer.amsgrad": True}
-ZERO_GRAD: Change = {"zero_grad": True}
+ZERO_GRAD: Change = {"gradient.zero_grad": True}
 RESTORE: Change = {"restore_state": True}
 COSINE, LINEAR = {"schedule.name": "cosine"}, {"schedule.name": "linear"}  # to zero over the run
 

@@ -59,7 +59,7 @@ class Job:
 
     def changed(self, change: Mapping[str, Any]) -> Job:
         """The job with a change of settings in it; what mends the loop takes its fault away."""
-        mends = {"zero_grad": "keep_gradients", "restore_state": "lose_state"}
+        mends = {"gradient.zero_grad": "keep_gradients", "restore_state": "lose_state"}
         hook = {k: v for k, v in self.hook.items() if not any(mends.get(key) == k for key in change)}
         kept = dict(self.settings)
         if "schedule.name" in change:  # another schedule runs over the whole run

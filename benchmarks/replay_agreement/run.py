@@ -30,7 +30,9 @@ import yaml
 from cases import CASES, CODES, Case, Change
 from loop import Curves, batch_size, train
 
+from traindoctor.diagnose import suspected
 from traindoctor.readers import discover
+from traindoctor.replay.engine import replay_run
 from traindoctor.replay.verdict import Course, Judgement, course, judge
 from traindoctor.signals.measurements import Measurements
 
@@ -217,13 +219,10 @@ class Outcome:
 
 def replayed(case: Case, folder: Path) -> tuple[Replay | None, str]:
     """The replay of the log, or why there is none."""
-    try:
-        from traindoctor.replay.engine import replay_run
-    except ImportError as error:
-        return None, f"engine missing ({error})"
     runs = discover.read_runs(folder / "log")
     try:
-        return replay_run(Measurements(runs[0]), changes=list(case.changes), auto=False), ""
+        measured = Measurements(runs[0])
+        return replay_run(measured, changes=list(case.changes), auto=False, cause=suspected(measured)), ""
     except Exception as error:  # a failure is a row of the table, not the end of the others
         return None, f"{type(error).__name__}: {error}"
 

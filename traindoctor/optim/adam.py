@@ -78,4 +78,4 @@ def step(
 
 def _weak(setting: FloatSetting) -> FloatSetting:
     """Return a setting that leaves the dtype of what it multiplies alone: a scalar as a Python float (NEP 50)."""
-    return setting if isinstance(setting, float) or np.ndim(setting) else float(setting)
+    return setting if np.ndim(setting) else float(setting)

@@ -7,7 +7,7 @@ the defaults. `gradient_clipping` 0 is off. "auto" is filled in by the Trainer a
 
 from __future__ import annotations
 
-from traindoctor.configs.frameworks.dialect import Dialect, Shape, Slots, put
+from traindoctor.configs.frameworks.dialect import Dialect, Shape, Slots, drop, put
 from traindoctor.configs.vocabulary import number, truth
 
 _FUSED: dict[str, object] = {
@@ -30,6 +30,10 @@ def _is_neox(shape: Shape) -> bool:
 
 
 def _refine(shape: Shape, slots: Slots) -> None:
+    warmup = shape.at.get("warmup")  # of NeoX: the share of lr_decay_iters
+    if warmup is not None and (share := number(warmup.value)) is not None and 0.0 < share < 1.0:
+        put(slots, "schedule.warmup_ratio", share, warmup)
+        drop(slots, "schedule.warmup_steps")
     name = slots.get("optimizer.name")
     decay = slots.get("optimizer.weight_decay")
     if name is None or decay is None or not number(decay.value) or str(name.value).lower() not in ("adam", "fusedadam"):
@@ -38,6 +42,14 @@ def _refine(shape: Shape, slots: Slots) -> None:
         put(slots, "optimizer.name", "AdamW", name.entry, "Adam in DeepSpeed's adam_w_mode, which is on unless switched off")
 
 
-_KEYS = {"optimizer.params.lr": "optimizer.lr", "scheduler.params.total_num_steps": "schedule.total_steps"}
+_KEYS = {
+    "optimizer.params.lr": "optimizer.lr",
+    "scheduler.params.total_num_steps": "schedule.total_steps",
+    "scheduler.params.warmup_min_lr": "schedule.warmup_lr",
+    "scheduler.params.warmup_max_lr": "schedule.peak_lr",
+    "scheduler.params.warmup_type": "schedule.warmup_type",
+    "scheduler.params.warmup_min_ratio": "schedule.warmup_factor",
+    "scheduler.params.cos_min_ratio": "schedule.min_lr_ratio",
+}
 DEEPSPEED = Dialect("DeepSpeed", _is_deepspeed, _KEYS, _FUSED, _refine, builds=True, part=True)
 NEOX = Dialect("GPT-NeoX", _is_neox, _KEYS, _FUSED, _refine, casts=False)

@@ -8,7 +8,7 @@ utils/schemas/training.py (`learning_rate` is cast, cosine schedule); accelerate
 
 from __future__ import annotations
 
-from traindoctor.configs.frameworks.dialect import Dialect, Shape, Slots, drop, read_arguments
+from traindoctor.configs.frameworks.dialect import Dialect, Shape, Slots, drop, put, read_arguments
 from traindoctor.configs.vocabulary import number
 
 TRL = ("use_peft", "lora_target_modules", "max_prompt_length", "max_completion_length", "num_generations", "dataset_text_field")
@@ -55,21 +55,31 @@ def _refine(shape: Shape, slots: Slots) -> None:
         for entry in shape.ending(key):
             read_arguments(slots, entry)
     warmup = number(shape.value("warmup_steps"))
-    by_ratio = warmup == 0.0 and number(shape.value("warmup_ratio"))
-    if by_ratio or (warmup is not None and 0.0 < warmup < 1.0):  # a ratio: its steps are not known here
+    if warmup is not None and 0.0 < warmup < 1.0:
+        put(slots, "schedule.warmup_ratio", warmup, shape.at["warmup_steps"])
+        drop(slots, "schedule.warmup_steps")
+    elif warmup:  # the steps count where both are set
+        drop(slots, "schedule.warmup_ratio")
+    elif number(shape.value("warmup_ratio")):
         drop(slots, "schedule.warmup_steps")
 
 
-_KEYS = {"optim_args": "", "warmup_ratio": "", "logging_steps": "", "per_device_train_batch_size": "batch_size"}
+def _axolotl(shape: Shape, slots: Slots) -> None:
+    _refine(shape, slots)
+    if shape.value("cosine_constant_lr_ratio") is not None and "schedule.name" in slots:
+        put(slots, "schedule.name", "cosine to a constant", slots["schedule.name"].entry, "cosine_constant_lr_ratio")
+
+
+_KEYS = {"optim_args": "", "logging_steps": "", "per_device_train_batch_size": "batch_size"}
 TRAINING_ARGUMENTS = Dialect("Hugging Face TrainingArguments", _is_trainer, _KEYS, _LINEAR, _refine)
 TRL_CONFIG = Dialect("TRL", _is_trl, _KEYS, {**_TRAINER, "schedule.name": "linear"}, _refine)
 LLAMA_FACTORY = Dialect("LLaMA-Factory", _is_llama_factory, _KEYS, _LINEAR, _refine)
 AXOLOTL = Dialect(
     "axolotl",
     _is_axolotl,
-    {**_KEYS, "micro_batch_size": "batch_size", "batch_size": ""},
+    {**_KEYS, "micro_batch_size": "batch_size", "batch_size": "", "cosine_min_lr_ratio": "schedule.min_lr_ratio"},
     {**_TRAINER, "schedule.name": "cosine"},
-    _refine,
+    _axolotl,
 )
 ACCELERATE = Dialect(
     "Hugging Face accelerate",

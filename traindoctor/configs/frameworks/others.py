@@ -47,6 +47,7 @@ def _kohya(shape: Shape, slots: Slots) -> None:
     for entry in shape.ending("lr_warmup_steps"):
         share = number(entry.value)
         if share is not None and 0.0 < share < 1.0:
+            put(slots, "schedule.warmup_ratio", share, entry)
             drop(slots, "schedule.warmup_steps")
     if "optimizer.lr" not in slots:
         for entry in shape.ending("unet_lr"):
@@ -58,6 +59,7 @@ _ANY_SECTION = {
     "learning_rate": "optimizer.lr",
     "lr_scheduler": "schedule.name",
     "lr_warmup_steps": "schedule.warmup_steps",
+    "lr_scheduler_num_cycles": "schedule.cycles",
     "max_grad_norm": "gradient.clip_norm",
     "gradient_accumulation_steps": "gradient.accumulation_steps",
     "train_batch_size": "batch_size",

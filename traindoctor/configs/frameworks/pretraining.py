@@ -8,7 +8,7 @@ Source: nanoGPT, train.py (names at module level that a config file overrides th
 from __future__ import annotations
 
 from traindoctor.configs.frameworks.dialect import Dialect, Shape, Slots, put
-from traindoctor.configs.vocabulary import truth
+from traindoctor.configs.vocabulary import number, truth
 
 
 def _is_nanogpt(shape: Shape) -> bool:
@@ -40,6 +40,15 @@ def _is_torchtitan(shape: Shape) -> bool:
     return (
         sum(block in shape.blocks for block in blocks) >= 2 and shape.count("seq_len", "steps", "local_batch_size", "flavor") >= 2
     )
+
+
+def _torchtitan(shape: Shape, slots: Slots) -> None:
+    """Name a schedule that stays at its peak, or ends above 0, as one that is not known."""
+    held = slots.get("schedule.name")
+    for key in ("decay_ratio", "lr_min", "min_lr_factor"):
+        entry = shape.at.get(f"lr_scheduler.{key}")
+        if held is not None and entry is not None and number(entry.value):
+            put(slots, "schedule.name", f"{held.value} with {key}", held.entry, f"{key} is set")
 
 
 def _is_megatron(shape: Shape) -> bool:
@@ -92,6 +101,7 @@ TORCHTITAN = Dialect(
         "training.warmup_steps": "schedule.warmup_steps",
         "training.local_batch_size": "batch_size",
         "lr_scheduler.decay_type": "schedule.name",
+        "lr_scheduler.lr_min": "",
     },
     {
         "optimizer.name": "AdamW",
@@ -103,6 +113,7 @@ TORCHTITAN = Dialect(
         "schedule.warmup_steps": 200,
         "gradient.clip_norm": 1.0,
     },
+    _torchtitan,
 )
 MEGATRON = Dialect(
     "Megatron-LM",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 from traindoctor.configs.frameworks.dialect import Dialect, Shape, Slots, drop, put, read
-from traindoctor.configs.vocabulary import number, truth, whole
+from traindoctor.configs.vocabulary import number, truth
 
 # -- OpenMMLab --------------------------------------------------------------------------------------------------------
 
@@ -25,27 +25,55 @@ def _mmengine(shape: Shape, slots: Slots) -> None:
     if str(shape.value("optim_wrapper.type")).endswith("AmpOptimWrapper"):
         half = "bf16-mixed" if str(shape.value("optim_wrapper.dtype")) == "bfloat16" else "16-mixed"
         put(slots, "precision", half, shape.at["optim_wrapper.type"], "AmpOptimWrapper")
-    drop(slots, "schedule.name", "schedule.warmup_steps", "schedule.total_steps", "schedule.min_lr", "schedule.decay")
+    drop(slots, *[setting for setting in slots if setting.startswith("schedule.")])
     _param_schedulers(shape, slots)
 
 
 def _param_schedulers(shape: Shape, slots: Slots) -> None:
-    """Read the list of schedulers: one that starts at 0 and others after it is a warmup, the next is the schedule."""
+    """Read the list of schedulers: one that starts at 0 and others after it is a warmup, the next is the schedule.
+
+    Several schedules are named together, as something that is not known. `by_epoch` is on unless switched off; with
+    `convert_to_iter_based` lengths in epochs are walked step by step.
+    """
     names = [f"param_scheduler.{n}." for n in range(16)] if shape.has("param_scheduler.0") else ["param_scheduler."]
-    names = [name for name in names if name + "type" in shape.at]
-    for n, name in enumerate(names):
-        kind = str(shape.value(name + "type"))
-        is_warmup = len(names) > 1 and n == 0 and kind.rpartition(".")[2] in ("LinearLR", "ConstantLR", "LinearParamScheduler")
-        if is_warmup:
-            steps = whole(shape.value(name + "end"))
-            if steps is not None and truth(shape.value(name + "by_epoch")) is False:
-                put(slots, "schedule.warmup_steps", steps, shape.at[name + "end"])
-            continue
-        put(slots, "schedule.name", kind, shape.at[name + "type"])
-        for key, setting in (("eta_min", "schedule.min_lr"), ("gamma", "schedule.decay")):
-            if name + key in shape.at:
-                read(slots, setting, shape.at[name + key])
+    names = [name for name in names if name + "type" in shape.at and "Momentum" not in str(shape.value(name + "type"))]
+    kinds = [str(shape.value(name + "type")) for name in names]
+    warms = len(names) > 1 and kinds[0].rpartition(".")[2] in ("LinearLR", "LinearParamScheduler")
+    if warms:
+        name = names.pop(0)
+        end = shape.at.get(name + "end")
+        if end is not None:
+            read(slots, "schedule.warmup_epochs" if _by_epoch(shape, name) else "schedule.warmup_steps", end)
+        if name + "start_factor" in shape.at:
+            read(slots, "schedule.warmup_factor", shape.at[name + "start_factor"])
+    if not names:
         return
+    name = names[0]
+    put(slots, "schedule.name", " and ".join(kinds[warms:]), shape.at[name + "type"], "" if len(names) == 1 else "in turn")
+    by_step = truth(shape.value(name + "convert_to_iter_based")) is True
+    unit = ("epoch by step" if by_step else "epoch") if _by_epoch(shape, name) else "step"
+    place = next((shape.at[name + key] for key in ("convert_to_iter_based", "by_epoch") if name + key in shape.at), None)
+    put(slots, "schedule.unit", unit, place or shape.at[name + "type"], "" if place else "by_epoch is on unless switched off")
+    for key, setting in _OF_PARAM_SCHEDULER.items():
+        if name + key in shape.at:
+            read(slots, setting, shape.at[name + key])
+
+
+_OF_PARAM_SCHEDULER = {
+    "eta_min": "schedule.min_lr",
+    "eta_min_ratio": "schedule.min_lr_ratio",
+    "gamma": "schedule.decay",
+    "milestones": "schedule.milestones",
+    "step_size": "schedule.step_size",
+    "power": "schedule.power",
+    "begin": "schedule.begin",
+    "end": "schedule.end",
+    "t_max": "schedule.total_steps",
+}
+
+
+def _by_epoch(shape: Shape, name: str) -> bool:
+    return truth(shape.value(name + "by_epoch")) is not False
 
 
 def _is_mmcv(shape: Shape) -> bool:
@@ -66,6 +94,7 @@ _MMCV = {
     "lr_config.policy": "schedule.name",
     "lr_config.warmup_iters": "schedule.warmup_steps",
     "lr_config.warmup": "",
+    "lr_config.warmup_ratio": "",
     "lr_config.step": "",
     "lr_config.min_lr": "schedule.min_lr",
     "lr_config.gamma": "schedule.decay",
@@ -124,6 +153,8 @@ def _detectron2(shape: Shape, slots: Slots) -> None:
     kind = str(shape.value(clip + "clip_type") or "value")
     if truth(shape.value(clip + "enabled")) and kind != "value" and clip + "clip_value" in shape.at:
         read(slots, "gradient.clip_norm", shape.at[clip + "clip_value"])
+    if "schedule.milestones" in slots:
+        put(slots, "schedule.unit", "step", slots["schedule.milestones"].entry, "Detectron2 counts steps")
     if truth(shape.value("solver.amp.enabled")):
         put(slots, "precision", "16-mixed", shape.at["solver.amp.enabled"], "AMP")
 
@@ -132,7 +163,7 @@ DETECTRON2 = Dialect(
     "Detectron2",
     _is_detectron2,
     {
-        "solver.steps": "",
+        "solver.steps": "schedule.milestones",
         "solver.optimizer": "optimizer.name",
         "solver.base_lr": "optimizer.lr",
         "solver.gamma": "schedule.decay",
@@ -189,7 +220,31 @@ def _is_timm(shape: Shape) -> bool:
     return "opt" in shape.keys and shape.count("sched", "lr_base", "warmup_lr", "cooldown_epochs", "opt_eps", "reprob", "aa") >= 2
 
 
+#: Options of timm's schedules that are followed here at these values alone.
+_PLAIN_OF_TIMM = {"lr_noise": None, "lr_cycle_mul": 1.0, "lr_cycle_limit": 1.0, "lr_k_decay": 1.0, "layer_decay": None}
+
+
+def _timm_schedule(shape: Shape, slots: Slots) -> None:
+    """Say what the schedule's lengths count, and name one with further options as something that is not known."""
+    held = slots.get("schedule.name")
+    if held is None:
+        return
+    by_step = next((entry for entry in shape.ending("sched_on_updates") if truth(entry.value)), None)
+    put(
+        slots,
+        "schedule.unit",
+        "epoch by step" if by_step else "epoch",
+        by_step or held.entry,
+        "" if by_step else "as timm counts",
+    )
+    for key, plain in _PLAIN_OF_TIMM.items():
+        for entry in shape.ending(key):
+            if entry.value not in (None, []) and (plain is None or number(entry.value) != plain):
+                put(slots, "schedule.name", f"{held.value} with {key}", held.entry, f"{key} is set")
+
+
 def _timm(shape: Shape, slots: Slots) -> None:
+    _timm_schedule(shape, slots)
     mode = next((str(entry.value) for entry in shape.ending("clip_mode")), "norm")
     if mode != "norm":
         drop(slots, "gradient.clip_norm")
@@ -223,14 +278,25 @@ def _timm(shape: Shape, slots: Slots) -> None:
 TIMM = Dialect(
     "timm",
     _is_timm,
-    {"warmup_lr": "", "momentum": "optimizer.momentum", "opt_eps": "optimizer.eps", "decay_rate": "schedule.decay"},
+    {
+        "warmup_lr": "schedule.warmup_lr",
+        "momentum": "optimizer.momentum",
+        "opt_eps": "optimizer.eps",
+        "decay_rate": "schedule.decay",
+        "decay_epochs": "schedule.step_size",
+        "decay_milestones": "schedule.milestones",
+    },
     {
         "optimizer.name": "sgd",
         "optimizer.momentum": 0.9,
         "optimizer.nesterov": True,
         "optimizer.weight_decay": 2e-5,
         "schedule.name": "cosine",
+        "schedule.unit": "epoch",
         "schedule.min_lr": 0.0,
+        "schedule.warmup_epochs": 5,
+        "schedule.warmup_lr": 1e-5,
+        "schedule.decay": 0.1,
         "epochs": 300,
     },
     _timm,
