@@ -72,7 +72,9 @@ def step(
         if epsilon_hat:
             update = _weak(-np.asarray(lr) * np.sqrt(bias2) / bias1) * m / (np.sqrt(v_max) + _weak(eps))
         else:
-            update = _weak(-np.asarray(lr) / bias1) * m / (np.sqrt(v_max / _weak(bias_of_max) + _weak(eps_root)) + _weak(eps))
+            corrected = v_max / _weak(bias_of_max)
+            root = np.sqrt(corrected + _weak(eps_root) if np.ndim(eps_root) or eps_root else corrected)
+            update = _weak(-np.asarray(lr) / bias1) * m / (root + _weak(eps))
     return update, State(t, m, v, v_max)
 
 

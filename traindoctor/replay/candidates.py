@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from traindoctor.replay.changes import SETTINGS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -78,6 +80,8 @@ def candidate_of(settings: Mapping[str, object], m: Measurements) -> Candidate |
     for key, value in settings.items():
         if key not in SIMULATED:
             return f"{key} is nothing that the closed loop simulates; try it with --cmd"
+        if not SETTINGS[key].takes(value):
+            return f"{key} cannot be {value!r}"
         field = key.partition(".")[2]
         match key, value:
             case "optimizer.lr", int() | float():
@@ -104,7 +108,7 @@ def candidate_of(settings: Mapping[str, object], m: Measurements) -> Candidate |
                 made = replace(made, noise_factor=made.noise_factor * accumulated / float(value))
             case "gradient.zero_grad", bool():
                 made = replace(made, clears_gradients=value)
-            case _, int() | float() if key.startswith("optimizer."):
+            case _, int() | float() if key.startswith("optimizer.") and key != "optimizer.betas":
                 made = replace(made, spec=_with(made.spec, field, float(value)))
             case _:
                 return f"{key} cannot be {value!r}"
@@ -123,7 +127,7 @@ def title_of(settings: Mapping[str, object], spec: OptimizerSpec | None = None) 
 
 def _words(key: str, value: object, spec: OptimizerSpec | None) -> str:
     match key, value:
-        case "optimizer.betas", [beta1, beta2]:
+        case "optimizer.betas", [int() | float() as beta1, int() | float() as beta2]:
             if spec is not None and beta1 == spec.beta1:
                 return f"beta2 {beta2:g}"
             return f"beta1 {beta1:g}" if spec is not None and beta2 == spec.beta2 else f"betas {beta1:g} and {beta2:g}"

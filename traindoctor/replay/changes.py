@@ -13,6 +13,8 @@ from traindoctor.errors import TraindoctorError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+#: No run has a number above this.
+HIGHEST = 1e30
 Kind = Literal["number", "whole", "pair", "truth", "word"]
 
 
@@ -22,8 +24,20 @@ class Setting:
 
     kind: Kind
     low: float = 0.0
-    high: float = math.inf
+    high: float = HIGHEST
     open_low: bool = False
+
+    def takes(self, value: object) -> bool:
+        """Return whether a value is of the kind, and in range."""
+        if self.kind == "truth":
+            return isinstance(value, bool)
+        if self.kind == "word":
+            return isinstance(value, str)
+        numbers = list(value) if self.kind == "pair" and isinstance(value, list | tuple) else [value]
+        kinds = (int,) if self.kind == "whole" else (int, float)
+        return len(numbers) == (2 if self.kind == "pair" else 1) and all(
+            isinstance(v, kinds) and not isinstance(v, bool) and self.holds(v) for v in numbers
+        )
 
     def holds(self, value: float) -> bool:
         """Return whether a number is in range; NaN and infinities are not."""
@@ -33,7 +47,7 @@ class Setting:
     def range(self) -> str:
         """The range in words."""
         above = f"above {self.low:g}" if self.open_low else f"{self.low:g} or above"
-        return f"{above} and below {self.high:g}" if self.high < math.inf else above
+        return f"{above} and below {self.high:g}" if self.high < HIGHEST else above
 
 
 _ABOVE_ZERO, _NOT_NEGATIVE = Setting("number", open_low=True), Setting("number")

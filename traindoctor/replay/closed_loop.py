@@ -239,18 +239,22 @@ def simulate(
     weight = np.zeros((n, N_COORDINATES))
     kicks = rng.standard_normal((stop - begin, N_MODES)) / np.sqrt(N_MODES)
     loss = np.empty((stop - begin, n))
-    clips = bool(np.isfinite(clip).any())
+    clipped = np.flatnonzero(np.isfinite(clip[:, 0]))
+    along = weight @ modes.T
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         for t in range(begin, stop):
             at = place[:, 0].astype(np.int64)
             recorded = recorded_grad[at][:, None]
-            grad = ((weight @ modes.T) * curvatures + louder * kicks[t - begin]) @ modes
-            if clips:
-                shrink = np.minimum(1.0, clip / np.sqrt((grad * grad).sum(1, keepdims=True) + recorded**2))
-                grad, recorded = grad * shrink, recorded * shrink
+            grad = (along * curvatures + louder * kicks[t - begin]) @ modes
+            if clipped.size:
+                norm = np.sqrt((grad[clipped] ** 2).sum(1, keepdims=True) + recorded[clipped] ** 2)
+                shrink = np.minimum(1.0, clip[clipped] / norm)
+                grad[clipped] *= shrink
+                recorded[clipped] *= shrink
             update, state, energy = optimizers.step(grad, state, rates[t][:, None] * root, grad * grad + recorded**2 * share)
             weight += update
-            loss[t - begin] = 0.5 * ((weight @ modes.T) ** 2 * curvatures).sum(1) + recorded_loss[at]
+            along = weight @ modes.T
+            loss[t - begin] = 0.5 * (along**2 * curvatures).sum(1) + recorded_loss[at]
             if np.isinf(descended).any():
                 descend(t, 1)
     return Simulation(np.arange(begin, stop, dtype=np.int64), loss, descended)

@@ -34,7 +34,7 @@ BOUND_DECADES = 1.0
 BOUND_ONSET = 0.15
 #: Fits that are proposed about the best one, how far they are thrown (standard deviation, nats), and how many of those that
 #: reproduce the run are kept as posterior draws. A tenth in the scale moves an onset by a tenth of the second moment's memory.
-N_PROPOSALS, THROW, N_DRAWS = 8, 0.1, 3
+N_PROPOSALS, THROW, N_DRAWS = 8, 0.1, 2
 #: In the order in which changes are shown.
 VERDICTS: tuple[TrialVerdict, ...] = ("repairs", "postpones", "no effect", "worse", "not tried")
 #: Note of a change that repairs on the replay, but only just.
@@ -96,7 +96,15 @@ def replay_collapse(m: Measurements, changes: Sequence[Mapping[str, object]] = (
             break
     trials: tuple[Trial, ...] = ()
     if not reason:
-        trials = _trials(m, recording, base, rebound, fit, stop, [*changes, *(usual_changes(recording) if auto else ())])
+        trials = _trials(
+            m,
+            recording,
+            base,
+            rebound,
+            fit,
+            stop,
+            [*changes, *(usual_changes(recording, m.setting("batch_size")) if auto else ())],
+        )
     return Replay(
         "closed", MODEL, segment, observed, found.shown, found.residual, found.error, BOUND_DECADES, not reason, reason, trials
     )
@@ -288,14 +296,14 @@ def _fit(recording: Recording, base: Candidate, rebound: Rebound, stop: int, see
         if noise == recording.noise:
             columns = np.arange(uneven.size) * n_scales + best
             calm = simulation.loss[simulation.step < 0.9 * rebound.onset][:, columns]
-            free = float(np.nanmedian(calm)) - recording.floor if calm.size else 0.0
+            free = float(np.nanmedian(calm)) - recording.floor if np.isfinite(calm).any() else 0.0
             noise *= float(np.clip(np.sqrt((rebound.floor - recording.floor) / free), 0.1, 1.0)) if free > 0.0 else 1.0
     made = _reproduce(recording, base, rebound, Fit(centers, uneven, noise, seed), stop)
     chosen = int(np.argmin([r.error / BOUND_DECADES + min(r.misses(rebound), 1e3) for r in made]))
     return Fit(centers[chosen : chosen + 1], uneven[chosen : chosen + 1], noise, seed)
 
 
-def usual_changes(recording: Recording) -> list[dict[str, object]]:
+def usual_changes(recording: Recording, batch_size: object = None) -> list[dict[str, object]]:
     """Return what is tried: a ladder of eps about the sufficient one, the usual advice, and every other lever."""
     spec = recording.spec
     tried: list[dict[str, object]] = []
@@ -314,6 +322,8 @@ def usual_changes(recording: Recording) -> list[dict[str, object]]:
     if recording.absolute:
         late = recording.grad_norm[recording.step >= recording.quiet]
         tried.append({"gradient.clip_norm": nice_above(float(np.quantile(late, 0.9)))})
+    if isinstance(batch_size, int) and batch_size > 0:
+        tried.append({"batch_size": 4 * batch_size})
     return tried
 
 

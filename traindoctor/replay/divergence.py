@@ -66,7 +66,7 @@ def replay_divergence(m: Measurements, changes: Sequence[Mapping[str, object]] =
     low = int(np.argmin(loss.smooth))
     top = low + int(np.argmax(loss.value[low:]))
     step, value = loss.step[low : top + 1], loss.value[low : top + 1]
-    if step.size < MIN_POINTS or np.log10(value[-1] / value[0]) < MIN_DECADES:
+    if step.size < MIN_POINTS or np.log10(value[-1]) - np.log10(value[0]) < MIN_DECADES:
         return None
     log = np.log(np.maximum(value, 1e-300))
     rising = log > log[0] + 0.2 * (log[-1] - log[0])
@@ -79,6 +79,7 @@ def replay_divergence(m: Measurements, changes: Sequence[Mapping[str, object]] =
     anchor = int(np.argmax(rising))
     floor = float(value[0])
     start = float(np.exp(log[anchor] - 2.0 * np.log(growth) * float(step[anchor] - step[0])))
+    start /= _growing(growth, product, spec) ** 2
     recorded_lr = np.full(int(step[-1] - step[0]) + 1, lr)
     mode = _Mode(product / lr, start, floor, step, recorded_lr)
     base = Candidate("as recorded", {}, spec)
@@ -130,6 +131,17 @@ def _product(growth: float, spec: OptimizerSpec) -> float:
 def _nice_below(value: float) -> float:
     """Return the largest of 1, 2 or 5 times a power of ten that is not above `value`."""
     return float(f"{1.0 / nice_above(1.0 / value):.3g}")
+
+
+def _growing(growth: float, product: float, spec: OptimizerSpec) -> float:
+    """Return how much of a weight, moved without momentum so far, is the solution that grows: 1 where there is no momentum.
+
+    x_t = a (-r)**t + b (D / -r)**t, where D is the determinant of the iteration; x_0 = 1, and x_1 by one step.
+    """
+    momentum = spec.momentum or 0.0
+    first = 1.0 - product * (1.0 + momentum if spec.nesterov else 1.0)
+    other = momentum * (1.0 - product if spec.nesterov else 1.0) / -growth
+    return (first - other) / (-growth - other)
 
 
 def _run(candidate: Candidate, mode: _Mode) -> FloatArray:

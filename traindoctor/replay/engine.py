@@ -28,13 +28,24 @@ from traindoctor.replay.candidates import Candidate, candidate_of, title_of
 from traindoctor.replay.cure import replay_collapse
 from traindoctor.replay.divergence import replay_divergence
 from traindoctor.replay.modes import linear_form
-from traindoctor.replay.rivals import Rival, accumulating, middle_of, noise_share, observation, rivals, weigh
+from traindoctor.replay.rivals import (
+    NOISE_FLOOR,
+    ON_THE_LIMIT,
+    Rival,
+    accumulating,
+    middle_of,
+    noise_share,
+    observation,
+    rivals,
+    weigh,
+)
 from traindoctor.replay.verdict import Course, course, judge, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from traindoctor.model import FloatArray, Hypothesis, IntArray
+    from traindoctor.replay.rivals import Schedule
     from traindoctor.signals.measurements import Measurements
 
 #: Decades by which the noisy quadratic, on its own, may miss the logged loss in the median over the run, and at its end.
@@ -57,11 +68,19 @@ EVEN_POINTS = 400
 MODEL = "noisy quadratic, mean-field second moment, {n} modes; {name}"
 
 
-def replay_run(m: Measurements, *, changes: Sequence[Mapping[str, object]] = (), auto: bool = True, cause: str = "") -> Replay:
+@np.errstate(all="ignore")  # what overflows is infinite, and judged as that
+def replay_run(
+    m: Measurements,
+    *,
+    changes: Sequence[Mapping[str, object]] = (),
+    auto: bool = True,
+    cause: str = "",
+    schedule: Schedule | None = None,
+) -> Replay:
     """Return the replay of a run with its rival causes and its trials: the recorded settings first, then `changes`.
 
     `auto`: try the usual changes as well. `cause`: code that the signs in the log speak for, "" for none: a replay that needs
-    no such cause is then no reproduction.
+    no such cause is then no reproduction. `schedule`: the configured learning rate of steps, where one is configured.
     """
     collapse, divergence = None, replay_divergence(m, changes, auto=auto) if m.has("loss") else None
     if not m.has("loss"):
@@ -74,7 +93,7 @@ def replay_run(m: Measurements, *, changes: Sequence[Mapping[str, object]] = (),
         return next((r for r in (collapse, divergence) if r is not None), _refusal(m, obs))
     others = [("TD101", "second-moment-collapse", collapse), ("TD201", "learning-rate-too-high", divergence)]
     own = [(code, name, replay) for code, name, replay in others if replay is not None and replay.reproduces]
-    found = rivals(m, obs, own)
+    found = rivals(m, obs, own, schedule)
     if not found:
         return _refusal(m, "no model of the run could be fitted")
     hypotheses = tuple(weigh(found, m, obs))
@@ -87,6 +106,7 @@ def replay_run(m: Measurements, *, changes: Sequence[Mapping[str, object]] = (),
     return _quadratic(m, obs, found, hypotheses, changes, auto=auto, cause=cause)
 
 
+@np.errstate(all="ignore")
 def compared(m: Measurements, replay: Replay, code: str, name: str) -> Replay:
     """Return the replay of one cause with the causes that could have made the log as well, the likeliest first."""
     obs = observation(m)
@@ -149,9 +169,10 @@ def _reason(m: Measurements, rival: Rival, error: float, end: float, cause: str)
         return f"the replay misses the logged loss by {error:.1f} decades in the median, its bound is {BOUND_DECADES:g}"
     if not abs(end) <= BOUND_DECADES:
         return f"the replay misses the end of the log by {abs(end):.1f} decades, its bound is {BOUND_DECADES:g}"
-    if m.loss.tail * FELL > m.loss.initial and rival.name == "healthy":
+    if m.loss.tail * FELL > m.loss.initial and rival.name in ("healthy", "zero-grad-missing"):
         return f"the loss fell by less than a factor of {FELL:g}: the log shows too little of the curvature"
-    if cause in ("TD101", "TD201", "TD301") and rival.code != cause:
+    explained = rival.code == cause or (cause == "TD201" and rival.name == NOISE_FLOOR)
+    if cause in ("TD101", "TD201", "TD301") and not explained:
         return f"the replay makes this run without what the signs in the log speak for ({cause}): {rival.name} is likelier"
     return ""
 
@@ -238,7 +259,7 @@ def _trials(
         elif note or sureness < SURE:
             note = note or f"{max(sureness, 0.0):.0%} of the draws agree, {SURE:.0%} are needed: the log does not decide"
             verdict = "not tried"
-        elif verdict != "repairs" and any(r.code == "TD201" for r, _ in standing):
+        elif verdict != "repairs" and any(r.name in (NOISE_FLOOR, ON_THE_LIMIT) for r, _ in standing):
             note = "held up by too large steps, a network may find its way with smaller ones where a quadratic only slows down"
             verdict = "not tried"
         trials[id(candidate)] = Trial(

@@ -32,6 +32,8 @@ from traindoctor.replay.modes import Linear, Moments, advance
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from traindoctor.model import FloatArray, IntArray, OptimizerSpec
 
 #: Stretches into which a log is cut: the model is followed, and compared, at their ends.
@@ -183,11 +185,11 @@ class Dynamics:
     """What is let free in a fit.
 
     `form`: the optimizer's iteration, `limit` its largest stable product. `capped`: whether modes beyond the limit are allowed,
-    whose curvature gives way until they sit on it (self-stabilisation: Damian, Nichani and Lee 2023, arXiv:2209.15594). `echoes`: whether noise may go with the loss, beside a
-    constant one. `seen`:
-    what of a mode makes the gradient norm, "x" its weight, or "b" its buffer where gradients add up. `kicks`: stretches at
-    whose start the modes are thrown off, by gradients of the norms `kick_norms` (infinite where not known). `rate_factor` (n,):
-    lr / denominator over the recorded one, where that was another.
+    whose curvature gives way until they sit on it (self-stabilisation: Damian, Nichani and Lee 2023, arXiv:2209.15594).
+    `echoes`: whether noise may go with the loss, beside a constant one. `seen`: what of a mode makes the gradient norm, "x" its
+    weight, or "b" its buffer where gradients add up. `kicks`: stretches at whose start the modes are thrown off, by gradients
+    of the norms `kick_norms` (infinite where not known). `rate_factor` (n,): lr / denominator over the recorded one, where
+    that was another.
     """
 
     form: Linear
@@ -383,8 +385,13 @@ def _solve(
         np.array(answers)[:, -1],
         np.maximum(np.where(usable, of_loss, 0.0) @ best, 1e-300),
         miss,
-        int(np.sum(best > 0.0)),
+        _groups(best[:-1].reshape(n_sources, n_modes) > 0.0) + int(best[-1] > 0.0),
     )
+
+
+def _groups(used: NDArray[np.bool_]) -> int:
+    """Return how many runs of neighbouring rungs are in use, (n_sources, n_modes): a mode between two rungs uses both."""
+    return int(np.sum(used[:, 0]) + np.sum(used[:, 1:] & ~used[:, :-1]))
 
 
 def silenced(fit: Fit) -> Fit:

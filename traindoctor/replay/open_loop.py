@@ -94,7 +94,7 @@ def signals_of(
         raise TraindoctorError(
             m.run.name,
             "the log counts epochs: how far the second moment decays between two of them is not known",
-            "give the number of steps of an epoch",
+            "--steps-per-epoch N gives the number of steps of an epoch",
             "log the gradient norm every step",
         )
     if resumes is None:

@@ -7,6 +7,7 @@ apart within it: how much of the denominator is eps, and how much of the loss at
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from traindoctor.optim.stability import stability_limit
 from traindoctor.replay import noisy_quadratic as nq
 from traindoctor.replay.modes import Linear, linear_form
 from traindoctor.signals.changes import spikes
+from traindoctor.signals.schedule import steps_per_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,8 +35,21 @@ BEYOND_SHARE = 0.1
 #: Largest lr * lambda / D of modes whose gradients add up: an oscillation of a period of 6 steps and more, as seen in such runs
 #: (the iteration itself is stable up to 4).
 SLOW = 1.0
+#: Factor between the highest and the lowest learning rate of a schedule.
+VARIES = 1.5
+#: The configured learning rate of steps, (n,) int64 -> (n,) float64.
+Schedule = Callable[["IntArray"], "FloatArray"]
+HEALTHY = "healthy"
+#: Log-odds of a fault before the log is looked at: one run in twenty, as everywhere in a diagnosis.
+#: Twice that for what contradicts the log itself.
+PRIOR = -3.0
+NOT_APPLIED = "schedule-not-applied"
+#: Names of the two ways in which steps that are too large hold a loss up.
+NOISE_FLOOR, ON_THE_LIMIT = "noise-floor", "on-the-stability-limit"
 #: Free numbers of the models of their own: the three that are fitted, the curvature, and the two ends of the recorded part.
 OWN_FREE = 6
+#: Values beyond these are taken as these, so that squares and products of a few of them are numbers.
+TINY, HUGE = 1e-60, 1e60
 #: Draws from the posterior of each hypothesis that a verdict may rest on.
 N_DRAWS = 12
 
@@ -79,19 +94,26 @@ def observation(m: Measurements) -> nq.Observation | str:
     if max(spec.beta1 or 0.0, spec.beta2 or 0.0, spec.alpha or 0.0) >= 1.0:
         return "a decay rate of 1: the recurrence is not defined"
     lr = m.lr_at(loss.step)
-    if not lr.max() > 0.0 or (not m.has("learning_rate") and m.peak_lr is None):
+    if not TINY < lr.max() < HUGE or (not m.has("learning_rate") and m.peak_lr is None):
         return "the learning rate is not known"
-    value = np.maximum(loss.value, 1e-300)
     if loss.n_not_finite:
         return "the loss is not finite somewhere"
     grad = None
     if m.has("grad_norm") and m.grad_norm.n >= 12 and np.all(m.grad_norm.value > 0.0):
-        grad = np.interp(loss.step, m.grad_norm.step, m.entering_norm)
-    return nq.observe(loss.step, value, np.maximum(lr, 0.0), grad, spec)
+        grad = np.clip(np.interp(loss.step, m.grad_norm.step, m.entering_norm), TINY, HUGE)
+    return nq.observe(loss.step, np.clip(loss.value, TINY, HUGE), np.maximum(lr, 0.0), grad, spec)
 
 
-def rivals(m: Measurements, obs: nq.Observation, others: Sequence[tuple[str, str, Replay]] = ()) -> list[Rival]:
-    """Return every cause that was simulated, in no order. `others`: code, name and replay of causes with a model of their own."""
+def rivals(
+    m: Measurements,
+    obs: nq.Observation,
+    others: Sequence[tuple[str, str, Replay]] = (),
+    schedule: Schedule | None = None,
+) -> list[Rival]:
+    """Return every cause that was simulated, in no order.
+
+    `others`: code, name and replay of causes with a model of their own. `schedule`: the configured learning rate of steps (n,).
+    """
     spec = obs.spec
     form = linear_form(spec)
     assert form is not None
@@ -106,11 +128,11 @@ def rivals(m: Measurements, obs: nq.Observation, others: Sequence[tuple[str, str
     if heavy:
         add("TD103", "epsilon-too-large", "eps is most of the denominator", nq.Dynamics(form, limit), heavy)
     if light is None or light:
-        add("", "healthy", "stable modes", nq.Dynamics(form, limit), light)
+        add("", HEALTHY, "stable modes", nq.Dynamics(form, limit), light)
         if found and found[-1].fit is not None and np.median(share := noise_share(obs, found[-1].fit)) > NOISE_SHARE:
             note = f"noise holds {np.median(share):.0%} of the loss at the end up"
-            found[-1] = replace(found[-1], code="TD201", name="noise-floor", note=note)
-        wild = _fitted(obs, "TD201", "on-the-stability-limit", "", nq.Dynamics(form, limit, capped=True), light)
+            found[-1] = replace(found[-1], name=NOISE_FLOOR, note=note)
+        wild = _fitted(obs, "TD201", ON_THE_LIMIT, "", nq.Dynamics(form, limit, capped=True), light)
         if wild is not None and wild.fit is not None and (above := _beyond(obs, wild.fit)) > BEYOND_SHARE:
             found.append(replace(wild, note=f"{above:.0%} of the loss at the end is in modes on the stability limit"))
     summed, gain = accumulating(form, spec)
@@ -122,7 +144,7 @@ def rivals(m: Measurements, obs: nq.Observation, others: Sequence[tuple[str, str
         norms = tuple(_norm_at(m, obs, k) for k in kicks)
         thrown = nq.Dynamics(form, limit, kicks=kicks, kick_norms=norms)
         add("", "bad-batch", f"thrown off at step {where}", thrown, light or None)
-    for name, note, factor in _transients(m, obs):
+    for name, note, factor in (*_transients(m, obs), *_other_schedules(m, obs, schedule)):
         add("", name, note, nq.Dynamics(form, limit, rate_factor=factor), light or None)
     for code, name, replay in others:
         if replay.reproduced is not None:
@@ -143,7 +165,9 @@ def weigh(found: Sequence[Rival], m: Measurements, obs: nq.Observation) -> list[
     lag = float(np.clip(np.nan_to_num(lag), 0.0, 0.9))
     fewer = (1.0 - lag) / (1.0 + lag)
     price = 0.5 * np.log(max(obs.loss.size * fewer, 2.0))
-    score = np.array([fewer * value - price * r.n_free for value, r in zip(raw, found, strict=True)])
+    priors = {HEALTHY: 0.0, NOISE_FLOOR: 0.0, NOT_APPLIED: 2.0 * PRIOR}
+    prior = np.array([priors.get(r.name, PRIOR) for r in found])
+    score = prior + np.array([fewer * value - price * r.n_free for value, r in zip(raw, found, strict=True)])
     share = np.exp(score - score.max())
     share /= share.sum()
     made = []
@@ -240,6 +264,28 @@ def _transients(m: Measurements, obs: nq.Observation) -> Iterator[tuple[str, str
     at = ", ".join(f"{s:,}" for s in restarts)
     yield "optimizer-state-lost", f"moments zeroed, step count kept, at step {at}", lost
     yield "step-count-lost", f"moments kept, step count reset, at step {at}", reset
+
+
+def _other_schedules(m: Measurements, obs: nq.Observation, schedule: Schedule | None) -> Iterator[tuple[str, str, FloatArray]]:
+    """Yield the courses that the learning rate may have taken instead: what a schedule that errs does to the rate.
+
+    Where the rate was logged, the optimizer may never have got it; where it was not, it may have followed the config, each
+    step or (called once a batch where epochs were meant) as much faster.
+    """
+    if obs.lr.max() > VARIES * obs.lr[obs.lr > 0.0].min(initial=np.inf):
+        constant = np.divide(obs.lr.max(), obs.lr, out=np.ones_like(obs.lr), where=obs.lr > 0.0)
+        yield NOT_APPLIED, "the logged rate never reached the optimizer: constant", constant
+    if schedule is None or m.has("learning_rate"):
+        return
+    middle = m.loss.step[0] + (obs.edge[1:] + obs.edge[:-1]) / 2.0
+    per_epoch = steps_per_epoch(m.run)
+    courses = [("schedule-followed", "the configured schedule", 1.0)]
+    if per_epoch is not None and per_epoch > 1.0:
+        courses.append(("schedule-stepped-too-often", f"the schedule called {per_epoch:.0f} times an epoch", per_epoch))
+    for name, note, faster in courses:
+        rate = schedule(np.asarray(middle * faster, dtype=np.int64))
+        if np.all(np.isfinite(rate)) and rate.max() > VARIES * max(rate.min(), 0.0):
+            yield name, note, rate / obs.lr
 
 
 def _simulated(m: Measurements, obs: nq.Observation, code: str, name: str, replay: Replay) -> Rival:

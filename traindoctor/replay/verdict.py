@@ -35,8 +35,9 @@ LATER = 1.3
 class Course:
     """The figures of a loss that a judgement rests on, see `course`.
 
-    `initial`: level of the first points. `best`: lowest smoothed value; `before`: the same up to the last sixth. `tail`, `highest`: mean (without the highest twentieth) and highest value of the
-    last sixth. `onset`: step of a late rise, or of the first NaN.
+    `initial`: level of the first points. `best`: lowest smoothed value; `before`: the same up to the last sixth. `tail`,
+    `highest`: mean (without the highest twentieth) and highest value of the last sixth. `onset`: step of a late rise, or of the
+    first NaN.
     """
 
     initial: float
@@ -69,8 +70,8 @@ class Course:
 class Judgement:
     """A verdict with its figures.
 
-    `tail`: mean of the loss over the last sixth, without its highest twentieth. `slower`: steps to the unchanged run's best, over its own; None
-    when it is never reached. `note`: what the verdict leaves out.
+    `tail`: mean of the loss over the last sixth, without its highest twentieth. `slower`: steps to the unchanged run's best,
+    over its own; None when it is never reached. `note`: what the verdict leaves out.
     """
 
     verdict: TrialVerdict
