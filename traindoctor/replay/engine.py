@@ -156,7 +156,9 @@ def _quadratic(
     reason = _reason(m, likeliest, error, end, cause)
     trials: tuple[Trial, ...] = ()
     if not reason:
-        trials = _trials(m, obs, standing or [(likeliest, 1.0)], [*changes, *(_usual(m) if auto else ())])
+        trials = _trials(
+            m, obs, standing or [(likeliest, 1.0)], [*changes, *(_usual(m, adding_up=likeliest.code == "TD301") if auto else ())]
+        )
     curve = Curve("reproduced over logged, decades", "reproduced", at, residual)
     return Replay(
         "closed", model, _segment(m), observed, shown, curve, error, BOUND_DECADES, not reason, reason, trials, hypotheses
@@ -177,8 +179,8 @@ def _reason(m: Measurements, rival: Rival, error: float, end: float, cause: str)
     return ""
 
 
-def _usual(m: Measurements) -> list[Mapping[str, object]]:
-    """Return what is tried unasked: the learning rate by factors, a decay, eps, a larger batch, cleared gradients."""
+def _usual(m: Measurements, *, adding_up: bool) -> list[Mapping[str, object]]:
+    """Return what is tried unasked: learning rates, decays, eps, a larger batch, cleared gradients where they add up."""
     spec, lr = m.optimizer, m.peak_lr
     tried: list[Mapping[str, object]] = []
     if lr:
@@ -189,7 +191,7 @@ def _usual(m: Measurements) -> list[Mapping[str, object]]:
     batch = m.setting("batch_size")
     if isinstance(batch, int | float) and batch > 0:
         tried.append({"batch_size": int(4 * batch)})
-    if spec.name == "sgd":
+    if adding_up:
         tried.append({"gradient.zero_grad": True})
     return tried
 
