@@ -1,4 +1,4 @@
-"""Noisy quadratics that are really trained, by the recurrences of `traindoctor.optim`: the truth that a replay is held against."""
+"""Noisy quadratics that are really trained, by the recurrences of `traindoctor.optim`: the truth for a replay."""
 
 from dataclasses import dataclass, field
 

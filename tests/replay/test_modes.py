@@ -176,7 +176,9 @@ def test_what_overflows_is_infinite_or_nan_but_never_small():
     assert not np.isfinite(made.xx)
 
 
-@pytest.mark.parametrize("name", ["lion", "muon", "adamax", "adafactor", "lamb", "rprop", "signsgd", "adadelta", "", "unheard-of"])
+@pytest.mark.parametrize(
+    "name", ["lion", "muon", "adamax", "adafactor", "lamb", "rprop", "signsgd", "adadelta", "", "unheard-of"]
+)
 def test_what_is_no_linear_iteration_has_no_form(name):
     assert linear_form(OptimizerSpec(name, lr=0.1, beta1=0.9, beta2=0.99)) is None
 
