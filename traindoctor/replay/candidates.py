@@ -26,7 +26,6 @@ SIMULATED = (
     "optimizer.amsgrad",
     "optimizer.momentum",
     "optimizer.nesterov",
-    "optimizer.weight_decay",
     "schedule.name",
     "schedule.warmup_steps",
     "gradient.clip_norm",

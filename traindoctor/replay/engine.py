@@ -304,7 +304,7 @@ def _bar(obs: nq.Observation, rival: Rival, base: nq.Settings, tried: nq.Setting
     """
     assert rival.fit is not None
     with np.errstate(divide="ignore", invalid="ignore"):
-        was, now = (nq.recorded_rate(replace(obs, spec=s.spec, lr=s.lr), rival.fit.root) for s in (base, tried))
+        was, now = (_open_loop_rate(obs, s, rival.fit.root) for s in (base, tried))
         ratio = float(np.nanmedian(now / was))
     gain = nq.gain_of(tried.form) / nq.gain_of(base.form) if base.seen == "x" else 1.0
     ratio *= gain
@@ -321,3 +321,12 @@ def _bar(obs: nq.Observation, rival: Rival, base: nq.Settings, tried: nq.Setting
     if not 1.0 / FARTHEST <= ratio <= FARTHEST:
         return f"the step would be {ratio:.2g} times the recorded one: too far from what the log has seen"
     return ""
+
+
+def _open_loop_rate(obs: nq.Observation, settings: nq.Settings, root: float) -> FloatArray:
+    """Return lr / denominator on each stretch, (n,), of settings under the recorded gradients, clipped where they clip."""
+    if obs.grad_sq is None or not np.isfinite(settings.clip_norm):
+        return nq.recorded_rate(replace(obs, spec=settings.spec, lr=settings.lr), root)
+    held = np.minimum(1.0, settings.clip_norm / np.sqrt(obs.grad_sq))
+    clipped = replace(obs, spec=settings.spec, lr=settings.lr, grad_sq=obs.grad_sq * held**2)
+    return nq.recorded_rate(clipped, root) * held

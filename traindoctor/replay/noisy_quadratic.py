@@ -42,6 +42,8 @@ N_STRETCHES = 240
 PER_DECADE = 4
 #: A mode that moves by less than this over the whole run is part of the floor.
 STILL = 0.3
+#: Further rungs about an oscillation that is seen, and how far to either side.
+N_NEAR, NEAR = 41, 0.25
 #: How far beyond the limit modes are laid out that sit on it.
 BEYOND = 30.0
 #: Decades by which even a good model misses a log: the quadratic is a stand-in. Added to the noise of the data.
@@ -189,7 +191,8 @@ class Dynamics:
     `echoes`: whether noise may go with the loss, beside a constant one. `seen`: what of a mode makes the gradient norm, "x" its
     weight, or "b" its buffer where gradients add up. `kicks`: stretches at whose start the modes are thrown off, by gradients
     of the norms `kick_norms` (infinite where not known). `rate_factor` (n,): lr / denominator over the recorded one, where
-    that was another.
+    that was another. `around`: a product about which the ladder has more rungs: an undamped oscillation over many periods
+    tells curvatures apart that are close.
     """
 
     form: Linear
@@ -200,6 +203,7 @@ class Dynamics:
     kicks: tuple[int, ...] = ()
     kick_norms: tuple[float, ...] = ()
     rate_factor: FloatArray | None = None
+    around: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +258,11 @@ def ladder(obs: Observation, rate: FloatArray, dynamics: Dynamics) -> FloatArray
     way = float(np.sum(rate * obs.n_steps))
     top = dynamics.limit / float(rate.max()) * (BEYOND if dynamics.capped else 0.99)
     low = min(STILL / way, top / 10.0)
-    return np.asarray(np.geomspace(low, top, max(4, int(np.ceil(np.log10(top / low) * PER_DECADE)) + 1)))
+    rungs = np.geomspace(low, top, max(4, int(np.ceil(np.log10(top / low) * PER_DECADE)) + 1))
+    if dynamics.around is not None:
+        near = dynamics.around / float(np.median(rate)) * np.linspace(1.0 - NEAR, 1.0 + NEAR, N_NEAR)
+        rungs = np.unique(np.concatenate((rungs, near[near < top])))
+    return np.asarray(rungs)
 
 
 def columns(obs: Observation, rate: FloatArray, curvature: FloatArray, h: Dynamics) -> tuple[FloatArray, FloatArray]:
@@ -392,11 +400,6 @@ def _solve(
 def _groups(used: NDArray[np.bool_]) -> int:
     """Return how many runs of neighbouring rungs are in use, (n_sources, n_modes): a mode between two rungs uses both."""
     return int(np.sum(used[:, 0]) + np.sum(used[:, 1:] & ~used[:, :-1]))
-
-
-def silenced(fit: Fit) -> Fit:
-    """Return the same model without the noise."""
-    return replace(fit, noise=0.0 * fit.noise, echo=0.0 * fit.echo)
 
 
 def best_of(fit: Fit) -> Fit:

@@ -19,12 +19,14 @@ from traindoctor.replay import noisy_quadratic as nq
 from traindoctor.replay.modes import Linear, linear_form
 from traindoctor.signals.changes import spikes
 from traindoctor.signals.schedule import steps_per_epoch
+from traindoctor.signals.second_moment import Resume, second_moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from traindoctor.model import FloatArray, IntArray, OptimizerSpec, Replay
     from traindoctor.signals.measurements import Measurements
+    from traindoctor.signals.second_moment import ResumeKind
 
 #: Bad batches are looked for at no more spikes than these, the highest.
 MAX_KICKS = 4
@@ -137,7 +139,9 @@ def rivals(
             found.append(replace(wild, note=f"{above:.0%} of the loss at the end is in modes on the stability limit"))
     summed, gain = accumulating(form, spec)
     factor = np.full(obs.loss.size, gain)
-    summing = nq.Dynamics(summed, SLOW, seen="b", rate_factor=factor)
+    period, _ = m.loss.oscillation
+    swing = (np.pi / period) ** 2 if np.isfinite(period) and period > 2.0 * m.loss.stride else None
+    summing = nq.Dynamics(summed, SLOW, seen="b", rate_factor=factor, around=swing)
     add("TD301", "zero-grad-missing", "every gradient stays in the sum: momentum 1", summing, light or None)
     if kicks := _kicks(m, obs):
         where = ", ".join(f"{int(m.loss.step[0] + obs.edge[k]):,}" for k in kicks)
@@ -180,13 +184,19 @@ def weigh(found: Sequence[Rival], m: Measurements, obs: nq.Observation) -> list[
 
 
 def noise_share(obs: nq.Observation, fit: nq.Fit) -> FloatArray:
-    """Return the share of the loss at the end that noise feeds, (n_draws,): without the noise it would be lower by as much."""
-    settings = _recorded(obs, fit)
-    end = slice(-max(1, obs.loss.size // 6), None)
-    with_noise = nq.simulate(obs, fit, [settings]).loss[0][:, end].mean(1)
-    without = nq.simulate(obs, nq.silenced(fit), [settings]).loss[0][:, end].mean(1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.nan_to_num(1.0 - without / with_noise), dtype=np.float64)
+    """Return the share of the loss at the end that noise feeds, (n_draws,)."""
+    by_source, floor = _at_the_end(obs, fit)
+    fed = by_source[:, 1:3].sum((1, 2))
+    return np.asarray(fed / np.maximum(by_source.sum((1, 2)) + floor, 1e-300))
+
+
+def _at_the_end(obs: nq.Observation, fit: nq.Fit) -> tuple[FloatArray, FloatArray]:
+    """Return what start, constant noise and echoing noise make of the loss at the end, (n_draws, 3, n_modes), and the floor."""
+    rate = nq.recorded_rate(obs, fit.root)
+    if fit.dynamics.rate_factor is not None:
+        rate = rate * fit.dynamics.rate_factor
+    end = nq.columns(obs, rate, fit.curvature, fit.dynamics)[0][-max(1, obs.loss.size // 6) :].mean(0)
+    return end[:3] * np.stack((fit.energy, fit.noise, fit.echo), axis=1), fit.floor
 
 
 def _roots(obs: nq.Observation) -> tuple[list[float] | None, list[float]]:
@@ -214,11 +224,9 @@ def _recorded(obs: nq.Observation, fit: nq.Fit) -> nq.Settings:
 
 def _beyond(obs: nq.Observation, fit: nq.Fit) -> float:
     """Return the share of the loss at the end in modes that lie beyond the stability limit somewhere, of the best fit."""
-    rate = nq.recorded_rate(obs, fit.root)
-    beyond = fit.curvature * rate.max() > fit.dynamics.limit
-    end = nq.columns(obs, rate, fit.curvature, fit.dynamics)[0][-max(1, obs.loss.size // 6) :].mean(0)
-    by_mode = (end[:3] * np.stack((fit.energy[0], fit.noise[0], fit.echo[0]))).sum(0)
-    return float(by_mode[beyond].sum() / max(by_mode.sum() + fit.floor[0], 1e-300))
+    beyond = fit.curvature * nq.recorded_rate(obs, fit.root).max() > fit.dynamics.limit
+    by_source, floor = _at_the_end(obs, fit)
+    return float(by_source[0][:, beyond].sum() / max(by_source[0].sum() + floor[0], 1e-300))
 
 
 def _kicks(m: Measurements, obs: nq.Observation) -> tuple[int, ...]:
@@ -245,25 +253,28 @@ def _norm_at(m: Measurements, obs: nq.Observation, stretch: int) -> float:
 def _transients(m: Measurements, obs: nq.Observation) -> Iterator[tuple[str, str, FloatArray]]:
     """Yield what a resume may have done to the rate: moments lost, or the step count lost (Adam), at each restart.
 
-    With zeroed moments and the step kept, sqrt(v) is too small by sqrt(1 - beta2**n) after n steps, and m by 1 - beta1**n;
-    with the step reset and the moments kept, the bias corrections divide what needs none.
+    The second moment is run again over the recorded norms with and without. With zeroed moments m is too small by
+    1 - beta1**n after n steps; with the step reset and the moments kept, the bias correction divides what needs none.
     """
-    restarts = [s for s in m.run.restarts if m.loss.step[0] < s < m.loss.step[-1]]
-    if not restarts or not obs.spec.is_adam:
+    first = int(m.loss.step[0])
+    restarts = [s for s in m.run.restarts if first < s < m.loss.step[-1]]
+    if not restarts or not obs.spec.is_adam or obs.grad_sq is None:
         return
-    beta1, beta2 = obs.spec.beta1 or 0.9, obs.spec.beta2 or 0.999
+    norm, end = np.sqrt(obs.grad_sq), obs.edge[1:] - 1
+    kept = second_moment(norm, end, obs.spec)
+    beta1 = 0.9 if obs.spec.beta1 is None else obs.spec.beta1
     middle = (obs.edge[1:] + obs.edge[:-1]) / 2.0
-    lost, reset = np.ones(obs.loss.size), np.ones(obs.loss.size)
-    for restart in restarts:
-        since = middle - (restart - int(m.loss.step[0]))
-        later = since > 0.0
-        n = np.maximum(since, 1.0)
-        bias1, bias2 = 1.0 - beta1**n, np.sqrt(1.0 - beta2**n)
-        lost = np.where(later, bias1 / bias2, lost)
-        reset = np.where(later, bias2 / bias1, reset)
+    since = np.stack([middle - (restart - first) for restart in restarts])
+    since = np.where(since > 0.0, since, np.inf).min(axis=0)
+    bias1 = np.where(np.isfinite(since), 1.0 - beta1 ** np.maximum(since, 1.0), 1.0)
     at = ", ".join(f"{s:,}" for s in restarts)
-    yield "optimizer-state-lost", f"moments zeroed, step count kept, at step {at}", lost
-    yield "step-count-lost", f"moments kept, step count reset, at step {at}", reset
+    kinds: tuple[tuple[str, ResumeKind, FloatArray, str], ...] = (
+        ("optimizer-state-lost", "moments-lost", bias1, f"moments zeroed, step count kept, at step {at}"),
+        ("step-count-lost", "step-reset", 1.0 / bias1, f"moments kept, step count reset, at step {at}"),
+    )
+    for name, kind, first_moment, note in kinds:
+        v = second_moment(norm, end, obs.spec, [Resume(restart - first, kind) for restart in restarts])
+        yield name, note, first_moment * np.sqrt(kept / v)
 
 
 def _other_schedules(m: Measurements, obs: nq.Observation, schedule: Schedule | None) -> Iterator[tuple[str, str, FloatArray]]:
