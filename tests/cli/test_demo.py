@@ -4,12 +4,12 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from traindoctor.cli import main
 from traindoctor.demos.play import DEMOS, find, play
-from traindoctor.demos.stage import ASCII_BARS, BARS, lines_of, sparkline
+from traindoctor.demos.stage import lines_of
+from traindoctor.report.sparkline import BARS
 
 NAME = "missing-zero-grad"
 
@@ -79,7 +79,7 @@ def test_ascii_where_nothing_else_can_be_printed(performance, monkeypatch, capsy
     lines = ["".join(text for text, _ in line) for line in lines_of(performance, ascii_only=True)]
     end = next(i for i, line in enumerate(lines) if "What traindoctor diagnose says" in line)
     assert all(line.isascii() for line in lines[:end])
-    monkeypatch.setattr(sys.modules["traindoctor.cli.demo"], "_encodes", lambda _text: False)
+    monkeypatch.setattr("traindoctor.report.sparkline.drawable", lambda _encoding: False)
     assert main(["demo", NAME]) == 0
     assert not set(BARS) & set(capsys.readouterr().out)
 
@@ -94,15 +94,6 @@ def test_colour_on_a_terminal_and_none_where_it_is_not_wanted(monkeypatch, capsy
                 m.setenv(key, value)
             assert main(["demo", NAME]) == 0
         assert ("\x1b[1;3" in capsys.readouterr().out) is wanted
-
-
-def test_sparklines():
-    loss = np.array([100.0, 10.0, 1.0, np.nan])
-    assert sparkline(loss, 1.0, 100.0, 4) == f"{BARS[7]}{BARS[4]}{BARS[0]}×"
-    assert sparkline(loss, 1.0, 100.0, 4, ascii_only=True) == f"{ASCII_BARS[7]}{ASCII_BARS[4]}{ASCII_BARS[0]}x"
-    assert sparkline(loss[:3], 1.0, 100.0, 2) == f"{BARS[7]}{BARS[4]}"  # the highest of each stretch
-    assert sparkline(np.array([-1.0, 0.0, 1.0]), -1.0, 1.0, 3) == f"{BARS[0]}{BARS[4]}{BARS[7]}"  # linear below zero
-    assert sparkline(np.full(3, 5.0), 5.0, 5.0, 3) == BARS[0] * 3
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from tests.replay.training import CONFIG, SGD, record
 from traindoctor.cli import main
 from traindoctor.model import Curve, Hypothesis, Replay, Segment, Trial
 
+OPTIM = Path(__file__).parents[2] / "fixtures" / "optim"
 CMD = "{python} train.py --config {config} --logdir {logdir}"
 
 
@@ -296,13 +297,12 @@ def engine(monkeypatch):
     replay = Replay("closed", "a model", Segment(0, 120), observed, observed, None, 0.1, 0.2, True, "", (recorded, better))
     made = types.SimpleNamespace(replay=replay, asked=None)
 
-    def replay_run(m, *, changes=(), auto=True):
-        made.asked = (m.run.name, tuple(changes), auto)
+    def replay_run(m, *, changes=(), auto=True, cause=""):
+        assert m.has("loss")
+        made.asked = (cause, tuple(changes), auto)
         return made.replay
 
-    module = types.ModuleType("traindoctor.replay.engine")
-    module.replay_run = replay_run
-    monkeypatch.setitem(sys.modules, "traindoctor.replay.engine", module)
+    monkeypatch.setattr("traindoctor.replay.engine.replay_run", replay_run)
     return made
 
 
@@ -324,6 +324,13 @@ def test_what_the_engine_is_asked(engine, capsys, arguments, changes, auto):
 
 
 @pytest.mark.usefixtures("run")
+def test_the_engine_is_told_what_the_signs_speak_for(engine, monkeypatch, capsys):
+    monkeypatch.setattr("traindoctor.diagnose.suspected", lambda m: f"of {m.loss.n} points")
+    assert said(capsys)[0] == 0
+    assert engine.asked[0] == "of 120 points"
+
+
+@pytest.mark.usefixtures("run")
 def test_exit_codes_of_a_replay(engine, capsys):
     from dataclasses import replace
 
@@ -342,3 +349,106 @@ def test_exit_codes_of_a_replay(engine, capsys):
 def test_help_says_where_code_is_run():
     done = subprocess.run([sys.executable, "-m", "traindoctor", "replay", "--help"], capture_output=True, text=True, check=True)
     assert "only place where traindoctor runs your code" in " ".join(done.stdout.split())
+
+
+# -- where the optimizer stands ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def perceptron(tmp_path_factory):
+    """The first 1,000 steps of the over-trained perceptron: its gradient norm, the loss of its steepest direction."""
+    norm = np.array(json.loads((OPTIM / "perceptron.json").read_text())["grad_norm"][:1000])
+    folder = tmp_path_factory.mktemp("perceptron")
+    rows = "".join(f"{i},{g**2 / 6056.0!r},{g!r}\n" for i, g in enumerate(norm.tolist()))
+    (folder / "metrics.csv").write_text("step,loss,grad_norm\n" + rows)
+    (folder / "config.yaml").write_text("optimizer:\n  name: adam\n  lr: 0.001\n")
+    return folder
+
+
+@pytest.fixture
+def ahead(perceptron, engine, monkeypatch, capsys):
+    """Return what `replay . ARGUMENTS` says of the perceptron, the engine being a stand-in."""
+    assert engine.asked is None
+    monkeypatch.chdir(perceptron)
+    return lambda *arguments: said(capsys, *arguments)
+
+
+def test_a_probe_says_when_the_limit_is_met(ahead):
+    jsonschema = pytest.importorskip("jsonschema")
+    from traindoctor.report.replaying import schema
+
+    _, out, _ = ahead("--probe", "999=16.63", "--format", "json")
+    made = json.loads(out)
+    jsonschema.Draft202012Validator(schema()).validate(made)
+    told = made["outlook"]["forecast"]
+    assert told["limit"] == pytest.approx(38.0)
+    assert told["met"] == pytest.approx(2301, rel=0.05)
+    assert told["interval"][0] < told["met"] < told["interval"][1]
+    assert told["probe"] == {"step": 999, "value": 16.63}
+    whole = made["outlook"]["layers"][0]
+    assert len(whole["curves"]["effective_rate"]) == 1000
+    text = " ".join(ahead("--probe", "999=16.63")[1].split())
+    assert f"the limit of 38 is met at step {told['met']:,}, between step {told['interval'][0]:,} and" in text
+    assert "√v̂ fell by a factor of" in text
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_probe_of_a_log_of_every_tenth_step(monkeypatch, capsys):
+    """The whole log, which goes on beyond the limit: what is met is met there."""
+    monkeypatch.chdir(OPTIM.parent / "sick" / "overtrained-perceptron")
+    _, out, _ = said(capsys, "--probe", "990=16.63", "--parameters", "1001", "--format", "json")
+    told = json.loads(out)["outlook"]
+    assert told["forecast"]["met"] == pytest.approx(2301, rel=0.05)
+    assert told["layers"][0]["root_mean_square"] == pytest.approx(0.082, rel=0.1)
+    assert 0.0 < told["layers"][0]["eps_share"] < 1e-6
+
+
+def test_without_a_probe_the_way_to_one_is_named(ahead):
+    text = " ".join(ahead()[1].split())
+    assert "no forecast. The number of parameters is not known" in text
+    assert "What helps: --parameters N, or --probe STEP=VALUE" in text
+    known = " ".join(ahead("--parameters", "1001")[1].split())
+    assert "the limit of 38 is met from now on, at step" in known
+    assert "to 0.902 in the root mean square" in known
+    assert "eps is < 0.01 % of the denominator" in known
+
+
+def test_what_has_no_place_is_said(ahead):
+    text = " ".join(ahead("--resume", "fresh", "--steps-per-epoch", "10")[1].split())
+    assert "No resumed process is in the log" in text
+    assert "The log counts steps: the steps of an epoch change nothing." in text
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_log_of_epochs_needs_their_steps(tmp_path, monkeypatch, capsys):
+    rows = "".join(f"{i},{np.exp(-i / 3.0)},{np.exp(-i / 6.0)}\n" for i in range(20))
+    (tmp_path / "metrics.csv").write_text("epoch,loss,grad_norm\n" + rows)
+    (tmp_path / "config.yaml").write_text("optimizer:\n  name: adam\n  lr: 0.001\n")
+    monkeypatch.chdir(tmp_path)
+    text = " ".join(said(capsys)[1].split())
+    assert "not replayed: the log counts epochs" in text
+    assert "--steps-per-epoch N gives the number of steps of an epoch" in text
+    text = " ".join(said(capsys, "--steps-per-epoch", "100")[1].split())
+    assert "since its highest, at epoch 0, √v̂ fell by a factor of" in text
+    assert "taken to hold for its 100 steps" in text
+    _, out, _ = said(capsys, "--steps-per-epoch", "100", "--probe", "19=30", "--format", "json")
+    told = json.loads(out)["outlook"]
+    assert told["steps_per_epoch"] == 100
+    assert told["forecast"]["met"] > 1999
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--probe", "soon"], "is not STEP=VALUE"),
+        (["--probe", "9=nan"], "the value above 0"),
+        (["--probe", "9=0"], "the value above 0"),
+        (["--probe", "1000=16"], "step 1,000 lies outside the logged gradient norm try: one from 0 to 999"),
+        (["--steps-per-epoch", "0"], "is not in the range x>=1"),
+        (["--resume", "lost"], "is not one of 'kept'"),
+    ],
+)
+def test_what_cannot_be_an_outlook(ahead, arguments, words):
+    code, out, err = ahead(*arguments)
+    assert (code, out) == (2, "")
+    assert words in " ".join(err.split())

@@ -65,33 +65,21 @@ def demo(name: str | None, lists: bool, seed: int, keep: Path | None, html: Path
 
 
 def _print(performance: Performance) -> None:
-    from traindoctor.demos.stage import BARS, lines_of
+    from traindoctor.demos.stage import lines_of
+    from traindoctor.report.lines import plain_text, print_lines
+    from traindoctor.report.sparkline import drawable
 
-    lines = lines_of(performance, _width(), ascii_only=not _encodes(BARS))
+    lines = lines_of(performance, _width(), ascii_only=not drawable(sys.stdout.encoding))
     if not sys.stdout.isatty():
-        click.echo("".join("".join(text for text, _ in line).rstrip() + "\n" for line in lines), nl=False)
+        click.echo(plain_text(lines), nl=False)
         return
     from rich.console import Console
-    from rich.text import Text
 
-    from traindoctor.report.text import RICH
-
-    console = Console(highlight=False, markup=False, emoji=False)  # without colour where NO_COLOR is set
-    for line in lines:
-        console.print(Text.assemble(*((text, RICH[style]) for text, style in line)), soft_wrap=True)
+    print_lines(lines, Console(highlight=False, markup=False, emoji=False))  # without colour where NO_COLOR is set
 
 
 def _width() -> int:
     return max(NARROWEST, min(WIDEST, shutil.get_terminal_size((USUAL, 24)).columns)) if sys.stdout.isatty() else USUAL
-
-
-def _encodes(text: str) -> bool:
-    """Return whether what is printed can hold the characters."""
-    try:
-        text.encode(sys.stdout.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
 
 
 @contextmanager

@@ -6,17 +6,15 @@ import json
 import os
 import sys
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from traindoctor.cli.progress import telling
 from traindoctor.cli.reading import checked_format, reading, tag_aliases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from traindoctor.model import Report
 
 RANKS = {"info": 0, "warning": 1, "error": 2}
@@ -76,7 +74,7 @@ def diagnose(
     )
     if html is not None and not html.parent.is_dir():
         raise click.BadParameter(f"the folder {str(html.parent)!r} does not exist", param_hint="'--html'")
-    with _progress(quiet=quiet) as progress:
+    with telling(quiet=quiet) as progress:
         report = run(paths, options, progress)
     if html is not None:
         from traindoctor.report.html import render_html
@@ -137,22 +135,6 @@ def _print(report: Report, form: str) -> None:
     from traindoctor.report.text import render_text
 
     click.echo(render_text(report), nl=False)
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[str], None] | None]:
-    """Yield what tells the progress: a spinner on a terminal, nothing elsewhere."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    from traindoctor.report.wording import clean
-
-    console = Console(stderr=True, highlight=False)
-    with console.status(Text("reading")) as status:
-        yield lambda message: status.update(Text(clean(message, 100)))
 
 
 def _codes(given: tuple[str, ...]) -> tuple[str, ...]:

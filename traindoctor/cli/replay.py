@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from traindoctor.cli.diagnose import _progress, write_whole
+from traindoctor.cli.diagnose import write_whole
+from traindoctor.cli.progress import telling
 from traindoctor.cli.reading import checked_format, reading, tag_aliases
 from traindoctor.errors import TraindoctorError
 
@@ -23,13 +25,29 @@ if TYPE_CHECKING:
     from traindoctor.model import Replay, Run
     from traindoctor.readers.discover import ReadOptions
     from traindoctor.replay.exact import Limits
+    from traindoctor.replay.outlook import Outlook
     from traindoctor.signals.measurements import Measurements
+    from traindoctor.signals.second_moment import ResumeKind
 
 #: Fixes of the diagnosis that the command is run with.
 MOST_FIXES = 6
 #: What `main` sets for itself; the user's command gets it as it was before.
 THREADS = "OPENBLAS_NUM_THREADS"
 _THREADS_BEFORE = os.environ.get(THREADS)
+
+
+def _probe(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[int, float] | None:
+    """Return the step and the margin of STEP=VALUE."""
+    if text is None:
+        return None
+    step, _, value = text.partition("=")
+    try:
+        made = int(step.replace(",", "")), float(value)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not STEP=VALUE, e.g. 999=16.6") from None
+    if not (made[0] >= 0 and 0.0 < made[1] < math.inf):
+        raise click.BadParameter(f"{text!r}: the step is not negative, and the value above 0")
+    return made
 
 
 @click.command(short_help="Make a run again, as recorded and with changes of its settings.")
@@ -81,6 +99,23 @@ _THREADS_BEFORE = os.environ.get(THREADS)
     help="With --cmd: leave configs, logs and output there; else they are removed.",
 )
 @click.option("--parameters", type=click.IntRange(min=1), metavar="N", help="Number of trained parameters of the model.")
+@click.option(
+    "--resume",
+    type=click.Choice(["kept", "moments-lost", "step-reset", "v-lost", "fresh"]),
+    default="kept",
+    show_default=True,
+    help="What resumed processes found of the optimizer's state.",
+)
+@click.option(
+    "--steps-per-epoch", type=click.IntRange(min=1), metavar="N", help="Optimizer steps of an epoch, where the log counts epochs."
+)
+@click.option(
+    "--probe",
+    callback=_probe,
+    metavar="STEP=VALUE",
+    help="lr * lambda_max(P^-1 H) as measured after a step, e.g. by traindoctor.replay.torch.where_stuck: says when the "
+    "stability limit is met.",
+)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="What to print.")
 @click.option(
     "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write the replay as one HTML page."
@@ -101,6 +136,9 @@ def replay(
     jobs: int,
     keep: Path | None,
     parameters: int | None,
+    resume: ResumeKind,
+    steps_per_epoch: int | None,
+    probe: tuple[int, float] | None,
     form: str,
     html: Path | None,
     quiet: bool,
@@ -115,10 +153,12 @@ def replay(
     """
     import numpy as np
 
+    from traindoctor.diagnose import suspected
     from traindoctor.readers.discover import ReadOptions
     from traindoctor.replay.changes import changes_of
     from traindoctor.replay.engine import replay_run
     from traindoctor.replay.exact import Limits
+    from traindoctor.replay.outlook import outlook
     from traindoctor.settings import load_settings
     from traindoctor.signals.measurements import Measurements
 
@@ -127,7 +167,7 @@ def replay(
     _check_options(cmd, from_checkpoint, keep, html)
     aliases = {**load_settings(paths[0]).tags, **tag_aliases(tags)}
     options = ReadOptions(config=config, step_column=step_column, aliases=aliases, format=checked_format(format_in))
-    with _progress(quiet=quiet) as progress:
+    with telling(quiet=quiet) as progress:
         tell = progress or (lambda _: None)
         tell("reading")
         run = _one_run(paths, options)
@@ -135,16 +175,21 @@ def replay(
         if cmd is None:
             tell(f"replaying {run.name}")
             with np.errstate(all="ignore"):  # a log holds zeros, infinities and NaN
-                made = replay_run(measured, changes=changes, auto=auto)
+                made = replay_run(measured, changes=changes, auto=auto, cause=suspected(measured))
         else:
             made = _from_the_command(
                 measured, changes, cmd, options, Limits(timeout, total, jobs), from_checkpoint, keep, parameters, tell, auto=auto
             )
+        try:
+            with np.errstate(all="ignore"):
+                told = outlook(measured, made, resume=resume, steps_per_epoch=steps_per_epoch, probe=probe)
+        except TraindoctorError as error:
+            raise TraindoctorError(f"--{error.where}", error.what, *error.ways_out) from error
     if html is not None:
         from traindoctor.report.html import render_replay
 
-        write_whole(html, render_replay(run, made))
-    _print(run, made, form)
+        write_whole(html, render_replay(run, made, told))
+    _print(run, made, told, form)
     if not quiet:
         for written in (html, keep):
             if written is not None:
@@ -277,21 +322,20 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         yield Path(made)
 
 
-def _print(run: Run, made: Replay, form: str) -> None:
-    from traindoctor.report.replaying import BARS, lines_of, print_rich, render_text, to_json
+def _print(run: Run, made: Replay, told: Outlook, form: str) -> None:
+    from traindoctor.report.lines import plain_text, print_lines
+    from traindoctor.report.replaying import lines_of, to_json
+    from traindoctor.report.sparkline import drawable
 
     if form == "json":
-        click.echo(json.dumps(to_json(run, made), ensure_ascii=True, allow_nan=False, indent=2))
+        click.echo(json.dumps(to_json(run, made, told), ensure_ascii=True, allow_nan=False, indent=2))
         return
-    try:
-        BARS.encode(sys.stdout.encoding or "ascii")
-        ascii_only = False
-    except (UnicodeEncodeError, LookupError):
-        ascii_only = True
-    if sys.stdout.isatty():
-        from rich.console import Console
+    terminal, ascii_only = sys.stdout.isatty(), not drawable(sys.stdout.encoding)
+    width = max(60, min(100, shutil.get_terminal_size((88, 24)).columns)) if terminal else 88
+    lines = lines_of(run, made, width, outlook=told, ascii_only=ascii_only)
+    if not terminal:
+        click.echo(plain_text(lines), nl=False)
+        return
+    from rich.console import Console
 
-        width = max(60, min(100, shutil.get_terminal_size((88, 24)).columns))
-        print_rich(lines_of(run, made, width, ascii_only=ascii_only), Console(highlight=False, markup=False, emoji=False))
-        return
-    click.echo(render_text(run, made, ascii_only=ascii_only), nl=False)
+    print_lines(lines, Console(highlight=False, markup=False, emoji=False))

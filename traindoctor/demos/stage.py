@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from traindoctor.demos.story import Table
+from traindoctor.report.sparkline import levels_of, scale_words, sparkline
 from traindoctor.report.text import lines_of as verdict_lines
 from traindoctor.report.to_json import plain, to_json
 from traindoctor.report.wording import number, sentence
@@ -18,14 +18,9 @@ if TYPE_CHECKING:
 
     from traindoctor.demos.story import Demo, Performance, Picture, Retraining
     from traindoctor.demos.training import Training
-    from traindoctor.model import FloatArray
     from traindoctor.replay.verdict import Course
-    from traindoctor.report.text import Words
+    from traindoctor.report.lines import Words
 
-BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
-LOST, ASCII_LOST = "×", "x"
-#: Decades that a sparkline spans at most: what an exact fit does below is rounding.
-DECADES = 14.0
 #: Below this share of the steps that a run had needed, its best was no feat, and the share says nothing.
 SOON = 0.1
 
@@ -80,38 +75,23 @@ def listing(demos: Iterable[Demo], width: int = 88) -> list[str]:
     return made
 
 
-def sparkline(value: FloatArray, low: float, high: float, width: int, *, ascii_only: bool = False) -> str:
-    """Return a loss (n,) as `width` characters between two levels, each the highest of its stretch; × where it is not finite.
-
-    The scale is logarithmic where `low` is positive.
-    """
-    bars = ASCII_BARS if ascii_only else BARS
-    edges = np.linspace(0, value.size, min(width, value.size) + 1).astype(int)
-    tops = np.array([value[a:b].max() for a, b in pairwise(edges)])
-    scale = np.log10 if low > 0.0 else np.asarray
-    with np.errstate(all="ignore"):
-        share = (scale(np.clip(tops, low, high)) - scale(low)) / max(float(scale(high) - scale(low)), 1e-300)
-    lost = ASCII_LOST if ascii_only else LOST
-    return "".join(
-        lost if not np.isfinite(top) else bars[int(s * (len(bars) - 1) + 0.5)] for top, s in zip(tops, share, strict=True)
-    )
-
-
 def _levels(runs: Sequence[Training]) -> tuple[float, float]:
     """Return the levels between which the losses of runs are drawn: not above a hundred times the highest start."""
-    finite = np.concatenate([run.loss[np.isfinite(run.loss)] for run in runs])
-    high = min(float(finite.max()), 100.0 * max(float(run.loss[0]) for run in runs))
-    return max(float(finite.min()), high * 10.0**-DECADES), high
+    return levels_of([run.loss for run in runs], 100.0 * max(float(run.loss[0]) for run in runs))
+
+
+def _bars(run: Training, levels: tuple[float, float], width: int, *, ascii_only: bool) -> str:
+    return sparkline(run.step, run.loss, (int(run.step[0]), int(run.step[-1])), levels, width, ascii_only=ascii_only)
 
 
 def _runs(runs: Sequence[Training], width: int, *, ascii_only: bool) -> list[list[Words]]:
-    low, high = _levels(runs)
+    levels = _levels(runs)
     longest = max(len(run.recipe.title) for run in runs)
     room = max(8, width - longest - 26)
-    head = f"The loss, log scale from {number(low)} to {number(high)}; {_n_steps(runs[0]):,} steps, left to right"
+    head = f"The loss, {scale_words(levels)}; {_n_steps(runs[0]):,} steps, left to right"
     lines: list[list[Words]] = [[(line, "bold")] for line in textwrap.wrap(head, width)]
     for run in runs:
-        drawn = sparkline(run.loss, low, high, room, ascii_only=ascii_only)
+        drawn = _bars(run, levels, room, ascii_only=ascii_only)
         lines.append([(f"{run.recipe.title:<{longest}}  ", ""), (f"{drawn:<{room}}", ""), (f"  {_end(run)}", "soft")])
     return lines
 
@@ -151,12 +131,12 @@ def _heading(words: str, width: int) -> list[Words]:
 def _retraining(again: Retraining, width: int, *, ascii_only: bool) -> list[list[Words]]:
     by = "the report's first fix" if again.fix is not None else "the demo's own remedy"
     runs = (again.faulty, again.training)
-    low, high = _levels(runs)
+    levels = _levels(runs)
     room = max(8, width - 8 - 26)
     lines: list[list[Words]] = [[(sentence(again.title), "fix"), (f"  {by}", "soft")]]
     lines[-1].append((f", for {again.faulty.recipe.title}", "soft"))
     for label, run in zip(("before", "after"), runs, strict=True):
-        drawn = sparkline(run.loss, low, high, room, ascii_only=ascii_only)
+        drawn = _bars(run, levels, room, ascii_only=ascii_only)
         lines.append([(f"{label:<8}", "soft"), (f"{drawn:<{room}}", ""), (f"  {_end(run)}", "soft")])
     before, after = again.before, again.after
     told = f"loss over the last sixth {_level(before)} -> {_level(after)}, best {number(before.best)} -> {number(after.best)}"

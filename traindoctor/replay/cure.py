@@ -47,7 +47,7 @@ MARGIN = 1.5
 FAR_EPS = 20.0
 #: Values of unevenness that are tried.
 UNEVENNESS = (0.25, 0.5, 0.7, 0.85, 1.0)
-#: Points at which a simulated curve is searched for its onset.
+#: Points at which a simulated curve is searched for its onset, and judged.
 ONSET_POINTS = 1_500
 #: A miss of more than this many bounds is not mended by another realisation.
 FAR = 3.0
@@ -90,23 +90,29 @@ def replay_collapse(m: Measurements, changes: Sequence[Mapping[str, object]] = (
     stop = int(loss.step[-1]) + 1
     base = Candidate("as recorded", {}, spec)
     for seed in range(N_REALISATIONS if stop <= MAX_FINE_STEPS else N_REALISATIONS - 1):
-        fit = _fit(recording, base, rebound, stop, seed)
-        (found,) = _reproduce(recording, base, rebound, fit, stop)
+        fit, found = _fit(recording, base, rebound, stop, seed)
         if not (reason := found.reason(rebound)) or found.is_far(rebound):
             break
     trials: tuple[Trial, ...] = ()
     if not reason:
-        trials = _trials(
-            m,
-            recording,
-            base,
-            rebound,
-            fit,
-            stop,
-            [*changes, *(usual_changes(recording, m.setting("batch_size")) if auto else ())],
-        )
+        usual = usual_changes(recording, m.setting("batch_size")) if auto else ()
+        trials = _trials(m, recording, base, rebound, fit, stop, [*changes, *usual])
+        # the same fit from the start of the log, where the search for it began at the floor
+        shown = Curve(found.shown.name, "reproduced", trials[0].loss.step, trials[0].loss.value)
+        found = _Reproduction(shown, *_compare(shown, recording.step, recording.loss, rebound))
+        reason = found.reason(rebound)
     return Replay(
-        "closed", MODEL, segment, observed, found.shown, found.residual, found.error, BOUND_DECADES, not reason, reason, trials
+        "closed",
+        MODEL,
+        segment,
+        observed,
+        found.shown,
+        found.residual,
+        found.error,
+        BOUND_DECADES,
+        not reason,
+        reason,
+        () if reason else trials,
     )
 
 
@@ -140,7 +146,7 @@ class _Reproduction:
 def _reproduce(recording: Recording, base: Candidate, rebound: Rebound, fits: Fit, stop: int) -> list[_Reproduction]:
     """Return the run under each of some fits."""
     n = np.size(fits.scale)
-    simulation = simulate(recording, [base] * n, fits, begin=0 if n == 1 else rebound.quiet, stop=stop)
+    simulation = simulate(recording, [base] * n, fits, begin=rebound.quiet, stop=stop)
     at = recording.step[recording.step >= simulation.step[0]] - simulation.step[0]
     made = []
     for k in range(n):
@@ -198,7 +204,10 @@ def _trials(
     at = recording.step[recording.step >= simulation.step[0]] - simulation.step[0]
     step, loss = simulation.step[at], simulation.loss[at].reshape(at.size, n_draws + 1, len(tried))
     initial = float(recording.loss[0])
-    courses = [[course(step, loss[:, d, k], initial=initial) for k in range(len(tried))] for d in range(n_draws + 1)]
+    thin = max(1, step.size // ONSET_POINTS)
+    courses = [[course(step[::thin], loss[::thin, d, k], initial=initial) for k in range(len(tried))] for d in range(n_draws + 1)]
+    late = np.nan_to_num(loss[-max(1, step.size // 6) :], nan=np.inf)
+    highest = late.max(axis=0)
     slower = simulation.descended[: len(tried)] / max(float(simulation.descended[0]), 1.0)
     trials = {}
     for k, candidate in enumerate(tried):
@@ -213,11 +222,11 @@ def _trials(
             candidate.title,
             candidate.settings,
             verdict,
-            courses[0][k].highest,
+            float(highest[0, k]),
             float(slower[k]) if np.isfinite(slower[k]) else None,
             Curve(candidate.title, "counterfactual", step, loss[:, 0, k]),
             note,
-            tail_interval=(min(c[k].highest for c in courses[:-1]), max(c[k].highest for c in courses[:-1])),
+            tail_interval=(float(highest[:n_draws, k].min()), float(highest[:n_draws, k].max())),
             sureness=float(np.mean([(j.verdict == "repairs") == (said[0].verdict == "repairs") for j in said])),
         )
     none = Curve("", "counterfactual", step[:0], loss[:0, 0, 0])
@@ -267,12 +276,13 @@ def _onset(step: IntArray, loss: FloatArray, rebound: Rebound) -> int | None:
     return None if rise is None else int(step[late][rise])
 
 
-def _fit(recording: Recording, base: Candidate, rebound: Rebound, stop: int, seed: int) -> Fit:
-    """Return the fit: for each unevenness the scale whose onset lies nearest the logged one, then the best of these.
+def _fit(recording: Recording, base: Candidate, rebound: Rebound, stop: int, seed: int) -> tuple[Fit, _Reproduction]:
+    """Return the fit, and what it makes of the run.
 
-    The scale is searched over two decades about its value for coordinates that are all alike, in three rounds; the
-    unevenness by the error of the envelope over the whole segment. After the first round the noise is set so that the
-    simulated floor is as high as the logged one.
+    For each unevenness it is the scale whose onset lies nearest the logged one, then the best of these. The scale is searched
+    over two decades about its value for coordinates that are all alike, in three rounds; the unevenness by the error of the
+    envelope over the whole segment. After the first round the noise is set so that the simulated floor is as high as the
+    logged one.
     """
     energy = float(second_moment(recording.grad_norm, recording.step, recording.spec)[rebound.onset_index])
     lr = float(recording.lr[rebound.onset_index])
@@ -300,7 +310,7 @@ def _fit(recording: Recording, base: Candidate, rebound: Rebound, stop: int, see
             noise *= float(np.clip(np.sqrt((rebound.floor - recording.floor) / free), 0.1, 1.0)) if free > 0.0 else 1.0
     made = _reproduce(recording, base, rebound, Fit(centers, uneven, noise, seed), stop)
     chosen = int(np.argmin([r.error / BOUND_DECADES + min(r.misses(rebound), 1e3) for r in made]))
-    return Fit(centers[chosen : chosen + 1], uneven[chosen : chosen + 1], noise, seed)
+    return Fit(centers[chosen : chosen + 1], uneven[chosen : chosen + 1], noise, seed), made[chosen]
 
 
 def usual_changes(recording: Recording, batch_size: object = None) -> list[dict[str, object]]:
@@ -357,9 +367,10 @@ def _compare(shown: Curve, step: IntArray, loss: FloatArray, rebound: Rebound) -
 
 def _envelope(value: FloatArray, rebound: Rebound, window: int) -> FloatArray:
     """Return log10 of the highest value within `window` points about each point, floored a decade below the floor."""
+    from scipy.ndimage import maximum_filter1d
+
     log = log_floored(np.nan_to_num(value, nan=np.inf, posinf=1e300), rebound.floor * 0.1)
-    padded = np.pad(log, window // 2, mode="edge")
-    return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, window // 2 * 2 + 1).max(axis=1))
+    return np.asarray(maximum_filter1d(log, window // 2 * 2 + 1, mode="nearest"))
 
 
 def repairs(replay: Replay) -> list[Trial]:

@@ -285,7 +285,7 @@ def columns(obs: Observation, rate: FloatArray, curvature: FloatArray, h: Dynami
             for k, at in enumerate(h.kicks):
                 if at == i:
                     moments.xx[3 + k] = 1.0
-            feed[1], feed[2] = 1.0, relative[i] if h.echoes else 0.0
+            feed[1], feed[2] = 1.0, relative[i]
             after = advance(moments, h.form, _product(rate[i] * curvature, h), decay, feed, int(n))
             f = obs.place[i]
             loss[i] = (1.0 - f) * moments.xx + f * after.xx
@@ -302,45 +302,63 @@ def _product(product: FloatArray, dynamics: Dynamics, limit: FloatArray | float 
     return np.minimum(product, dynamics.limit if limit is None else limit) if dynamics.capped else product
 
 
+class _Laid(NamedTuple):
+    """The ladder of curvatures for a value of `root`, and what each rung adds: see `columns`."""
+
+    root: float
+    curvature: FloatArray
+    loss: FloatArray
+    seen: FloatArray
+
+
 def fit(obs: Observation, h: Dynamics, *, n_draws: int = 0, seed: int = 0, roots: Sequence[float] | None = None) -> Fit | None:
     """Return the best fit of some dynamics with its posterior draws, or None when nothing finite fits.
 
     `roots`: values of `root` to search, `ROOTS` where the log has a gradient norm and the optimizer divides by it.
     """
-    best: Fit | None = None
-    adaptive = obs.spec.is_adaptive
+    return _best_fit(obs, h, _lay_out(obs, h, roots), n_draws, seed)
+
+
+def fits_with_and_without_echo(
+    obs: Observation, h: Dynamics, *, n_draws: int = 0, seed: int = 0, roots: Sequence[float] | None = None
+) -> list[Fit]:
+    """Return the best fits with noise that may go with the loss, and without: those that there are."""
+    laid = _lay_out(obs, h, roots)
+    found = [_best_fit(obs, replace(h, echoes=echoes), laid, n_draws, seed) for echoes in (True, False)]
+    return [one for one in found if one is not None]
+
+
+def _lay_out(obs: Observation, h: Dynamics, roots: Sequence[float] | None) -> list[_Laid]:
+    """Return the ladders for every value of `root`; those whose rates differ by less than a hundredth share one."""
     if roots is None:
-        roots = [float(r) for r in ROOTS] if adaptive and obs.grad_sq is not None else [1.0]
-    kept: tuple[FloatArray, tuple[FloatArray, FloatArray, FloatArray]] | None = None
-    for value in roots:
-        rate = recorded_rate(obs, value) * (1.0 if h.rate_factor is None else h.rate_factor)
-        if kept is None or np.max(np.abs(rate / kept[0] - 1.0)) > 0.01:
-            curvature = ladder(obs, rate, h)
-            kept = (rate, (curvature, *columns(obs, rate, curvature, h)))
-        found = _solve(obs, h, value, *kept[1], n_draws=0, seed=seed)
-        if found is not None and (best is None or log_likelihood(found.miss) > log_likelihood(best.miss)):
-            best = found
-    if best is None or n_draws == 0:
-        return best
-    rate = recorded_rate(obs, best.root) * (1.0 if h.rate_factor is None else h.rate_factor)
-    curvature = ladder(obs, rate, h)
-    return _solve(obs, h, best.root, curvature, *columns(obs, rate, curvature, h), n_draws=n_draws, seed=seed)
+        roots = [float(r) for r in ROOTS] if obs.spec.is_adaptive and obs.grad_sq is not None else [1.0]
+    laid: list[_Laid] = []
+    last: FloatArray | None = None
+    for root in roots:
+        rate = recorded_rate(obs, root) * (1.0 if h.rate_factor is None else h.rate_factor)
+        if last is not None and np.max(np.abs(rate / last - 1.0)) <= 0.01:
+            laid.append(laid[-1]._replace(root=root))
+            continue
+        curvature = ladder(obs, rate, h)
+        laid.append(_Laid(root, curvature, *columns(obs, rate, curvature, h)))
+        last = rate
+    return laid
 
 
-def _solve(
-    obs: Observation,
-    h: Dynamics,
-    root: float,
-    curvature: FloatArray,
-    loss: FloatArray,
-    seen: FloatArray,
-    *,
-    n_draws: int,
-    seed: int,
-) -> Fit | None:
-    """Return the non-negative least-squares fit at a given `root`, and `n_draws` fits under random weights of the points."""
+def _best_fit(obs: Observation, h: Dynamics, laid: Sequence[_Laid], n_draws: int, seed: int) -> Fit | None:
+    """Return the likeliest fit over all ladders, with draws."""
+    found = [(fit, one) for one in laid if (fit := _solve(obs, h, one, n_draws=0, seed=seed)) is not None]
+    if not found:
+        return None
+    best, at = max(found, key=lambda pair: log_likelihood(pair[0].miss))
+    return _solve(obs, h, at, n_draws=n_draws, seed=seed) if n_draws else best
+
+
+def _solve(obs: Observation, h: Dynamics, laid: _Laid, *, n_draws: int, seed: int) -> Fit | None:
+    """Return the non-negative least-squares fit on a ladder, and `n_draws` fits under random weights of the points."""
     from scipy.optimize import nnls
 
+    root, curvature, loss, seen = laid
     n, n_sources, n_modes = loss.shape
     of_loss = np.column_stack((loss.reshape(n, -1), np.ones(n)))
     rows, data, error = [of_loss], [obs.loss], [spread_of(obs)]
@@ -351,7 +369,9 @@ def _solve(
         error.append(np.hypot(obs.grad_sigma, GRAD_MODEL_ERROR * np.log(10.0)))
     matrix, target, sigma = np.concatenate(rows), np.concatenate(data), np.concatenate(error)
     ok = np.isfinite(target) & (target > 0.0)
-    usable = np.isfinite(matrix).all(axis=0)
+    usable: NDArray[np.bool_] = np.asarray(np.isfinite(matrix).all(axis=0))
+    if not h.echoes:
+        usable[2 * n_modes : 3 * n_modes] = False
     matrix = np.where(usable, matrix, 0.0)
     matrix, target, sigma = matrix[ok], target[ok], sigma[ok]
     if target.size < 4:

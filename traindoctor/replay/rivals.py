@@ -323,10 +323,7 @@ def _fitted(
     Noise that goes with the loss feeds on itself in a closed loop; the model without is taken where that is nearer the log.
     """
     best: Rival | None = None
-    for echoes in (True, False):
-        fit = nq.fit(obs, replace(dynamics, echoes=echoes), n_draws=N_DRAWS, roots=roots)
-        if fit is None:
-            continue
+    for fit in nq.fits_with_and_without_echo(obs, dynamics, n_draws=N_DRAWS, roots=roots):
         first = nq.best_of(fit)
         course = nq.simulate(obs, first, [_recorded(obs, first)])
         misses = nq.misses(obs, course.loss[0, 0], course.grad_sq[0, 0])

@@ -19,12 +19,14 @@ from markupsafe import Markup, escape
 from traindoctor import __version__
 from traindoctor.model import RunReport
 from traindoctor.report import replaying
+from traindoctor.report.outlook import signs_of, view_outlook
 from traindoctor.report.plots import plots_of
 from traindoctor.report.to_json import to_json
 from traindoctor.report.view import VERDICTS, diagnosis_first, in_order, view_run
 
 if TYPE_CHECKING:
     from traindoctor.model import Replay, Report, Run
+    from traindoctor.replay.outlook import Outlook
 
 #: Points per curve of a page with one run; several runs share the budget.
 POINTS = 600
@@ -62,18 +64,21 @@ def render_html(report: Report) -> str:
     )
 
 
-def render_replay(run: Run, replay: Replay) -> str:
-    """Return a replay as one HTML page, of the same kind as `render_html`."""
-    report = RunReport(run, "undecided", "", (), (), (), replay=replay)
+def render_replay(run: Run, replay: Replay, outlook: Outlook | None = None) -> str:
+    """Return a replay, and where the optimizer stands, as one HTML page of the same kind as `render_html`."""
+    signs = () if outlook is None else signs_of(outlook)
+    report = RunReport(run, "undecided", "", (), (), (), replay=replay, vital_signs=signs)
     view = view_run(report)
     style = _source("report.css")
-    data = json.dumps(replaying.to_json(run, replay, curves=False), ensure_ascii=True, allow_nan=False, indent=1)
+    data = json.dumps(replaying.to_json(run, replay, outlook, curves=False), ensure_ascii=True, allow_nan=False, indent=1)
     return (
         _environment()
         .get_template("replay.html.j2")
         .render(
             view=view,
             told=replaying.view_replay(run, replay),
+            stands=None if outlook is None else view_outlook(run, outlook),
+            has_signs=bool(signs),
             plots=plots_of(report, view, POINTS),
             version=__version__,
             style=Markup(style),  # our own file

@@ -11,7 +11,7 @@ from traindoctor.model import Curve, RunReport, VitalSign
 from traindoctor.report import wording as w
 from traindoctor.report.buckets import bucket
 from traindoctor.report.figures import Domain, Limit, Line, Scale, nice, panel, scale_of, spark
-from traindoctor.report.replaying import best_trial
+from traindoctor.report.replaying import ABOVE, best_trial
 from traindoctor.report.view import QUANTITIES, VALIDATION, RunView, bad_words, trial_of
 
 if TYPE_CHECKING:
@@ -152,7 +152,8 @@ def _loss_lines(report: RunReport) -> tuple[list[Line], list[str]]:
         made = {"open": "open-loop replay", "closed": "closed-loop replay", "exact": "the script run again"}.get(replay.depth, "")
         lines.append(Line("reproduced", word, replay.reproduced.step, replay.reproduced.value, made))
     if not replay.reproduces:
-        notes.append("The replay misses the segment: no fix is claimed from it.")
+        if replay.reproduced is not None:
+            notes.append("The replay misses the segment: no fix is claimed from it.")
         return lines, notes
     fixes = report.findings[0].fixes if report.findings else ()
     chosen = next((t for f in fixes[:1] if (t := trial_of(f, replay)) is not None), None)
@@ -318,8 +319,14 @@ def _sparks(report: RunReport, domain: Domain, scale: Scale) -> tuple[tuple[Mark
     recorded = replay.trials[0].loss
     if not any(t.loss.value.size for t in replay.trials):
         return (), ""
-    shared = scale_of([t.loss.value for t in replay.trials], log=scale.log or None)
-    lines = [Line("observed", "", t.loss.step, t.loss.value) for t in replay.trials]
+    finite = recorded.value[np.isfinite(recorded.value)]
+    highest = ABOVE * float(finite.max()) if finite.size and finite.max() > 0.0 else np.inf
+    # a change that was not decided is not drawn, and one that leaves the page at the top is drawn there
+    kept = [t.loss.step.size if t.verdict != "not tried" else 0 for t in replay.trials]
+    curves = [t.loss.value[:n] for t, n in zip(replay.trials, kept, strict=True)]
+    values = [np.where(np.isfinite(v), np.minimum(v, highest), v) for v in curves]
+    shared = scale_of(values, log=scale.log or None)
+    lines = [Line("observed", "", t.loss.step[:n], v) for t, n, v in zip(replay.trials, kept, values, strict=True)]
     ghost = Line("observed", "", recorded.step, recorded.value)
     steps = [line.step for line in lines if line.step.size]
     span = Domain(

@@ -12,21 +12,20 @@ import numpy as np
 
 from traindoctor import __version__
 from traindoctor.report import wording as w
-from traindoctor.report.text import RICH, Words, _entry, _wrapped
+from traindoctor.report.lines import Words, cut, entry, plain_text, wrapped
+from traindoctor.report.outlook import outlook_object, view_outlook
+from traindoctor.report.sparkline import levels_of, scale_words, sparkline
 from traindoctor.report.to_json import SCHEMA_VERSION, optimizer_object, plain, replay_object
 from traindoctor.report.view import DEPTHS, TRIAL_TONES, extent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import Console
-
     from traindoctor.model import Curve, Hypothesis, Replay, Run, Trial
+    from traindoctor.replay.outlook import Outlook
 
-BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
-LOST, ASCII_LOST = "×", "x"
-#: Decades that the bars span at most, and how far above the highest logged loss they go, as a factor.
-DECADES, ABOVE = 14.0, 100.0
+#: How far above the highest logged loss the bars go, as a factor.
+ABOVE = 100.0
 #: Characters of a change's title in the table.
 LONGEST_TITLE = 34
 
@@ -59,7 +58,10 @@ class TriedView:
 
 @dataclass(frozen=True, slots=True)
 class ReplayView:
-    """What is said of a replay: what was replayed, how well, what else makes the log, what was tried."""
+    """What is said of a replay: what was replayed, how well, what else makes the log, what was tried.
+
+    `how`: empty where nothing was replayed; then `refusal` says why. `tried`: the recorded settings first, empty without changes.
+    """
 
     name: str
     extent: str
@@ -108,9 +110,11 @@ def view_replay(run: Run, replay: Replay) -> ReplayView:
     elif is_healthy(replay):
         lead += ", and best by a healthy run: there is nothing to repair"
     elif changes:
-        lead += ", and the change does not repair the run" if len(changes) == 1 else ", and none of the changes repairs the run"
+        lead += f", and {_outcome([t.verdict for t in changes])}"
+    elif replay.depth == "exact":
+        lead += "; no change was tried"
     if replay.reproduced is None:
-        lead, how = "Not replayed", "no model of it could be made"
+        lead, how = "Not replayed", ""
     else:
         how = "by " + DEPTHS.get(replay.depth, "a replay") + (f": {w.clean(replay.model, 400)}" if replay.model else "")
     return ReplayView(
@@ -121,10 +125,24 @@ def view_replay(run: Run, replay: Replay) -> ReplayView:
         how=how,
         where=where,
         score=_score(replay, unit),
-        refusal=w.sentence(replay.refusal, 600),
+        refusal=w.sentence(replay.refusal, 600) or ("" if how else "no model of it could be made"),
         causes=tuple(_cause(h) for h in replay.hypotheses),
-        tried=tuple(_tried(t) for t in replay.trials),
+        tried=tuple(_tried(t) for t in replay.trials) if changes else (),
     )
+
+
+def _outcome(verdicts: Sequence[str]) -> str:
+    """Return what came of changes of which none repairs. Whether there was anything to repair is not said here."""
+    alone = {
+        "postpones": ("the change only postpones the failure", "the changes only postpone the failure"),
+        "no effect": ("the change has no effect", "none of the changes has an effect"),
+        "worse": ("the change makes it worse", "all changes make it worse"),
+        "not tried": ("the change could not be tried", "none of the changes could be tried"),
+    }
+    kinds = set(verdicts)
+    if len(kinds) == 1:
+        return alone[verdicts[0]][len(verdicts) > 1]
+    return "none of the changes makes it better" if kinds == {"no effect", "worse"} else "none of the changes repairs the run"
 
 
 def _score(replay: Replay, unit: str) -> str:
@@ -179,62 +197,62 @@ def _tried(trial: Trial) -> TriedView:
 # -- a terminal -------------------------------------------------------------------------------------------------------
 
 
-def render_text(run: Run, replay: Replay, width: int = 88, *, ascii_only: bool = False) -> str:
+def render_text(run: Run, replay: Replay, width: int = 88, *, outlook: Outlook | None = None, ascii_only: bool = False) -> str:
     """Return the replay as plain text, with a line break at the end."""
-    lines = lines_of(run, replay, width, ascii_only=ascii_only)
-    return "".join("".join(text for text, _ in line).rstrip() + "\n" for line in lines)
+    return plain_text(lines_of(run, replay, width, outlook=outlook, ascii_only=ascii_only))
 
 
-def print_rich(lines: Sequence[Sequence[Words]], console: Console) -> None:
-    """Print lines to a terminal, in colour. No string of a log is read as markup."""
-    from rich.text import Text
-
-    for line in lines:
-        console.print(Text.assemble(*((words, RICH[style]) for words, style in line)), soft_wrap=True)
-
-
-def lines_of(run: Run, replay: Replay, width: int = 88, *, ascii_only: bool = False) -> list[list[Words]]:
+def lines_of(
+    run: Run, replay: Replay, width: int = 88, *, outlook: Outlook | None = None, ascii_only: bool = False
+) -> list[list[Words]]:
     """Return the replay as lines of styled words; `ascii_only` keeps the drawing within ASCII."""
     view = view_replay(run, replay)
     lines: list[list[Words]] = [[(view.name, "bold"), (f"  {view.extent}", "soft")], [], [(view.lead, view.tone)], []]
-    lines += _entry("replayed", [(f"{view.where}, {view.how}", "")], width)
-    lines += _entry("reproduced", [(view.score, "")], width)
-    if view.refusal:
-        lines += _entry("", [(w.stopped(view.refusal), "fault")], width)
-    for i, cause in enumerate(view.causes[:6]):
-        name = f"{cause.code} {cause.name}".strip()
-        told = f"  log-likelihood {cause.likelihood} nats, error {cause.error} decades" + (
-            f"; {cause.note}" if cause.note else ""
-        )
-        lines += _entry("causes" if i == 0 else "", [(f"{cause.share}  ", "bold"), (name, ""), (told, "soft")], width)
+    if not view.how:
+        lines += entry("why", [(w.stopped(view.refusal), "")], width)
+    else:
+        lines += entry("replayed", [(f"{view.where}, {view.how}", "")], width)
+        lines += entry("reproduced", [(view.score, "")], width)
+        if view.refusal:
+            lines += entry("", [(w.stopped(view.refusal), "fault")], width)
     lines += [[], *_drawn(run, replay, width, ascii_only=ascii_only)]
+    if view.causes:
+        head = CauseView("code", "what could have made this log", "share", "decades off", "log-likelihood", "")
+        lines += [[], *_table([head, *view.causes], CAUSE_COLUMNS, width)]
     if view.tried:
-        lines += [[], *_table(view.tried, width)]
+        head_tried = TriedView("change", "verdict", "soft", "loss at the end", "in 9 of 10 draws", "steps", "sure", "")
+        lines += [[], *_table([head_tried, *view.tried], TRIED_COLUMNS, width)]
+    if outlook is not None:
+        told = view_outlook(run, outlook)
+        lines.append([])
+        for label, words in told.facts:
+            lines += entry(label, [(words, "")], width)
+        for i, note in enumerate(told.assumed):
+            lines += entry("assumed" if i == 0 else "", [(note, "soft")], width)
     return lines
 
 
-def _table(tried: Sequence[TriedView], width: int) -> list[list[Words]]:
-    head = TriedView("change", "verdict", "soft", "loss at the end", "in 9 of 10 draws", "steps", "sure", "")
-    columns = [
-        ("title", [_cut(t.title, LONGEST_TITLE) for t in (head, *tried)]),
-        *((name, [getattr(t, name) for t in (head, *tried)]) for name in ("verdict", "tail", "interval", "slower", "sureness")),
-    ]
-    used = [(name, cells) for name, cells in columns if any(cells[1:])]
+#: Columns of a table: name of the field, whether to the right.
+TRIED_COLUMNS = (("title", False), ("verdict", False), ("tail", True), ("interval", True), ("slower", True), ("sureness", True))
+CAUSE_COLUMNS = (("name", False), ("code", False), ("share", True), ("error", True), ("likelihood", True))
+
+
+def _table(rows: Sequence[CauseView | TriedView], columns: Sequence[tuple[str, bool]], width: int) -> list[list[Words]]:
+    """Return a table, its head the first row; empty columns are left out, and each note stands below its row."""
+    cells = {name: [cut(getattr(row, name), LONGEST_TITLE) for row in rows] for name, _ in columns}
+    used = [(name, right) for name, right in columns if any(cells[name][1:])]
     lines: list[list[Words]] = []
-    for i, row in enumerate((head, *tried)):
+    for i, row in enumerate(rows):
         line: list[Words] = []
-        for name, cells in used:
-            wide = max(len(cell) for cell in cells)
-            shown = f"{cells[i]:>{wide}}" if name in ("tail", "interval", "slower", "sureness") else f"{cells[i]:<{wide}}"
-            line.append((shown + "  ", "soft" if i == 0 else row.tone if name == "verdict" else ""))
+        for name, right in used:
+            wide = max(map(len, cells[name]))
+            shown = f"{cells[name][i]:>{wide}}" if right else f"{cells[name][i]:<{wide}}"
+            tone = row.tone if isinstance(row, TriedView) and name == "verdict" else ""
+            line.append((shown + "  ", "soft" if i == 0 else tone))
         lines.append(line)
         if i and row.note:
-            lines += [[("  ", ""), *part] for part in _wrapped([(row.note, "soft")], width - 2)]
+            lines += [[("  ", ""), *part] for part in wrapped([(row.note, "soft")], width - 2)]
     return lines
-
-
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
 
 
 def _drawn(run: Run, replay: Replay, width: int, *, ascii_only: bool) -> list[list[Words]]:
@@ -244,71 +262,27 @@ def _drawn(run: Run, replay: Replay, width: int, *, ascii_only: bool) -> list[li
         curves.append(("replayed" if replay.depth != "exact" else "run again", "", replay.reproduced))
     best = best_trial(replay)
     if best is not None:
-        curves.append((_cut(w.sentence(best.title, 80), 24), "fix" if best.verdict == "repairs" else "", best.loss))
+        curves.append((cut(w.sentence(best.title, 80), 24), "fix" if best.verdict == "repairs" else "", best.loss))
     curves = [(label, style, curve) for label, style, curve in curves if curve.step.size]
     if not curves:
         return []
-    levels = levels_of([curve for _, _, curve in curves])
-    first = min(int(curve.step.min()) for _, _, curve in curves)
-    last = max(int(curve.step.max()) for _, _, curve in curves)
+    logged = curves[0][2].value[np.isfinite(curves[0][2].value)]
+    levels = levels_of([curve.value for _, _, curve in curves], ABOVE * float(logged.max(initial=0.0)) or np.inf)
+    steps = (min(int(curve.step.min()) for *_, curve in curves), max(int(curve.step.max()) for *_, curve in curves))
     longest = max(len(label) for label, _, _ in curves)
     room = max(12, min(80, width - longest - 2))
-    kind = "log scale" if levels[0] > 0.0 else "linear scale"
-    unit = run.step_unit
-    head = f"loss, {kind} from {w.number(levels[0])} to {w.number(levels[1])}; {unit}s {w.count(first)} to {w.count(last)}"
+    head = f"loss, {scale_words(levels)}; {run.step_unit}s {w.count(steps[0])} to {w.count(steps[1])}"
     lines: list[list[Words]] = [[(head, "soft")]]
     for label, style, curve in curves:
-        bars = sparkline(curve, (first, last), levels, room, ascii_only=ascii_only)
+        bars = sparkline(curve.step, curve.value, steps, levels, room, ascii_only=ascii_only)
         lines.append([(f"{label:<{longest}}  ", "soft"), (bars, style)])
     return lines
-
-
-def levels_of(curves: Sequence[Curve]) -> tuple[float, float]:
-    """Return the levels that bars span, the first curve being the logged one; a positive lower one asks for a log scale."""
-    logged = curves[0].value[np.isfinite(curves[0].value)]
-    every = np.concatenate([c.value[np.isfinite(c.value)] for c in curves])
-    if not every.size:
-        return 0.0, 1.0
-    high = float(every.max())
-    if logged.size and logged.max() > 0:
-        high = min(high, ABOVE * float(logged.max()))
-    if logged.size and (logged > 0).all() and high > 0:
-        low = max(float(every[every > 0].min()), high * 10.0**-DECADES)
-        return (low, high) if high > low else (low / 2, high * 2)
-    low = float(every.min())
-    return (min(low, 0.0), high) if high > low else (low - 0.5, high + 0.5)
-
-
-def sparkline(curve: Curve, steps: tuple[int, int], levels: tuple[float, float], width: int, *, ascii_only: bool = False) -> str:
-    """Return a loss as `width` characters over the steps from first to last, each the highest of its stretch.
-
-    A value that is not finite shows as ×; before its first and after its last step a curve is blank. The scale is logarithmic
-    where the lower level is positive.
-    """
-    first, last = steps
-    column = np.clip(((curve.step - first) * width) // max(last - first + 1, 1), 0, width - 1)
-    tops = np.full(width, -np.inf)
-    np.maximum.at(tops, column, np.where(np.isfinite(curve.value), curve.value, np.inf))
-    bars, lost = (ASCII_BARS, ASCII_LOST) if ascii_only else (BARS, LOST)
-    scale = np.log10 if levels[0] > 0.0 else np.asarray
-    low, high = float(scale(levels[0])), float(scale(levels[1]))
-    made: list[str] = []
-    ends = int(column.max(initial=-1))
-    for i, top in enumerate(tops):
-        if np.isneginf(top):
-            made.append(made[-1] if made and i < ends else " ")
-        elif np.isinf(top):
-            made.append(lost)
-        else:
-            share = (float(scale(min(max(top, levels[0]), levels[1]))) - low) / max(high - low, 1e-300)
-            made.append(bars[int(share * (len(bars) - 1) + 0.5)])
-    return "".join(made).rstrip()
 
 
 # -- JSON -------------------------------------------------------------------------------------------------------------
 
 
-def to_json(run: Run, replay: Replay, *, curves: bool = True) -> dict[str, Any]:
+def to_json(run: Run, replay: Replay, outlook: Outlook | None = None, *, curves: bool = True) -> dict[str, Any]:
     """Return the replay as plain dicts, lists, strings and finite numbers; NaN and infinities are strings.
 
     `curves`: False puts null in the place of every curve.
@@ -345,6 +319,7 @@ def to_json(run: Run, replay: Replay, *, curves: bool = True) -> dict[str, Any]:
             "optimizer": optimizer_object(run.optimizer),
         },
         "replay": made,
+        "outlook": None if outlook is None else outlook_object(outlook, curves=curves),
     }
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
 from traindoctor.report import wording as w
+from traindoctor.report.lines import MARGIN, cut, entry, plain_text, print_lines, wrapped
 from traindoctor.report.view import FindingView, FixView, RunView, TagView, view_of
 
 if TYPE_CHECKING:
@@ -14,29 +14,20 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from traindoctor.model import Report
+    from traindoctor.report.lines import Words
 
-#: Words with a style: "fault", "fix", "bold", "soft" or "" for none.
-Words = tuple[str, str]
-RICH = {"fault": "bold red", "fix": "bold blue", "bold": "bold", "soft": "dim", "ink": "bold", "": ""}
 #: Runs that are told in full when several are given; the table names all.
 IN_FULL = 3
-MARGIN = 15
 
 
 def render_text(report: Report, width: int = 88) -> str:
     """Return the verdict as plain text, lines of at most about `width` characters, with a line break at the end."""
-    return "".join("".join(text for text, _ in line).rstrip() + "\n" for line in lines_of(report, width))
+    return plain_text(lines_of(report, width))
 
 
 def print_rich(report: Report, console: Console) -> None:
     """Print the same words to a terminal, in colour. No string of a log is read as markup."""
-    from rich.text import Text
-
-    for line in lines_of(report, min(console.width, 100)):
-        made = Text(overflow="fold")
-        for words, style in line:
-            made.append(words, style=RICH[style])
-        console.print(made, soft_wrap=True)
+    print_lines(lines_of(report, min(console.width, 100)), console)
 
 
 def lines_of(report: Report, width: int = 88) -> list[list[Words]]:
@@ -55,7 +46,7 @@ def lines_of(report: Report, width: int = 88) -> list[list[Words]]:
     if len(views) > 1 and len(told) < len(views):
         lines += [[], [(f"{len(told)} of {len(views)} runs are told in full; --html FILE writes them all.", "soft")]]
     for problem in report.problems:
-        lines += _entry("pack failed", [(w.clean(problem, 500), "fault")], width)
+        lines += entry("pack failed", [(w.clean(problem, 500), "fault")], width)
     return lines
 
 
@@ -63,9 +54,9 @@ def _overview(views: Sequence[RunView], width: int) -> list[list[Words]]:
     longest = min(32, max(len(v.name) for v in views))
     made = []
     for v in views:
-        head = f"{_cut(v.name, longest):<{longest}}  {v.verdict:<10}  "
+        head = f"{cut(v.name, longest):<{longest}}  {v.verdict:<10}  "
         words = " ".join(f"{v.lead} {v.rest}".split())
-        made.append([(head[: longest + 2], "bold"), (head[longest + 2 :], v.tone), (_cut(words, max(20, width - len(head))), "")])
+        made.append([(head[: longest + 2], "bold"), (head[longest + 2 :], v.tone), (cut(words, max(20, width - len(head))), "")])
     return made
 
 
@@ -74,7 +65,7 @@ def _run(view: RunView, width: int) -> list[list[Words]]:
     lines: list[list[Words]] = [
         [(view.name, "bold"), ("  ", ""), (view.verdict.upper(), tone), ("  " + view.extent, "soft")],
         [],
-        *_wrapped([(view.lead, tone), (" " if view.lead else "", ""), (_plain(view.rest), "")], width),
+        *wrapped([(view.lead, tone), (" " if view.lead else "", ""), (_plain(view.rest), "")], width),
         [],
         *_integrity(view, width),
     ]
@@ -82,50 +73,50 @@ def _run(view: RunView, width: int) -> list[list[Words]]:
     if first is not None:
         lines += _finding(first, view, width)
     if view.verdict == "healthy":
-        lines += _entry("checked", [(_listed(view.silent, 8), "")], width)
+        lines += entry("checked", [(_listed(view.silent, 8), "")], width)
     for i, step in enumerate(view.next_steps):
-        lines += _entry("next" if i == 0 else "", [(f"{i + 1}. {_plain(step)}", "bold" if i == 0 else "")], width)
+        lines += entry("next" if i == 0 else "", [(f"{i + 1}. {_plain(step)}", "bold" if i == 0 else "")], width)
     for i, other in enumerate(view.others[:3]):
         head = f"{other.code} {other.confidence} {other.word}: "
-        lines += _entry("also found" if i == 0 else "", [(head, ""), (_plain(f"{other.lead} {other.rest}"), "")], width)
+        lines += entry("also found" if i == 0 else "", [(head, ""), (_plain(f"{other.lead} {other.rest}"), "")], width)
     if len(view.others) > 3:
-        lines += _entry("", [(f"and {w.plural(len(view.others) - 3, 'finding')} more", "soft")], width)
+        lines += entry("", [(f"and {w.plural(len(view.others) - 3, 'finding')} more", "soft")], width)
     lines += _record(view, width)
     return lines
 
 
 def _integrity(view: RunView, width: int) -> list[list[Words]]:
     """Return what was damaged, which comes before all that rests on the log."""
-    return _notes("integrity", view.doubts, width) or _entry("integrity", [("sound", "")], width)
+    return _notes("integrity", view.doubts, width) or entry("integrity", [("sound", "")], width)
 
 
 def _notes(label: str, notes: Sequence[tuple[str, str, str]], width: int) -> list[list[Words]]:
     lines: list[list[Words]] = []
     for i, (kind, file, detail) in enumerate(notes[:4]):
-        lines += _entry(label if i == 0 else "", [(f"{kind}, {file}: {_plain(detail)}", "")], width)
+        lines += entry(label if i == 0 else "", [(f"{kind}, {file}: {_plain(detail)}", "")], width)
     if len(notes) > 4:
-        lines += _entry("", [(f"and {len(notes) - 4} more (traindoctor inspect lists them)", "soft")], width)
+        lines += entry("", [(f"and {len(notes) - 4} more (traindoctor inspect lists them)", "soft")], width)
     return lines
 
 
 def _finding(finding: FindingView, view: RunView, width: int) -> list[list[Words]]:
     sure = [(f"{finding.confidence} {finding.word}", "bold"), (f"  {finding.code} {finding.name}", "")]
-    lines = _entry("confidence", sure, width)
+    lines = entry("confidence", sure, width)
     for i, evidence in enumerate(finding.supports[:3]):
-        lines += _entry(
+        lines += entry(
             "for" if i == 0 else "",
             _evidence(evidence.value, evidence.unit, evidence.text, unit_first=evidence.unit_first),
             width,
         )
     against = finding.against[:2]
     for i, evidence in enumerate(against):
-        lines += _entry(
+        lines += entry(
             "against" if i == 0 else "",
             _evidence(evidence.value, evidence.unit, evidence.text, unit_first=evidence.unit_first),
             width,
         )
     if not against:
-        lines += _entry("against", [("nothing that was looked at", "soft")], width)
+        lines += entry("against", [("nothing that was looked at", "soft")], width)
     if finding.fixes:
         lines += _fix(finding.fixes[0], width)
     if view.ladder:
@@ -134,56 +125,56 @@ def _finding(finding: FindingView, view: RunView, width: int) -> list[list[Words
             if not trial.is_recorded:
                 rungs += [((", " if rungs else "") + f"{_plain(trial.title)} ", ""), (trial.verdict, trial.tone)]
         if rungs:
-            lines += _entry("tried", rungs, width)
+            lines += entry("tried", rungs, width)
     fact = view.facts[1]
     told = " ".join(piece.text for fix in finding.fixes[:1] for piece in fix.said)
     why = f"; {fact.note}" if fact.note and fact.note[1:] not in told else ""
-    lines += _entry("reproduced", [(fact.text + why, "")], width)
+    lines += entry("reproduced", [(fact.text + why, "")], width)
     for i, rival in enumerate(finding.rivals[:3]):
         head = f"{rival.code} {rival.name.lower()} {rival.confidence}: "
-        lines += _entry("rivals" if i == 0 else "", [(head, ""), (_cut(_plain(rival.why_not), 160), "soft")], width)
+        lines += entry("rivals" if i == 0 else "", [(head, ""), (cut(_plain(rival.why_not), 160), "soft")], width)
     return lines
 
 
 def _evidence(value: str, unit: str, text: str, *, unit_first: bool) -> list[Words]:
     shown = f"{unit} {value}" if unit_first else f"{value} {unit}".strip()
-    return [(f"{shown}  " if value else "", "bold"), (_cut(_plain(text), 220), "")]
+    return [(f"{shown}  " if value else "", "bold"), (cut(_plain(text), 220), "")]
 
 
 def _fix(fix: FixView, width: int) -> list[list[Words]]:
-    lines = [[], *_entry("first fix", [(_plain(fix.title), "fix")], width)]
+    lines = [[], *entry("first fix", [(_plain(fix.title), "fix")], width)]
     if fix.patch:
         body = [line for line in fix.patch.splitlines() if not line.startswith(("---", "+++", "@@"))]
         changed = [line for line in body if line[:1] in "+-"]
         target = next((line[4:].removeprefix("b/") for line in fix.patch.splitlines() if line.startswith("+++ ")), "")
-        lines += [[(" " * MARGIN + _cut(line.rstrip(), 70), "fix" if line[0] == "+" else "soft")] for line in changed[:6]]
+        lines += [[(" " * MARGIN + cut(line.rstrip(), 70), "fix" if line[0] == "+" else "soft")] for line in changed[:6]]
         if target and changed:
             lines[-1].append((f"   in {w.clean(target, 60)}", "soft"))
     else:
         for s in fix.settings[:6]:
             was = f"{s.value} → " if s.value else ""
             lines.append([(" " * MARGIN + f"{s.key}  {was}", ""), (s.becomes, "fix")])
-    lines += _entry("", [(_plain(p.text), p.tone) for p in fix.said], width)
+    lines += entry("", [(_plain(p.text), p.tone) for p in fix.said], width)
     if fix.note:
-        lines += _entry("", [(_cut(_plain(fix.note), 300), "soft")], width)
+        lines += entry("", [(cut(_plain(fix.note), 300), "soft")], width)
     return [*lines, []]
 
 
 def _record(view: RunView, width: int) -> list[list[Words]]:
-    lines = _entry("tags", [(_tags(view.mapped), "")], width)
+    lines = entry("tags", [(_tags(view.mapped), "")], width)
     if view.unmapped:
-        lines += _entry("", [("no role: " + _listed(tuple(t.tag for t in view.unmapped), 6), "soft")], width)
+        lines += entry("", [("no role: " + _listed(tuple(t.tag for t in view.unmapped), 6), "soft")], width)
     lines += _notes("put together", view.stitches, width)
     lines += _notes("noted", [note for note in view.damages if note not in view.doubts], width)
     for i, gap in enumerate(view.gaps[:3]):
-        lines += _entry("the log lacks" if i == 0 else "", [(_cut(_plain(gap.removeprefix("no ")), 200), "")], width)
-    lines += _entry("checked", [(view.facts[3].text, "")], width)
+        lines += entry("the log lacks" if i == 0 else "", [(cut(_plain(gap.removeprefix("no ")), 200), "")], width)
+    lines += entry("checked", [(view.facts[3].text, "")], width)
     for i, group in enumerate(view.not_checked[:4]):
         codes = _listed(tuple(c.split(" ")[0] for c in group.causes), 5)
-        lines += _entry("not checked" if i == 0 else "", [(f"{group.reason}: ", ""), (codes, "soft")], width)
+        lines += entry("not checked" if i == 0 else "", [(f"{group.reason}: ", ""), (codes, "soft")], width)
     if len(view.not_checked) > 4:
         left = sum(len(g.causes) for g in view.not_checked[4:])
-        lines += _entry("", [(f"and {left} more for other reasons (--format json lists them)", "soft")], width)
+        lines += entry("", [(f"and {left} more for other reasons (--format json lists them)", "soft")], width)
     return lines
 
 
@@ -197,37 +188,5 @@ def _listed(items: Sequence[str], most: int) -> str:
     return shown + (f" and {len(items) - most} more" if len(items) > most else "")
 
 
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
-
-
 def _plain(text: str) -> str:
     return text.replace("`", "")
-
-
-def _entry(label: str, words: Sequence[Words], width: int) -> list[list[Words]]:
-    """Return a labelled paragraph: the label in the margin, the words wrapped beside it."""
-    body = _wrapped(words, max(30, width - MARGIN))
-    made: list[list[Words]] = []
-    for i, line in enumerate(body):
-        made.append([(f"{label if i == 0 else '':<{MARGIN}}", "soft"), *line])
-    return made
-
-
-def _wrapped(words: Sequence[Words], width: int) -> list[list[Words]]:
-    """Return styled words wrapped to a width, each keeping its style."""
-    whole = "".join(text for text, _ in words)
-    styles = [style for text, style in words for _ in text]
-    made: list[list[Words]] = []
-    at = 0
-    for line in textwrap.wrap(whole, width, break_on_hyphens=False, drop_whitespace=True) or [""]:
-        at = whole.index(line, at) if line else at
-        parts: list[Words] = []
-        for character, style in zip(line, styles[at : at + len(line)], strict=True):
-            if parts and parts[-1][1] == style:
-                parts[-1] = (parts[-1][0] + character, style)
-            else:
-                parts.append((character, style))
-        made.append(parts)
-        at += len(line)
-    return made
