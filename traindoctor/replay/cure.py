@@ -97,10 +97,6 @@ def replay_collapse(m: Measurements, changes: Sequence[Mapping[str, object]] = (
     if not reason:
         usual = usual_changes(recording, m.setting("batch_size")) if auto else ()
         trials = _trials(m, recording, base, rebound, fit, stop, [*changes, *usual])
-        # the same fit from the start of the log, where the search for it began at the floor
-        shown = Curve(found.shown.name, "reproduced", trials[0].loss.step, trials[0].loss.value)
-        found = _Reproduction(shown, *_compare(shown, recording.step, recording.loss, rebound))
-        reason = found.reason(rebound)
     return Replay(
         "closed",
         MODEL,
@@ -112,7 +108,7 @@ def replay_collapse(m: Measurements, changes: Sequence[Mapping[str, object]] = (
         BOUND_DECADES,
         not reason,
         reason,
-        () if reason else trials,
+        trials,
     )
 
 
@@ -143,10 +139,12 @@ class _Reproduction:
         return self.misses(rebound) > FAR or self.error > FAR * BOUND_DECADES
 
 
-def _reproduce(recording: Recording, base: Candidate, rebound: Rebound, fits: Fit, stop: int) -> list[_Reproduction]:
-    """Return the run under each of some fits."""
+def _reproduce(
+    recording: Recording, base: Candidate, rebound: Rebound, fits: Fit, stop: int, begin: int = 0
+) -> list[_Reproduction]:
+    """Return the run under each of some fits, step by step from `begin` on."""
     n = np.size(fits.scale)
-    simulation = simulate(recording, [base] * n, fits, begin=rebound.quiet, stop=stop)
+    simulation = simulate(recording, [base] * n, fits, begin=begin, stop=stop)
     at = recording.step[recording.step >= simulation.step[0]] - simulation.step[0]
     made = []
     for k in range(n):
@@ -166,7 +164,9 @@ def _posterior(recording: Recording, base: Candidate, rebound: Rebound, fit: Fit
     thrown = np.exp(THROW * rng.standard_normal((2, N_PROPOSALS)))
     others = uneven[np.clip(nearest + rng.integers(-1, 2, N_PROPOSALS), 0, uneven.size - 1)]
     proposed = Fit(fit.scale[0] * thrown[0], others, fit.noise * thrown[1], fit.seed)
-    good = [k for k, r in enumerate(_reproduce(recording, base, rebound, proposed, stop)) if not r.reason(rebound)][:N_DRAWS]
+    good = [
+        k for k, r in enumerate(_reproduce(recording, base, rebound, proposed, stop, rebound.quiet)) if not r.reason(rebound)
+    ][:N_DRAWS]
     return Fit(
         np.append(fit.scale[:1], proposed.scale[good]),
         np.append(fit.unevenness[:1], others[good]),

@@ -259,7 +259,7 @@ def _trials(
         if candidate is base:
             verdict, note = "no effect", ""
         elif note or sureness < SURE:
-            note = note or f"{max(sureness, 0.0):.0%} of the draws agree, {SURE:.0%} are needed: the log does not decide"
+            note = note or "the draws do not agree, or turn within the model's own error: the log does not decide"
             verdict = "not tried"
         elif verdict != "repairs" and any(r.name in (NOISE_FLOOR, ON_THE_LIMIT) for r, _ in standing):
             note = "held up by too large steps, a network may find its way with smaller ones where a quadratic only slows down"
@@ -314,10 +314,8 @@ def _bar(obs: nq.Observation, rival: Rival, base: nq.Settings, tried: nq.Setting
         return "the recorded learning rate was zero there"
     if ratio > 1.0 + SAME and held:
         return "a larger step would be taken where a floor, or noise, holds the loss up: what lies below is not in the log"
-    if ratio > 1.0 + SAME and np.max(now * gain) * rival.fit.curvature.max() > tried.limit:
-        return (
-            "a larger step would pass the stability limit of the steepest mode: whether its curvature gives way is not in the log"
-        )
+    if not rival.fit.dynamics.capped and np.max(now) * rival.fit.curvature.max() > tried.limit:
+        return "the steepest mode would pass its stability limit: whether its curvature gives way is not in the log"
     if not 1.0 / FARTHEST <= ratio <= FARTHEST:
         return f"the step would be {ratio:.2g} times the recorded one: too far from what the log has seen"
     return ""

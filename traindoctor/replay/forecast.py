@@ -160,7 +160,8 @@ def forecast_from_log(
         f"the unevenness of v is taken as {UNEVENNESS[0]:g} to {UNEVENNESS[1]:g}. A probe of the Hessian would settle it.",
     )
     interval = None if first.interval is None else (first.interval[0], last.interval[1] if last.interval else None)
-    return Forecast(limit, None, interval, last.step, last.margin, last.remains, last.bound, notes=notes)
+    remains = first.remains if interval is None else last.remains
+    return Forecast(limit, None, interval, last.step, last.margin, remains, last.bound, notes=notes)
 
 
 def _refused(limit: float, reason: str) -> Forecast:
