@@ -51,13 +51,13 @@ def test_a_change_of_the_schedule_replaces_the_recorded_one(study):
 def test_what_mends_the_loop_takes_the_fault_away_and_no_setting(study):
     job = case_of(study, "keeps-gradients").job
     assert job.hook == {"keep_gradients": True}
-    assert job.changed({"zero_grad": True}).hook == {}
-    assert job.changed({"zero_grad": True}).settings == job.settings
+    assert job.changed({"gradient.zero_grad": True}).hook == {}
+    assert job.changed({"gradient.zero_grad": True}).settings == job.settings
 
 
 def test_the_log_is_what_was_trained_and_names_no_fault(study, tmp_path):
     case = case_of(study, "keeps-gradients")
-    case = replace(case, changes=({"zero_grad": True}, {"optimizer.lr": 1e-4}))
+    case = replace(case, changes=({"gradient.zero_grad": True}, {"optimizer.lr": 1e-4}))
     study.generate(case, tmp_path)
     (run,) = study.discover.read_runs(tmp_path / "log")
     base = study.load(tmp_path / "base.npz")

@@ -53,4 +53,4 @@ def test_what_can_hold_the_bars():
     assert drawable("utf-8")
     assert not drawable("ascii")
     assert not drawable("no such encoding")
-    assert not drawable(None)
+    assert drawable(None)

@@ -29,6 +29,7 @@ from traindoctor.replay.cure import replay_collapse
 from traindoctor.replay.divergence import replay_divergence
 from traindoctor.replay.modes import linear_form
 from traindoctor.replay.rivals import (
+    HEALTHY,
     NOISE_FLOOR,
     ON_THE_LIMIT,
     Rival,
@@ -171,7 +172,7 @@ def _reason(m: Measurements, rival: Rival, error: float, end: float, cause: str)
         return f"the replay misses the logged loss by {error:.1f} decades in the median, its bound is {BOUND_DECADES:g}"
     if not abs(end) <= BOUND_DECADES:
         return f"the replay misses the end of the log by {abs(end):.1f} decades, its bound is {BOUND_DECADES:g}"
-    if m.loss.tail * FELL > m.loss.initial and rival.name in ("healthy", "zero-grad-missing"):
+    if m.loss.tail * FELL > m.loss.initial and rival.name in (HEALTHY, NOISE_FLOOR, "zero-grad-missing"):
         return f"the loss fell by less than a factor of {FELL:g}: the log shows too little of the curvature"
     explained = rival.code == cause or (cause == "TD201" and rival.name == NOISE_FLOOR)
     if cause in ("TD101", "TD201", "TD301") and not explained:

@@ -22,7 +22,7 @@ DECADES = 14.0
 def drawable(encoding: str | None) -> bool:
     """Return whether a stream of this encoding can hold the bars."""
     try:
-        BARS.encode(encoding or "ascii")
+        BARS.encode(encoding or "utf-8")
     except (UnicodeEncodeError, LookupError):
         return False
     return True
