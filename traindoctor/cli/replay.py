@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from traindoctor.readers.discover import ReadOptions
     from traindoctor.replay.exact import Limits
     from traindoctor.replay.outlook import Outlook
+    from traindoctor.replay.rivals import Schedule
     from traindoctor.signals.measurements import Measurements
     from traindoctor.signals.second_moment import ResumeKind
 
@@ -175,7 +176,9 @@ def replay(
         if cmd is None:
             tell(f"replaying {run.name}")
             with np.errstate(all="ignore"):  # a log holds zeros, infinities and NaN
-                made = replay_run(measured, changes=changes, auto=auto, cause=suspected(measured))
+                made = replay_run(
+                    measured, changes=changes, auto=auto, cause=suspected(measured), schedule=_configured_rate(run)
+                )
         else:
             made = _from_the_command(
                 measured, changes, cmd, options, Limits(timeout, total, jobs), from_checkpoint, keep, parameters, tell, auto=auto
@@ -195,6 +198,18 @@ def replay(
             if written is not None:
                 click.echo(f"wrote {written}", err=True)
     return exit_code(made)
+
+
+def _configured_rate(run: Run) -> Schedule | None:
+    """Return the learning rate of steps as the config has it, None where it names no schedule that is a function of the step."""
+    from traindoctor.configs.schedule import schedule_spec
+    from traindoctor.optim.schedules import FOLLOWS_A_METRIC, learning_rate
+    from traindoctor.signals.schedule import steps_per_epoch
+
+    spec = schedule_spec(run.settings, steps_per_epoch=steps_per_epoch(run), counted_by=run.step_unit)
+    if spec is None or spec.name in FOLLOWS_A_METRIC:
+        return None
+    return lambda step: learning_rate(spec, step)
 
 
 def exit_code(made: Replay) -> int:

@@ -104,7 +104,8 @@ def view_replay(run: Run, replay: Replay) -> ReplayView:
         where += f", onset at {w.count(segment.onset)}"
     lead, tone = "The log is reproduced", "bold"
     if not replay.reproduces:
-        lead, tone = "The log is not reproduced", "fault"
+        lead = "Nothing can be said from this log" if replay.error <= replay.bound else "The log is not reproduced"
+        tone = "fault"
     elif repairs:
         lead, tone = f"Repaired{'' if replay.depth == 'exact' else ' on the replay'} by {w.listed(named)}", "fix"
     elif is_healthy(replay):
@@ -161,7 +162,7 @@ def _score(replay: Replay, unit: str) -> str:
             f"{word}, {apart}; {w.count(same)} of {w.count(n)} values are the same, and they part from {unit} "
             f"{w.count(int(first))} on: another machine or version, or a command that is not deterministic"
         )
-    word = "yes" if replay.reproduces else "no"
+    word = "yes" if replay.reproduces else "not enough" if replay.error <= replay.bound else "no"
     return f"{word}, error {w.number(replay.error)} decades in the median, bound {w.number(replay.bound)}"
 
 
