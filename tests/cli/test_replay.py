@@ -297,7 +297,7 @@ def engine(monkeypatch):
     replay = Replay("closed", "a model", Segment(0, 120), observed, observed, None, 0.1, 0.2, True, "", (recorded, better))
     made = types.SimpleNamespace(replay=replay, asked=None)
 
-    def replay_run(m, *, changes=(), auto=True, cause="", schedule=None):
+    def replay_run(m, *, changes=(), auto=True, cause="", schedule=None):  # noqa: ARG001
         assert m.has("loss")
         made.asked = (cause, tuple(changes), auto)
         return made.replay

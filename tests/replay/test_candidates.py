@@ -47,7 +47,7 @@ def test_a_batch_is_a_factor_on_the_noise():
 def test_several_changes_are_one_candidate():
     both = made({"optimizer.lr": 1e-4, "schedule.name": "cosine", "gradient.clip_norm": 2.0, "schedule.warmup_steps": 10})
     assert (both.lr_factor, both.schedule, both.clip_norm, both.warmup_steps) == (pytest.approx(0.1), "cosine", 2.0, 10)
-    assert both.title == "lr 0.0001, cosine decay to 0, clip norm 2, warmup over 10 steps"
+    assert both.title == "lr 0.0001 with cosine decay to 0 with clip norm 2 with warmup over 10 steps"
 
 
 def test_no_change_is_the_recorded_run():

@@ -116,7 +116,7 @@ def test_a_refusal_claims_nothing(run):
         (["no effect", "no effect"], ", and none of the changes has an effect."),
         (["no effect", "worse"], ", and none of the changes makes it better."),
         (["postpones", "postpones"], ", and the changes only postpone the failure."),
-        (["worse", "not tried"], ", and none of the changes repairs the run."),
+        (["worse", "not tried"], ", and no change that it decides repairs the run; 1 of 2 is not decided."),
         ([], "."),
     ],
 )

@@ -148,7 +148,7 @@ RAVINE = Demo(
         "2 / 100 for SGD, and at that rate the flat direction takes thousands of steps. So somebody raises the rate, to 2 % "
         "above the limit, and each step overshoots a little more than the one before. Momentum nearly doubles the limit and "
         "gathers speed along the flat direction; Adagrad, RMSprop and Adam divide each direction by the size of its own "
-        "gradients, and have no such limit."
+        "gradients, and have no limit of that kind: theirs is on the curvature as they rescale it."
     ),
     problem=problem,
     faulty=(OPTIMIZERS[0].change("SGD, 2 % above its limit", {"optimizer.lr": 0.0204}),),

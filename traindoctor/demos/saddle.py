@@ -132,7 +132,7 @@ SADDLE = Demo(
     summary="almost no gradient, and yet no minimum; Adam's beta and eps on it",
     story=(
         "SGD comes down to a saddle almost exactly along its ridge. Near the saddle the gradient is almost zero, and the part "
-        "that leads out grows by 1 % a step from 1e-8: the loss stands still for nearly two thousand steps, as at a minimum. "
+        "that leads out grows by 1 % a step from 1e-8: the loss stands still to the end of this run, as at a minimum. "
         "The log cannot tell the two apart; the Hessian can, a negative eigenvalue is the way out. Momentum carries over it, "
         "and Adam divides each direction by the size of its own gradient, so that the small one counts as much."
     ),

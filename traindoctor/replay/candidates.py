@@ -121,7 +121,7 @@ def _with(spec: OptimizerSpec, field: str, value: float | bool) -> OptimizerSpec
 
 def title_of(settings: Mapping[str, object], spec: OptimizerSpec | None = None) -> str:
     """Return a change in a few words: "eps 0.1", "beta2 0.99", "cosine decay to 0"; "as recorded" for none."""
-    return ", ".join(_words(key, value, spec) for key, value in settings.items()) or "as recorded"
+    return " with ".join(_words(key, value, spec) for key, value in settings.items()) or "as recorded"
 
 
 def _words(key: str, value: object, spec: OptimizerSpec | None) -> str:

@@ -218,12 +218,14 @@ def _trials(
             verdict, note = "not tried", NO_MARGIN
         if recording.absolute and (candidate.spec.eps or 0.0) > FAR_EPS * sufficient_eps(recording):
             verdict, note = "not tried", "so large that the pace of the descent is not known from the log"
+        if verdict != "repairs" and candidate.lr_factor < 1.0 and said[0].slower is None:
+            verdict, note = "not tried", "on its way still at the end: how long a descent takes at this rate is not in the log"
         trials[id(candidate)] = Trial(
             candidate.title,
             candidate.settings,
             verdict,
             float(highest[0, k]),
-            float(slower[k]) if np.isfinite(slower[k]) else None,
+            float(slower[k]) if np.isfinite(slower[k]) and (said[0].slower is not None or candidate is base) else None,
             Curve(candidate.title, "counterfactual", step, loss[:, 0, k]),
             note,
             tail_interval=(float(highest[:n_draws, k].min()), float(highest[:n_draws, k].max())),

@@ -244,7 +244,7 @@ def _trials(
                     (judge(first, scaled(mine, f)).verdict == "repairs") != (verdict == "repairs") for f in (1.0 / ERROR, ERROR)
                 ):
                     verdict = "not tried"
-                said[k].append((verdict, judgement.tail))
+                said[k].append((verdict, mine.highest))
         if not curves:
             curves = [simulated.loss[k, 0] for k in range(len(tried))]
     weights = np.array(weight) / np.sum(weight)

@@ -496,7 +496,7 @@ def retrain(
     outcomes = iter(run_commands(command, able, place, left, first=1))
     initial = m.loss.initial if again[0][0] > logged[0][0] else None
     base_course = course(_counted(again), again[1], initial=initial)
-    trials = [Trial("as recorded", {}, "no effect", base_course.tail, 1.0, Curve("as recorded", "reproduced", *again))]
+    trials = [Trial("as recorded", {}, "no effect", base_course.highest, 1.0, Curve("as recorded", "reproduced", *again))]
     trials += [
         _trial(plan, None if plan.refusal else next(outcomes), recorded.tag, read, again, base_course, initial) for plan in others
     ]
@@ -607,10 +607,11 @@ def _trial(
     if within.sum() < MIN_POINTS:
         return untried("logged other steps than the recorded run")
     step, value = step[within], value[within]
-    said = judge(base, course(_counted((step, value)), value, initial=initial))
+    mine = course(_counted((step, value)), value, initial=initial)
+    said = judge(base, mine)
     notes = [said.note] if said.note else []
     if recorded[0][-1] - step[-1] > 0.1 * (recorded[0][-1] - recorded[0][0]):
         notes.append(f"ends at step {int(step[-1]):,}")
     slower = said.slower if said.slower is not None and math.isfinite(said.slower) else None
     curve = Curve(plan.title, "counterfactual", step, value)
-    return Trial(plan.title, plan.settings, said.verdict, said.tail, slower, curve, "; ".join(notes))
+    return Trial(plan.title, plan.settings, said.verdict, mine.highest, slower, curve, "; ".join(notes))

@@ -46,6 +46,8 @@ HEALTHY = "healthy"
 #: Twice that for what contradicts the log itself.
 PRIOR = -3.0
 NOT_APPLIED = "schedule-not-applied"
+#: Decades within which a sound model explains the log well enough for nothing that contradicts the log to be considered.
+FITS = 0.2
 #: Names of the two ways in which steps that are too large hold a loss up.
 NOISE_FLOOR, ON_THE_LIMIT = "noise-floor", "on-the-stability-limit"
 #: Free numbers of the models of their own: the three that are fitted, the curvature, and the two ends of the recorded part.
@@ -150,6 +152,8 @@ def rivals(
         add("", "bad-batch", f"thrown off at step {where}", thrown, light or None)
     for name, note, factor in (*_transients(m, obs), *_other_schedules(m, obs, schedule)):
         add("", name, note, nq.Dynamics(form, limit, rate_factor=factor), light or None)
+    if any(r.name in (HEALTHY, NOISE_FLOOR) and _error(obs, r.loss) <= FITS for r in found):
+        found = [r for r in found if r.name != NOT_APPLIED]  # the log as it stands needs no such thing
     for code, name, replay in others:
         if replay.reproduced is not None:
             found.append(_simulated(m, obs, code, name, replay))
@@ -177,10 +181,16 @@ def weigh(found: Sequence[Rival], m: Measurements, obs: nq.Observation) -> list[
     made = []
     for k in np.argsort(-score, kind="stable"):
         rival = found[int(k)]
-        error = float(np.median(np.abs(np.log10(rival.loss / obs.loss))))
+        error = _error(obs, rival.loss)
         curve = Curve(rival.name, "reproduced", middle_of(m, obs), rival.loss)
         made.append(Hypothesis(rival.code, rival.name, float(score[k]), float(share[k]), error, curve, rival.note))
     return made
+
+
+def _error(obs: nq.Observation, loss: FloatArray) -> float:
+    """Return the median distance of a course to the logged loss, decades."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.median(np.abs(np.log10(loss) - np.log10(obs.loss))))
 
 
 def noise_share(obs: nq.Observation, fit: nq.Fit) -> FloatArray:

@@ -597,7 +597,7 @@ def _trial(title: str, settings: Mapping[str, object], tried: ExactReplay, was: 
     judgement = judge(was, now)
     verdict: TrialVerdict = "no effect" if title == AS_RECORDED else judgement.verdict
     curve = Curve(f"replay, {title}", "counterfactual", tried.step, tried.loss)
-    return Trial(title, settings, verdict, judgement.tail, judgement.slower, curve, judgement.note)
+    return Trial(title, settings, verdict, now.highest, judgement.slower, curve, judgement.note)
 
 
 # -- the optimizer's state --------------------------------------------------------------------------------------------

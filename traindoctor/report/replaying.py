@@ -44,7 +44,7 @@ class CauseView:
 
 @dataclass(frozen=True, slots=True)
 class TriedView:
-    """One change and what came of it; `tail` is the loss at the end, `interval` where it lies in 9 of 10 draws."""
+    """One change and what came of it; `tail` is the highest loss of the last sixth, `interval` where it lies in 9 of 10 draws."""
 
     title: str
     verdict: str
@@ -77,7 +77,9 @@ class ReplayView:
 
 def repairing(replay: Replay) -> list[Trial]:
     """Return the changes that repair, those without a reservation first."""
-    return sorted((t for t in replay.trials if t.settings and t.verdict == "repairs"), key=lambda t: bool(t.note))
+    return sorted(
+        (t for t in replay.trials if t.settings and t.verdict == "repairs"), key=lambda t: (bool(t.note), t.slower or np.inf)
+    )
 
 
 def is_healthy(replay: Replay) -> bool:
@@ -143,6 +145,9 @@ def _outcome(verdicts: Sequence[str]) -> str:
     kinds = set(verdicts)
     if len(kinds) == 1:
         return alone[verdicts[0]][len(verdicts) > 1]
+    if "not tried" in kinds:
+        n = sum(verdict == "not tried" for verdict in verdicts)
+        return f"no change that it decides repairs the run; {n} of {len(verdicts)} {'is' if n == 1 else 'are'} not decided"
     return "none of the changes makes it better" if kinds == {"no effect", "worse"} else "none of the changes repairs the run"
 
 
@@ -218,10 +223,11 @@ def lines_of(
             lines += entry("", [(w.stopped(view.refusal), "fault")], width)
     lines += [[], *_drawn(run, replay, width, ascii_only=ascii_only)]
     if view.causes:
-        head = CauseView("code", "what could have made this log", "share", "decades off", "log-likelihood", "")
+        asked = "what could have made this log" if replay.reproduces else "simulated, and none of them is taken"
+        head = CauseView("code", asked, "share", "decades off", "log-likelihood", "")
         lines += [[], *_table([head, *view.causes], CAUSE_COLUMNS, width)]
     if view.tried:
-        head_tried = TriedView("change", "verdict", "soft", "loss at the end", "in 9 of 10 draws", "steps", "sure", "")
+        head_tried = TriedView("change", "verdict", "soft", "highest at the end", "in 9 of 10 draws", "steps", "sure", "")
         lines += [[], *_table([head_tried, *view.tried], TRIED_COLUMNS, width)]
     if outlook is not None:
         told = view_outlook(run, outlook)
