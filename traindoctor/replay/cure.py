@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 BOUND_DECADES = 1.0
 #: How far the reproduced onset may lie from the logged one, as a fraction of the onset.
 BOUND_ONSET = 0.15
-#: Fits that are proposed about the best one, how far they are thrown (standard deviation, nats), and how many of those that
-#: reproduce the run are kept as posterior draws. A tenth in the scale moves an onset by a tenth of the second moment's memory.
-N_PROPOSALS, THROW, N_DRAWS = 8, 0.1, 2
+#: Of the fits of other unevenness so many that reproduce the run within the bounds are kept as posterior draws (approximate
+#: Bayesian computation: Marin, Pudlo, Robert and Ryder 2012, Statistics and Computing 22, algorithm 1).
+N_DRAWS = 2
 #: In the order in which changes are shown.
 VERDICTS: tuple[TrialVerdict, ...] = ("repairs", "postpones", "no effect", "worse", "not tried")
 #: Note of a change that repairs on the replay, but only just.
@@ -90,13 +90,13 @@ def replay_collapse(m: Measurements, changes: Sequence[Mapping[str, object]] = (
     stop = int(loss.step[-1]) + 1
     base = Candidate("as recorded", {}, spec)
     for seed in range(N_REALISATIONS if stop <= MAX_FINE_STEPS else N_REALISATIONS - 1):
-        fit, found = _fit(recording, base, rebound, stop, seed)
+        fits, found = _fit(recording, base, rebound, stop, seed)
         if not (reason := found.reason(rebound)) or found.is_far(rebound):
             break
     trials: tuple[Trial, ...] = ()
     if not reason:
         usual = usual_changes(recording, m.setting("batch_size")) if auto else ()
-        trials = _trials(m, recording, base, rebound, fit, stop, [*changes, *usual])
+        trials = _trials(m, recording, base, fits, stop, [*changes, *usual])
     return Replay(
         "closed",
         MODEL,
@@ -139,40 +139,16 @@ class _Reproduction:
         return self.misses(rebound) > FAR or self.error > FAR * BOUND_DECADES
 
 
-def _reproduce(
-    recording: Recording, base: Candidate, rebound: Rebound, fits: Fit, stop: int, begin: int = 0
-) -> list[_Reproduction]:
-    """Return the run under each of some fits, step by step from `begin` on."""
+def _reproduce(recording: Recording, base: Candidate, rebound: Rebound, fits: Fit, stop: int) -> list[_Reproduction]:
+    """Return the run under each of some fits."""
     n = np.size(fits.scale)
-    simulation = simulate(recording, [base] * n, fits, begin=begin, stop=stop)
+    simulation = simulate(recording, [base] * n, fits, stop=stop)
     at = recording.step[recording.step >= simulation.step[0]] - simulation.step[0]
     made = []
     for k in range(n):
         shown = Curve("replay, as recorded", "reproduced", simulation.step[at], simulation.loss[at, k])
         made.append(_Reproduction(shown, *_compare(shown, recording.step, recording.loss, rebound)))
     return made
-
-
-def _posterior(recording: Recording, base: Candidate, rebound: Rebound, fit: Fit, stop: int) -> Fit:
-    """Return the best fit, and fits thrown about it that reproduce the run as well (approximate Bayesian computation).
-
-    Source: Marin, Pudlo, Robert and Ryder 2012, Statistics and Computing 22, algorithm 1, accepted by the replay's own bounds.
-    """
-    rng = np.random.default_rng(fit.seed + 1)
-    uneven = np.array(UNEVENNESS)
-    nearest = int(np.argmin(np.abs(uneven - fit.unevenness[0])))
-    thrown = np.exp(THROW * rng.standard_normal((2, N_PROPOSALS)))
-    others = uneven[np.clip(nearest + rng.integers(-1, 2, N_PROPOSALS), 0, uneven.size - 1)]
-    proposed = Fit(fit.scale[0] * thrown[0], others, fit.noise * thrown[1], fit.seed)
-    good = [
-        k for k, r in enumerate(_reproduce(recording, base, rebound, proposed, stop, rebound.quiet)) if not r.reason(rebound)
-    ][:N_DRAWS]
-    return Fit(
-        np.append(fit.scale[:1], proposed.scale[good]),
-        np.append(fit.unevenness[:1], others[good]),
-        np.append(fit.noise, np.asarray(proposed.noise)[good]),
-        fit.seed,
-    )
 
 
 def sufficient_eps(recording: Recording) -> float:
@@ -184,22 +160,20 @@ def _trials(
     m: Measurements,
     recording: Recording,
     base: Candidate,
-    rebound: Rebound,
-    fit: Fit,
+    draws: Fit,
     stop: int,
     changes: Sequence[Mapping[str, object]],
 ) -> tuple[Trial, ...]:
-    """Return the recorded settings and every change, judged on the best fit and on the posterior draws."""
+    """Return the recorded settings and every change, judged on the best of the fits and on the others: the posterior draws."""
     made = [candidate_of(change, m) for change in changes]
     able = [c for c in made if isinstance(c, Candidate)]
     if not recording.absolute:
         able = [c for c in able if not {"optimizer.eps", "gradient.clip_norm"} & set(c.settings)]
-    draws = _posterior(recording, base, rebound, fit, stop)
     tried = [base, *able]
     nearer = [replace(c, lr_factor=MARGIN * c.lr_factor) for c in tried]
     n_draws = draws.scale.size
     which = np.repeat(np.append(np.arange(n_draws), 0), len(tried))
-    spread = Fit(draws.scale[which], draws.unevenness[which], np.asarray(draws.noise)[which], fit.seed)
+    spread = Fit(draws.scale[which], draws.unevenness[which], draws.noise, draws.seed)
     simulation = simulate(recording, [*tried * n_draws, *nearer], spread, stop=stop)
     at = recording.step[recording.step >= simulation.step[0]] - simulation.step[0]
     step, loss = simulation.step[at], simulation.loss[at].reshape(at.size, n_draws + 1, len(tried))
@@ -279,7 +253,7 @@ def _onset(step: IntArray, loss: FloatArray, rebound: Rebound) -> int | None:
 
 
 def _fit(recording: Recording, base: Candidate, rebound: Rebound, stop: int, seed: int) -> tuple[Fit, _Reproduction]:
-    """Return the fit, and what it makes of the run.
+    """Return the best fit, followed by others that reproduce the run as well, and what the best makes of the run.
 
     For each unevenness it is the scale whose onset lies nearest the logged one, then the best of these. The scale is searched
     over two decades about its value for coordinates that are all alike, in three rounds; the unevenness by the error of the
@@ -312,7 +286,9 @@ def _fit(recording: Recording, base: Candidate, rebound: Rebound, stop: int, see
             noise *= float(np.clip(np.sqrt((rebound.floor - recording.floor) / free), 0.1, 1.0)) if free > 0.0 else 1.0
     made = _reproduce(recording, base, rebound, Fit(centers, uneven, noise, seed), stop)
     chosen = int(np.argmin([r.error / BOUND_DECADES + min(r.misses(rebound), 1e3) for r in made]))
-    return Fit(centers[chosen : chosen + 1], uneven[chosen : chosen + 1], noise, seed), made[chosen]
+    others = [k for k in np.argsort([r.error for r in made]) if k != chosen and not made[k].reason(rebound)][:N_DRAWS]
+    kept = [chosen, *others]
+    return Fit(centers[kept], uneven[kept], noise, seed), made[chosen]
 
 
 def usual_changes(recording: Recording, batch_size: object = None) -> list[dict[str, object]]:
