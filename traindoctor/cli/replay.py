@@ -176,9 +176,7 @@ def replay(
         if cmd is None:
             tell(f"replaying {run.name}")
             with np.errstate(all="ignore"):  # a log holds zeros, infinities and NaN
-                made = replay_run(
-                    measured, changes=changes, auto=auto, cause=suspected(measured), schedule=_configured_rate(run)
-                )
+                made = replay_run(measured, changes=changes, auto=auto, cause=suspected(measured), schedule=_configured_rate(run))
         else:
             made = _from_the_command(
                 measured, changes, cmd, options, Limits(timeout, total, jobs), from_checkpoint, keep, parameters, tell, auto=auto
