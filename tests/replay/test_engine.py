@@ -116,7 +116,7 @@ def test_no_other_healthy_run_is_either(case):
         ("lion", log_of(OptimizerSpec("lion", lr=1e-4, beta1=0.9, beta2=0.99), np.geomspace(1.0, 0.1, 50))),
         ("too few", log_of(SGD, np.geomspace(1.0, 0.1, 8))),
         ("not positive", log_of(SGD, np.linspace(1.0, -1.0, 50))),
-        ("fell by less", log_of(SGD, 1.0 + 0.01 * np.random.default_rng(2).standard_normal(400))),
+        ("did not fall by", log_of(SGD, 1.0 + 0.01 * np.random.default_rng(2).standard_normal(400))),
         ("decay rate of 1", log_of(replace(ADAM, beta2=1.0), np.geomspace(1.0, 0.1, 50))),
         ("learning rate", log_of(OptimizerSpec("sgd"), np.geomspace(1.0, 0.1, 50))),
     ],

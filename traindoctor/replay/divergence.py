@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Decades that the loss has to grow by, and points it has to be seen at, for a rate of growth to mean anything.
 MIN_DECADES, MIN_POINTS = 1.5, 5
+#: Share of the whole growth that may lie between two points: more is a jump, whose rate is not seen.
+JUMP = 0.5
 #: Decades by which the reproduced loss may miss the logged one, median over the growth: a straight line on a log scale has
 #: to fit closely, or the growth is another's.
 BOUND_DECADES = 0.5
@@ -69,6 +71,8 @@ def replay_divergence(m: Measurements, changes: Sequence[Mapping[str, object]] =
     if step.size < MIN_POINTS or np.log10(value[-1]) - np.log10(value[0]) < MIN_DECADES:
         return None
     log = np.log(np.maximum(value, 1e-300))
+    if np.diff(log).max() > JUMP * (log[-1] - log[0]):
+        return None  # a jump and a level: no growth at one rate
     rising = log > log[0] + 0.2 * (log[-1] - log[0])
     growth = float(np.exp(0.5 * slope(step[rising].astype(np.float64), log[rising])))
     if not growth > 1.0:

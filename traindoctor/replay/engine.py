@@ -172,8 +172,9 @@ def _reason(m: Measurements, rival: Rival, error: float, end: float, cause: str)
         return f"the replay misses the logged loss by {error:.1f} decades in the median, its bound is {BOUND_DECADES:g}"
     if not abs(end) <= BOUND_DECADES:
         return f"the replay misses the end of the log by {abs(end):.1f} decades, its bound is {BOUND_DECADES:g}"
-    if m.loss.tail * FELL > m.loss.initial and rival.name in (HEALTHY, NOISE_FLOOR, "zero-grad-missing"):
-        return f"the loss fell by less than a factor of {FELL:g}: the log shows too little of the curvature"
+    start = max(m.loss.initial, float(m.loss.value[0]))
+    if m.loss.tail * FELL > start and rival.name in (HEALTHY, NOISE_FLOOR, "zero-grad-missing"):
+        return f"the loss did not fall by a factor of {FELL:g}: the log shows too little of the curvature"
     explained = rival.code == cause or (cause == "TD201" and rival.name == NOISE_FLOOR)
     if cause in ("TD101", "TD201", "TD301") and not explained:
         return f"the replay makes this run without what the signs in the log speak for ({cause}): {rival.name} is likelier"
@@ -263,7 +264,7 @@ def _trials(
             note = note or "the draws do not agree, or turn within the model's own error: the log does not decide"
             verdict = "not tried"
         elif verdict != "repairs" and any(r.name in (NOISE_FLOOR, ON_THE_LIMIT) for r, _ in standing):
-            note = "held up by too large steps, a network may find its way with smaller ones where a quadratic only slows down"
+            note = "held up by noise or large steps, a network may find its way with smaller ones where a quadratic only slows"
             verdict = "not tried"
         trials[id(candidate)] = Trial(
             candidate.title,

@@ -223,7 +223,7 @@ def lines_of(
             lines += entry("", [(w.stopped(view.refusal), "fault")], width)
     lines += [[], *_drawn(run, replay, width, ascii_only=ascii_only)]
     if view.causes:
-        asked = "what could have made this log" if replay.reproduces else "simulated, and none of them is taken"
+        asked = "what could have made this log" if replay.reproduces else "simulated, none is taken"
         head = CauseView("code", asked, "share", "decades off", "log-likelihood", "")
         lines += [[], *_table([head, *view.causes], CAUSE_COLUMNS, width)]
     if view.tried:
