@@ -40,7 +40,6 @@ N_ROWS, N_FEATURES = 32, 400
 PARTS: tuple[tuple[tuple[ModuleType, ...], str, str], ...] = (
     ((cure,), "_fit", "collapse: fit"),
     ((cure,), "_reproduce", "collapse: reproduction"),
-    ((cure,), "_posterior", "collapse: posterior draws"),
     ((cure,), "_trials", "collapse: cure search"),
     ((nq,), "columns", "rival causes: responses of the modes"),
     ((nq,), "_solve", "rival causes: least squares and draws"),

@@ -68,7 +68,7 @@ def step(
     with np.errstate(divide="ignore", invalid="ignore"):
         bias1, bias2 = (1.0 - beta1**t, 1.0 - beta2**t) if bias_correction else (one, one)
         seen, bias_of_max = (v / _weak(bias2), one) if max_of_corrected else (v, bias2)
-        v_max = np.where(amsgrad, np.maximum(state.v_max, seen), seen) if np.any(amsgrad) else seen
+        v_max = seen if amsgrad is False else np.where(amsgrad, np.maximum(state.v_max, seen), seen)
         if epsilon_hat:
             update = _weak(-np.asarray(lr) * np.sqrt(bias2) / bias1) * m / (np.sqrt(v_max) + _weak(eps))
         else:

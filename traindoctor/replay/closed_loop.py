@@ -118,6 +118,7 @@ class _Optimizers:
         self.momentum = column("momentum", 0.0)
         self.nesterov = column("nesterov", 0.0) > 0
         self.amsgrad = column("amsgrad", 0.0) > 0
+        self.any_amsgrad = bool(self.amsgrad.any())
 
     def gather(self, energy: FloatArray, squared: FloatArray, n_steps: int) -> FloatArray:
         """Return the second moment after `n_steps` steps under a constant squared gradient."""
@@ -145,31 +146,35 @@ class _Optimizers:
             return adagrad.State(t, second)
         return sgd.State(t, zero)
 
-    def step(self, grad: FloatArray, state: State, lr: FloatArray, grad_sq: FloatArray) -> tuple[FloatArray, State, FloatArray]:
-        """Return the update, the next state, and the sum of its second moment over the coordinates."""
+    def step(self, grad: FloatArray, state: State, lr: FloatArray, grad_sq: FloatArray) -> tuple[FloatArray, State]:
+        """Return the update and the next state."""
         if isinstance(state, adam.State):
-            update, after = adam.step(
+            return adam.step(
                 grad,
                 state,
                 lr=lr,
                 beta1=self.beta1,
                 beta2=self.decay,
                 eps=self.eps,
-                amsgrad=self.amsgrad,
+                amsgrad=self.amsgrad if self.any_amsgrad else False,
                 epsilon_hat=self.epsilon_hat,
                 grad_sq=grad_sq,
             )
-            return update, after, after.v_max.sum(1, keepdims=True)
         if isinstance(state, rmsprop.State):
-            update, after_r = rmsprop.step(
-                grad, state, lr=lr, alpha=self.decay, eps=self.eps, momentum=self.momentum, grad_sq=grad_sq
-            )
-            return update, after_r, after_r.v.sum(1, keepdims=True)
+            return rmsprop.step(grad, state, lr=lr, alpha=self.decay, eps=self.eps, momentum=self.momentum, grad_sq=grad_sq)
         if isinstance(state, adagrad.State):
-            update, after_a = adagrad.step(grad, state, lr=lr, eps=self.eps, grad_sq=grad_sq)
-            return update, after_a, after_a.total.sum(1, keepdims=True)
-        update, after_s = sgd.step(grad, state, lr=lr, momentum=self.momentum, nesterov=self.nesterov)
-        return update, after_s, np.zeros_like(self.eps)
+            return adagrad.step(grad, state, lr=lr, eps=self.eps, grad_sq=grad_sq)
+        return sgd.step(grad, state, lr=lr, momentum=self.momentum, nesterov=self.nesterov)
+
+    def energy(self, state: State) -> FloatArray:
+        """Return the sum of the second moment over the coordinates, (n, 1); 0 for SGD."""
+        if isinstance(state, adam.State):
+            return np.asarray(state.v_max.sum(1, keepdims=True))
+        if isinstance(state, rmsprop.State):
+            return np.asarray(state.v.sum(1, keepdims=True))
+        if isinstance(state, adagrad.State):
+            return np.asarray(state.total.sum(1, keepdims=True))
+        return np.zeros_like(self.eps)
 
 
 def _normal_quantiles(rng: np.random.Generator) -> FloatArray:
@@ -241,20 +246,26 @@ def simulate(
     loss = np.empty((stop - begin, n))
     clipped = np.flatnonzero(np.isfinite(clip[:, 0]))
     along = weight @ modes.T
+    on_the_way = True
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         for t in range(begin, stop):
-            at = place[:, 0].astype(np.int64)
-            recorded = recorded_grad[at][:, None]
+            if on_the_way:  # once all have arrived the recorded part stands still
+                at = place[:, 0].astype(np.int64)
+                recorded = recorded_grad[at][:, None]
+                beside, above = recorded**2 * share, recorded_loss[at]
+                on_the_way = bool(np.isinf(descended).any())
             grad = (along * curvatures + louder * kicks[t - begin]) @ modes
+            fed = grad * grad + beside
             if clipped.size:
                 norm = np.sqrt((grad[clipped] ** 2).sum(1, keepdims=True) + recorded[clipped] ** 2)
                 shrink = np.minimum(1.0, clip[clipped] / norm)
                 grad[clipped] *= shrink
-                recorded[clipped] *= shrink
-            update, state, energy = optimizers.step(grad, state, rates[t][:, None] * root, grad * grad + recorded**2 * share)
+                fed[clipped] *= shrink**2
+            update, state = optimizers.step(grad, state, rates[t][:, None] * root, fed)
             weight += update
             along = weight @ modes.T
-            loss[t - begin] = 0.5 * (along**2 * curvatures).sum(1) + recorded_loss[at]
-            if np.isinf(descended).any():
+            loss[t - begin] = 0.5 * (along**2 * curvatures).sum(1) + above
+            if on_the_way:
+                energy = optimizers.energy(state)
                 descend(t, 1)
     return Simulation(np.arange(begin, stop, dtype=np.int64), loss, descended)
