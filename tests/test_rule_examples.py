@@ -3,7 +3,7 @@ import re
 import pytest
 
 from traindoctor.registry import load_rules
-from traindoctor.testing import cases, finds
+from traindoctor.testing import cases, finds, mistakes, repaired, static_cases
 
 CAUSES = list(load_rules().causes.values())
 
@@ -14,20 +14,34 @@ def test_example(case):
     assert found == case.expect_finding
 
 
+@pytest.mark.parametrize("case", static_cases(), ids=str)
+def test_sample(case):
+    found = mistakes([case.cause], case.sample)
+    assert tuple(sorted({one.mistake.location.line for one in found})) == case.lines, found
+    if case.sample.fixed:
+        after = repaired([case.cause], case.sample)
+        assert after == case.sample.fixed
+        assert not mistakes([case.cause], case.sample._replace(text=after))
+
+
 def test_names_of_examples_are_unique():
-    names = [str(case) for case in cases()]
+    names = [str(case) for case in [*cases(), *static_cases()]]
     assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.code)
 class TestEveryRule:
     def test_has_examples_of_both_kinds(self, cause):
-        assert cause.valid
-        assert cause.invalid
+        if cause.log_rules or cause.config_rules or cause.code_rules:
+            assert cause.valid
+            assert cause.invalid
+        if cause.script_rules or cause.file_rules:
+            assert cause.valid_code
+            assert cause.invalid_code
 
     def test_has_a_statement_and_evidence(self, cause):
-        assert cause.statement is not None
-        assert cause.log_rules or cause.config_rules or cause.code_rules
+        assert cause.statement is not None or cause.script_rules or cause.file_rules
+        assert cause.log_rules or cause.config_rules or cause.code_rules or cause.script_rules or cause.file_rules
 
     def test_explains_itself_with_references(self, cause):
         summary, _, rest = cause.explanation.partition("\n")

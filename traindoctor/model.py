@@ -8,6 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from traindoctor.mistake import Location, Severity
+
+__all__ = ["Location", "Severity"]  # beside what is defined here
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -20,7 +24,6 @@ if TYPE_CHECKING:
     FloatSetting: TypeAlias = float | NDArray[np.float64]
     BoolSetting: TypeAlias = bool | NDArray[np.bool_]
 
-Severity = Literal["error", "warning", "info"]
 Verdict = Literal["failed", "suspicious", "healthy", "undecided"]
 EvidenceKind = Literal["log", "config", "code", "state", "replay"]
 ReplayDepth = Literal["open", "closed", "exact", "none"]
@@ -246,15 +249,6 @@ class Run:
 
 
 # -- what the training script does ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """A place in a file of the user's: line and column count from 1, as editors do."""
-
-    file: str
-    line: int
-    column: int = 1
 
 
 @dataclass(frozen=True, slots=True)

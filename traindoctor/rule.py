@@ -7,13 +7,13 @@ imports nothing heavy. The weights of evidence are nats of log-odds with four na
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
-
-from traindoctor.model import Evidence, EvidenceKind, Fix, Location, OptimizerSpec, Run, Segment, Severity, TrainingLoop
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from traindoctor.model import Damage, DamageFamily
+    from traindoctor.code.script import Script
+    from traindoctor.configs.file import ConfigFile
+    from traindoctor.mistake import Location, Mistake, Severity
+    from traindoctor.model import Damage, DamageFamily, Evidence, EvidenceKind, Fix, OptimizerSpec, Run, Segment, TrainingLoop
     from traindoctor.signals.measurements import Measurements
 
 #: The interface a rule pack is written for; a pack states its own as `API` in its `__init__.py`.
@@ -31,13 +31,14 @@ PRIOR = -3.0
 
 Limits: TypeAlias = Mapping[str, float]
 LogRule: TypeAlias = "Callable[[Measurements, Limits], Iterator[Evidence]]"
-ConfigRule: TypeAlias = Callable[[Run, Limits], Iterator[Evidence]]
-CodeRule: TypeAlias = Callable[[TrainingLoop], Iterator[Evidence]]
+ConfigRule: TypeAlias = "Callable[[Run, Limits], Iterator[Evidence]]"
+CodeRule: TypeAlias = "Callable[[TrainingLoop], Iterator[Evidence]]"
 FixRule: TypeAlias = "Callable[[Measurements, Limits], Iterator[Fix]]"
+ScriptRule: TypeAlias = "Callable[[Script, Limits], Iterator[Mistake]]"
+FileRule: TypeAlias = "Callable[[ConfigFile, Limits], Iterator[Mistake]]"
 
 
-@dataclass(frozen=True, slots=True)
-class Threshold:
+class Threshold(NamedTuple):
     """A number that decides, with its unit and where it comes from (a paper and its place, or a study)."""
 
     name: str
@@ -46,8 +47,7 @@ class Threshold:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
+class Example(NamedTuple):
     """A run on which a cause must stay silent (valid) or speak (invalid); `loops` where the script is the evidence."""
 
     name: str
@@ -55,8 +55,23 @@ class Example:
     loops: tuple[TrainingLoop, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Sample(NamedTuple):
+    """A script or config on which a cause must stay silent (valid) or speak (invalid), each line marked `# <-` once.
+
+    `file`: its name, whose ending says how it is read. `line`: where it must speak, for a format without comments; 0 where
+    the marks say it. `others`: files beside it, by their relative path. `fixed`: the whole text after every repair that is
+    offered, safe or not, where the sample is to show it.
+    """
+
+    name: str
+    text: str
+    file: str = "train.py"
+    line: int = 0
+    others: Mapping[str, str] = {}
+    fixed: str = ""
+
+
+class Statement(NamedTuple):
     """What the report says first of a cause: a title of at most 25 words, past tense, and one or two sentences."""
 
     title: str
@@ -68,35 +83,54 @@ class Statement:
 ReplayModel = Literal["", "second-moment-collapse", "divergence"]
 
 
-@dataclass(slots=True)
 class Cause:
     """A rule: one cause, with everything that is known of it in one file.
 
     `explains`: codes of the findings that are consequences of this one and fold under it. `look_alikes`: codes
     that a reader would think of, named as rivals whenever this cause is. `experiment`: the cheapest
     observation that separates this cause from its rivals. `standalone`: the cause does not compete with the others (an
-    integrity finding, or one that is decided by a value and not by a curve).
+    integrity finding, or one that is decided by a value and not by a curve). `valid`, `invalid`: runs on which it is
+    silent, and speaks; `valid_code`, `invalid_code`: scripts and configs, likewise.
     """
 
-    code: str
-    name: str
-    summary: str
-    explanation: str
-    severity: Severity = "error"
-    thresholds: tuple[Threshold, ...] = ()
-    explains: tuple[str, ...] = ()
-    look_alikes: tuple[str, ...] = ()
-    experiment: str = ""
-    refutation: str = ""
-    standalone: bool = False
-    replay_model: ReplayModel = ""
-    valid: tuple[Example, ...] = ()
-    invalid: tuple[Example, ...] = ()
-    log_rules: list[tuple[LogRule, tuple[str, ...]]] = field(default_factory=list)
-    config_rules: list[ConfigRule] = field(default_factory=list)
-    code_rules: list[CodeRule] = field(default_factory=list)
-    fix_rules: list[FixRule] = field(default_factory=list)
-    statement: Callable[[Measurements, Sequence[Evidence]], Statement] | None = None
+    def __init__(
+        self,
+        code: str,
+        name: str,
+        summary: str,
+        explanation: str,
+        severity: Severity = "error",
+        thresholds: tuple[Threshold, ...] = (),
+        explains: tuple[str, ...] = (),
+        look_alikes: tuple[str, ...] = (),
+        experiment: str = "",
+        refutation: str = "",
+        standalone: bool = False,
+        replay_model: ReplayModel = "",
+    ) -> None:
+        self.code = code
+        self.name = name
+        self.summary = summary
+        self.explanation = explanation
+        self.severity = severity
+        self.thresholds = thresholds
+        self.explains = explains
+        self.look_alikes = look_alikes
+        self.experiment = experiment
+        self.refutation = refutation
+        self.standalone = standalone
+        self.replay_model: ReplayModel = replay_model
+        self.valid: tuple[Example, ...] = ()
+        self.invalid: tuple[Example, ...] = ()
+        self.valid_code: tuple[Sample, ...] = ()
+        self.invalid_code: tuple[Sample, ...] = ()
+        self.log_rules: list[tuple[LogRule, tuple[str, ...]]] = []
+        self.config_rules: list[ConfigRule] = []
+        self.code_rules: list[CodeRule] = []
+        self.script_rules: list[tuple[ScriptRule, tuple[str, ...]]] = []
+        self.file_rules: list[FileRule] = []
+        self.fix_rules: list[FixRule] = []
+        self.statement: Callable[[Measurements, Sequence[Evidence]], Statement] | None = None
 
     def in_logs(self, *, needs: tuple[str, ...] = ()) -> Callable[[LogRule], LogRule]:
         """Register evidence from the logs; `needs` names quantities ("loss") or settings ("optimizer.beta2").
@@ -119,6 +153,23 @@ class Cause:
     def in_code(self, rule: CodeRule) -> CodeRule:
         """Register evidence from a training loop."""
         self.code_rules.append(rule)
+        return rule
+
+    def in_script(self, *words: str) -> Callable[[ScriptRule], ScriptRule]:
+        """Register what `check` looks for in a training script, and `diagnose` in the script beside a log.
+
+        The function is called where all of `words` stand in the text of the script ("a|b": one of two).
+        """
+
+        def register(rule: ScriptRule) -> ScriptRule:
+            self.script_rules.append((rule, words))
+            return rule
+
+        return register
+
+    def in_file(self, rule: FileRule) -> FileRule:
+        """Register what `check` looks for in a config file, and `diagnose` in the config beside a log."""
+        self.file_rules.append(rule)
         return rule
 
     def fixes(self, rule: FixRule) -> FixRule:
@@ -151,6 +202,8 @@ def supports(
     location: Location | None = None,
 ) -> Evidence:
     """Return evidence for a cause."""
+    from traindoctor.model import Evidence
+
     return Evidence(True, kind, name, text, weight, value, unit, source, onset, location)
 
 
@@ -166,6 +219,8 @@ def against(
     location: Location | None = None,
 ) -> Evidence:
     """Return evidence against a cause."""
+    from traindoctor.model import Evidence
+
     return Evidence(False, kind, name, text, weight, value, unit, source, None, location)
 
 
@@ -192,6 +247,8 @@ def damages_of(m: Measurements, family: DamageFamily) -> Iterator[Evidence]:
 
 def damaged(damage: Damage) -> Run:
     """Return a Run with a loss and this damage, for examples."""
+    from dataclasses import replace
+
     return replace(run_of(loss=[1.0, 0.5]), damages=(damage,))
 
 
@@ -204,7 +261,7 @@ def run_of(
     """
     import numpy as np
 
-    from traindoctor.model import Series, Setting
+    from traindoctor.model import Run, Series, Setting
 
     made = []
     for quantity, values in quantities.items():

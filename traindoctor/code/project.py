@@ -1,0 +1,59 @@
+"""The scripts of one tree, so that a helper that a script imports from a file beside it can be followed."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from traindoctor.code.script import Script
+
+
+class Project:
+    """The Python files of a tree by their path relative to it; each is read and parsed when it is first asked for.
+
+    `read`: path with "/" -> text, None for a file that is not there, or cannot be read.
+    """
+
+    def __init__(self, read: Callable[[str], str | None]) -> None:
+        self.read = read
+        self._scripts: dict[str, Script | None] = {}
+
+    @classmethod
+    def of_texts(cls, texts: Mapping[str, str]) -> Project:
+        """Return a project of files given as texts by their path."""
+        return cls(texts.get)
+
+    def module(self, name: str, importer: str) -> Script | None:
+        """Return the script that `importer` (a path) imports under a dotted name ("utils.train", ".engine"); None for any other.
+
+        An absolute name is looked for beside the importer and in the folders above it.
+        """
+        parts = name.lstrip(".").split(".") if name.strip(".") else []
+        folder = importer.split("/")[:-1]
+        dots = len(name) - len(name.lstrip("."))
+        if dots:
+            starts = [folder[: len(folder) - dots + 1]] if dots - 1 <= len(folder) else []
+        else:
+            starts = [folder[:n] for n in range(len(folder), -1, -1)]
+        for start in starts:
+            path = "/".join([*start, *parts])
+            for candidate in (f"{path}.py", f"{path}/__init__.py" if path else "__init__.py"):
+                script = self.script(candidate)
+                if script is not None:
+                    return script
+        return None
+
+    def script(self, path: str) -> Script | None:
+        """Return the script at a path; None where there is none, or none that parses."""
+        if path not in self._scripts:
+            from traindoctor.code.script import Script
+
+            text = self.read(path)
+            self._scripts[path] = None
+            if text is not None:
+                with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+                    self._scripts[path] = Script(path, text, project=self)
+        return self._scripts[path]
