@@ -151,7 +151,6 @@ def test_every_layer_is_known():
         ("rules/traindoctor_rules/a.py", "from traindoctor_rules.b import CAUSE"),
         ("rules/traindoctor_rules/a.py", "from .b import CAUSE"),
         ("rules/traindoctor_rules/a.py", "from traindoctor.readers.discover import read_runs"),
-        ("rules/traindoctor_rules/a.py", "from traindoctor.readers.discover import read_runs"),
         ("rules/traindoctor_rules/a.py", "import torch"),
     ],
 )

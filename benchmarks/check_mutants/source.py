@@ -185,7 +185,7 @@ class Source:
         Lines that may be reported: those of each planted edit and one around a deletion, and the lines of the nodes `also`.
         """
         edits = sorted(edits, key=lambda edit: (edit.start, edit.end))
-        pieces, lines, shifts, done, grown = [], set(), [], 0, 0
+        pieces, lines, shifts, done = [], set(), [], 0
         for edit in edits:
             if edit.start < done:
                 return None
@@ -196,7 +196,6 @@ class Source:
                 lines |= set(range(first, first + max(added, 1))) if edit.text.strip() else {first - 1, first}
             shifts.append((edit.end, added - removed))
             done = edit.end
-        del grown
         text = "".join([*pieces, self.text[done:]])
         for node in also:
             begin, end = self.span(node)
