@@ -1,18 +1,25 @@
-"""Writes docs/rules.md from the installed rules, and the table of causes in README.md.
+"""Writes docs/rules.md from the rules, the table of causes in README.md, and the index by which `check` imports rules.
 
-python docs/make_rules.py            # rewrite both
+python docs/make_rules.py            # rewrite all three
 python docs/make_rules.py --check    # exit with 1 when one differs
 """
 
+import importlib
 import inspect
+import pkgutil
 import re
 import sys
 from pathlib import Path
 
-from traindoctor.registry import load_rules
+import traindoctor_rules
+
+from traindoctor.registry import indexed, load_rules
 
 HERE = Path(__file__).parent
 PAGE, README = HERE / "rules.md", HERE.parent / "README.md"
+INDEX = HERE.parent / "rules" / "traindoctor_rules" / "words.py"
+#: Names of languages in Markdown; Python is left out, since blocks of it in docs/ are run.
+LANGUAGES = {".py": "text", ".yaml": "yaml", ".json": "json", ".toml": "toml"}
 BEGIN, END = "<!-- causes: written by docs/make_rules.py -->", "<!-- end of causes -->"
 HEAD = """# The causes
 
@@ -20,11 +27,13 @@ Written by `docs/make_rules.py` from the rule files in `rules/traindoctor_rules/
 A threshold is set in `[tool.traindoctor.thresholds.CODE]`.
 """
 
+INDEX_HEAD = '''"""What the rules look for, so that `check` imports those alone that a text calls for.
 
-def looks_at(cause):
-    """Return the kinds of input that a cause has evidence functions for."""
-    kinds = (("log", cause.log_rules), ("settings", cause.config_rules), ("script", cause.code_rules))
-    return ", ".join(name for name, rules in kinds if rules)
+Written by docs/make_rules.py: module -> code, the words of each of its rules on scripts, whether it reads configs.
+"""
+
+# fmt: off
+INDEX = {'''
 
 
 def anchor(cause):
@@ -42,7 +51,7 @@ def table(causes, page=""):
     lines = ["| Code | Cause | Severity | Looks at | What it is |", "| --- | --- | --- | --- | --- |"]
     for cause in causes:
         link = f"[{cause.code}]({page}#{anchor(cause)})"
-        lines.append(f"| {link} | {cause.name} | {cause.severity} | {looks_at(cause)} | {cell(cause.summary)} |")
+        lines.append(f"| {link} | {cause.name} | {cause.severity} | {', '.join(cause.looks_at)} | {cell(cause.summary)} |")
     return "\n".join(lines)
 
 
@@ -50,7 +59,7 @@ def section(cause, causes):
     """Return what is known of a cause."""
     text = inspect.cleandoc(cause.explanation)
     parts = [f"## {cause.code} {cause.name}", re.sub(r"^## ", "### ", text, flags=re.MULTILINE)]
-    facts = [f"Severity: {cause.severity}. Looks at: {looks_at(cause)}."]
+    facts = [f"Severity: {cause.severity}. Looks at: {', '.join(cause.looks_at)}."]
     if cause.log_rules and cause.log_rules[0][1]:
         facts.append(f"Needs: {', '.join(f'`{need}`' for need in cause.log_rules[0][1])}.".replace("|", "` or `"))
     if cause.replay_model:
@@ -60,6 +69,12 @@ def section(cause, causes):
         if known:
             facts.append(f"{words}: {', '.join(known)}.")
     parts.append(" ".join(facts))
+    if cause.invalid_code:
+        sample = cause.invalid_code[0]
+        fence = f"```{LANGUAGES.get(Path(sample.file).suffix, '')}\n{sample.text.strip()}\n```"
+        parts += ["### What `check` flags", f"{sample.name[0].upper()}{sample.name[1:]}:", fence]
+    if cause.valid_code:
+        parts += ["### What it leaves alone", "\n".join(f"- {cell(sample.name)}" for sample in cause.valid_code)]
     if cause.thresholds:
         rows = [f"| `{t.name}` | {t.value:g} | {cell(t.unit)} | {cell(t.source)} |" for t in cause.thresholds]
         parts += ["### Thresholds", "\n".join(["| Name | Value | Unit | Source |", "| --- | --- | --- | --- |", *rows])]
@@ -83,9 +98,19 @@ def readme():
     return f"{before}{BEGIN}\n{table(load_rules().causes.values(), 'docs/rules.md')}\n{END}{after}"
 
 
+def index():
+    """Return the module that says, for `check`, what each rule looks for."""
+    modules = [
+        importlib.import_module(f"traindoctor_rules.{found.name}") for found in pkgutil.iter_modules(traindoctor_rules.__path__)
+    ]
+    causes = {m.__name__.rpartition(".")[2]: m.CAUSE for m in modules if hasattr(m, "CAUSE")}
+    lines = [f"    {name!r}: {tuple(indexed(cause))!r},".replace("'", '"') for name, cause in causes.items()]
+    return "\n".join([INDEX_HEAD, *lines, "}", ""])
+
+
 def main():
-    """Write both, or compare them."""
-    made = {PAGE: page(), README: readme()}
+    """Write all three, or compare them."""
+    made = {INDEX: index(), PAGE: page(), README: readme()}
     old = {file: file.read_text(encoding="utf-8") if file.exists() else "" for file in made}
     if "--check" in sys.argv[1:]:
         sys.exit(any(made[file] != old[file] for file in made))

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 
 from traindoctor.registry import load_rules
-from traindoctor.testing import finds
+from traindoctor.testing import cases, finds
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "benchmarks").rglob("*.md"))]
@@ -65,10 +65,8 @@ def test_python_runs(code, monkeypatch):
     assert out.getvalue().splitlines() == PRINTED.findall(code)
     if "CAUSE" in names:
         cause = names["CAUSE"]
-        for example in cause.valid:
-            assert not finds(cause, example), example.name
-        for example in cause.invalid:
-            assert finds(cause, example), example.name
+        for case in cases([cause]):
+            assert finds(cause, case.example) == case.expect_finding, case.example.name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

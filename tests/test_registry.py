@@ -1,5 +1,7 @@
+import importlib
+import pkgutil
 import sys
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 
 import pytest
 
@@ -28,7 +30,7 @@ def install(monkeypatch, tmp_path):
             (folder / f"rule_{code.lower()}.py").write_text(RULE.format(code=code, name=code.lower()))
         entries.append(EntryPoint(pack, folder.name, GROUP))
 
-    monkeypatch.setattr(registry, "entry_points", lambda group: [e for e in entries if e.group == group])
+    monkeypatch.setattr(registry, "installed_packs", lambda: {entry.name: entry.value for entry in entries})
     before = set(sys.modules)
     yield add
     for name in set(sys.modules) - before:
@@ -106,3 +108,77 @@ def test_only_broken_packs_is_an_error(install):
     install("broken", init=None)
     with pytest.raises(RulePackError):
         load_rules()
+
+
+# -- how packs are found ----------------------------------------------------------------------------------------------
+
+
+def test_packs_are_found_as_importlib_finds_them():
+    assert registry.installed_packs() == {entry.name: entry.value for entry in entry_points(group=GROUP)}
+
+
+def test_a_pack_is_found_by_the_entry_points_of_its_distribution(monkeypatch, tmp_path):
+    folder = tmp_path / "acme-1.0.dist-info"
+    folder.mkdir()
+    (folder / "entry_points.txt").write_text(
+        f"[console_scripts]\nacme = acme:main\n[{GROUP}]\nacme = acme_train_rules\n[other]\nx = y\n"
+    )
+    monkeypatch.setattr(sys, "path", [str(tmp_path), str(tmp_path / "missing")])
+    assert registry.installed_packs() == {"acme": "acme_train_rules"}
+
+
+# -- the shelf of check -----------------------------------------------------------------------------------------------
+
+SCRIPT_RULE = """from traindoctor.rule import Cause
+CAUSE = Cause("{code}", "made-up-{name}", "made up", "Made up.")
+@CAUSE.in_script("backward", "step|optimizer_step")
+def look(script, limits):
+    return iter(())
+"""
+
+
+def test_the_shelf_has_the_rules_that_look_at_scripts_and_configs():
+    shelf = registry.Shelf()
+    causes = load_rules().causes
+    assert shelf.codes == {code for code, cause in causes.items() if cause.script_rules or cause.file_rules}
+    assert shelf.problems == []
+    assert {c.code for c in shelf.for_file()} == {code for code, cause in causes.items() if cause.file_rules}
+
+
+def test_a_rule_is_imported_when_its_words_stand_in_a_text(install, tmp_path):
+    install("alpha", "TD900", "TD901")
+    folder = tmp_path / "alpha_train_rules"
+    (folder / "rule_td900.py").write_text(SCRIPT_RULE.format(code="TD900", name="td900"))
+    (folder / "words.py").write_text('INDEX = {"rule_td900": ("TD900", (("backward", "step|optimizer_step"),), False)}')
+    shelf = registry.Shelf()
+    assert shelf.codes == {"TD900"}
+    assert shelf.for_script("loss.backward()") == []
+    assert "alpha_train_rules.rule_td900" not in sys.modules
+    assert "alpha_train_rules.rule_td901" in sys.modules, "what the index does not know is imported"
+    assert [c.code for c in shelf.for_script("loss.backward(); opt.step()")] == ["TD900"]
+    assert shelf.for_file() == []
+
+
+def test_a_rule_that_fails_is_named_and_the_others_are_there(install, tmp_path):
+    install("alpha", "TD900", "TD901")
+    folder = tmp_path / "alpha_train_rules"
+    (folder / "rule_td901.py").write_text(SCRIPT_RULE.format(code="TD901", name="td901"))
+    (folder / "rule_td900.py").write_text("1 / 0")
+    (folder / "words.py").write_text('INDEX = {"rule_td900": ("TD900", (("step",),), True)}')
+    shelf = registry.Shelf()
+    assert [c.code for c in shelf.for_script("backward step")] == ["TD901"]
+    assert shelf.for_file() == []
+    (problem,) = shelf.problems
+    assert "rule_td900" in problem
+    assert "ZeroDivisionError" in problem
+
+
+def test_the_index_of_the_built_in_pack_is_that_of_its_rules():
+    import traindoctor_rules
+    from traindoctor_rules import words
+
+    modules = [
+        importlib.import_module(f"traindoctor_rules.{info.name}") for info in pkgutil.iter_modules(traindoctor_rules.__path__)
+    ]
+    made = {m.__name__.rpartition(".")[2]: tuple(registry.indexed(m.CAUSE)) for m in modules if hasattr(m, "CAUSE")}
+    assert made == words.INDEX, "python docs/make_rules.py writes it anew"

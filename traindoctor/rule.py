@@ -55,6 +55,10 @@ class Example(NamedTuple):
     loops: tuple[TrainingLoop, ...] = ()
 
 
+#: Runs on which a cause must stay silent, and on which it must speak.
+Examples: TypeAlias = "tuple[tuple[Example, ...], tuple[Example, ...]]"
+
+
 class Sample(NamedTuple):
     """A script or config on which a cause must stay silent (valid) or speak (invalid), each line marked `# <-` once.
 
@@ -89,8 +93,8 @@ class Cause:
     `explains`: codes of the findings that are consequences of this one and fold under it. `look_alikes`: codes
     that a reader would think of, named as rivals whenever this cause is. `experiment`: the cheapest
     observation that separates this cause from its rivals. `standalone`: the cause does not compete with the others (an
-    integrity finding, or one that is decided by a value and not by a curve). `valid`, `invalid`: runs on which it is
-    silent, and speaks; `valid_code`, `invalid_code`: scripts and configs, likewise.
+    integrity finding, or one that is decided by a value and not by a curve). `valid_code`, `invalid_code`:
+    scripts and configs on which it is silent, and speaks.
     """
 
     def __init__(
@@ -120,8 +124,7 @@ class Cause:
         self.refutation = refutation
         self.standalone = standalone
         self.replay_model: ReplayModel = replay_model
-        self.valid: tuple[Example, ...] = ()
-        self.invalid: tuple[Example, ...] = ()
+        self.make_examples: Callable[[], Examples] = lambda: ((), ())
         self.valid_code: tuple[Sample, ...] = ()
         self.invalid_code: tuple[Sample, ...] = ()
         self.log_rules: list[tuple[LogRule, tuple[str, ...]]] = []
@@ -131,6 +134,21 @@ class Cause:
         self.file_rules: list[FileRule] = []
         self.fix_rules: list[FixRule] = []
         self.statement: Callable[[Measurements, Sequence[Evidence]], Statement] | None = None
+
+    @property
+    def looks_at(self) -> tuple[str, ...]:
+        """The kinds of input that the cause is looked for in: "log", "settings", "script"."""
+        kinds: tuple[tuple[str, Sequence[object]], ...] = (
+            ("log", self.log_rules),
+            ("settings", [*self.config_rules, *self.file_rules]),
+            ("script", [*self.code_rules, *self.script_rules]),
+        )
+        return tuple(kind for kind, rules in kinds if rules)
+
+    def examples(self, make: Callable[[], Examples]) -> Callable[[], Examples]:
+        """Register the runs that are its tests; they are made when they are asked for, since making one imports NumPy."""
+        self.make_examples = make
+        return make
 
     def in_logs(self, *, needs: tuple[str, ...] = ()) -> Callable[[LogRule], LogRule]:
         """Register evidence from the logs; `needs` names quantities ("loss") or settings ("optimizer.beta2").

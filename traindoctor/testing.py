@@ -37,8 +37,9 @@ def cases(causes: Iterable[Cause] | None = None) -> list[Case]:
     """
     collected = []
     for cause in load_rules().causes.values() if causes is None else causes:
-        collected += [Case(cause, example, False) for example in cause.valid]
-        collected += [Case(cause, example, True) for example in cause.invalid]
+        valid, invalid = cause.make_examples()
+        collected += [Case(cause, example, False) for example in valid]
+        collected += [Case(cause, example, True) for example in invalid]
     return collected
 
 

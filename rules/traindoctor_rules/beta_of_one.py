@@ -22,12 +22,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.model import Evidence, Fix, OptimizerSpec, Run, Segment
-from traindoctor.rule import PROOF, STRONG, Cause, Example, Limits, Statement, run_of, supports
+from traindoctor.rule import PROOF, STRONG, Cause, Example, Examples, Limits, Statement, run_of, supports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.model import Evidence, Fix, Run
     from traindoctor.signals.measurements import Measurements
 
 CAUSE = Cause(
@@ -97,6 +97,8 @@ def never_moved(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 @CAUSE.fixes
 def below_one(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the defaults in place of the betas that are 1."""
+    from traindoctor.model import Fix
+
     beta1, beta2 = m.optimizer.beta1 or 0.0, m.optimizer.beta2 or 0.0
     betas = [beta1 if beta1 < 1.0 else 0.9, beta2 if beta2 < 1.0 else 0.999]
     yield Fix(f"Set betas to {betas[0]:g} and {betas[1]:g}", {"optimizer.betas": betas}, note="betas must lie in [0, 1)")
@@ -105,6 +107,8 @@ def below_one(m: Measurements, limits: Limits) -> Iterator[Fix]:
 @CAUSE.says
 def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
     first = evidence[0]
     last = max((int(s.step[-1]) for s in m.run.primary.values() if len(s)), default=0)
     return Statement(
@@ -114,16 +118,22 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     )
 
 
-_NAN = float("nan")
-CAUSE.valid = (
-    Example("betas below 1", run_of(OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999), loss=[3.0, 2.0, 1.0])),
-    Example("beta1 of 0 is fine", run_of(OptimizerSpec("adam", lr=1e-3, beta1=0.0, beta2=0.99), loss=[3.0, 2.0, 1.0])),
-    Example("undamped momentum is another matter", run_of(OptimizerSpec("sgd", lr=1e-3, momentum=1.0), loss=[3.0, 2.0, 1.0])),
-    Example("NaN for another reason", run_of(OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999), loss=[3.0, _NAN, _NAN])),
-)
-CAUSE.invalid = (
-    Example("NaN at beta1 of 1", run_of(OptimizerSpec("adam", lr=5e-3, beta1=1.0, beta2=0.999), loss=[16.0, *[_NAN] * 9])),
-    Example(
-        "frozen at beta2 of 1", run_of(OptimizerSpec("adam", lr=5e-3, beta1=0.9, beta2=1.0, dialect="keras"), loss=[16.0] * 9)
-    ),
-)
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.model import OptimizerSpec
+
+    nan = float("nan")
+    valid = (
+        Example("betas below 1", run_of(OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999), loss=[3.0, 2.0, 1.0])),
+        Example("beta1 of 0 is fine", run_of(OptimizerSpec("adam", lr=1e-3, beta1=0.0, beta2=0.99), loss=[3.0, 2.0, 1.0])),
+        Example("undamped momentum is another matter", run_of(OptimizerSpec("sgd", lr=1e-3, momentum=1.0), loss=[3.0, 2.0, 1.0])),
+        Example("NaN for another reason", run_of(OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999), loss=[3.0, nan, nan])),
+    )
+    invalid = (
+        Example("NaN at beta1 of 1", run_of(OptimizerSpec("adam", lr=5e-3, beta1=1.0, beta2=0.999), loss=[16.0, *[nan] * 9])),
+        Example(
+            "frozen at beta2 of 1", run_of(OptimizerSpec("adam", lr=5e-3, beta1=0.9, beta2=1.0, dialect="keras"), loss=[16.0] * 9)
+        ),
+    )
+    return valid, invalid

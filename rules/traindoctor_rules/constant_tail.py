@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.model import Damage, Evidence
-from traindoctor.rule import Cause, Example, Limits, Statement, damaged, damages_of, run_of
+from traindoctor.rule import Cause, Example, Examples, Limits, Statement, damaged, damages_of, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.model import Evidence
     from traindoctor.signals.measurements import Measurements
 
 CAUSE = Cause(
@@ -50,12 +50,18 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     return Statement(f"A series stands still to the last digit: {evidence[0].text}", " ".join(e.text for e in evidence[1:3]))
 
 
-CAUSE.valid = (
-    Example("sound", run_of(loss=[1.0, 0.5])),
-    Example("another damage", damaged(Damage("truncated", "events", "the file ends inside a record", 120))),
-)
-CAUSE.invalid = (
-    Example(
-        "constant tail", damaged(Damage("constant-tail", "metrics.csv", "column loss is 0.5 from step 100 to 400", step=100))
-    ),
-)
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.model import Damage
+
+    valid = (
+        Example("sound", run_of(loss=[1.0, 0.5])),
+        Example("another damage", damaged(Damage("truncated", "events", "the file ends inside a record", 120))),
+    )
+    invalid = (
+        Example(
+            "constant tail", damaged(Damage("constant-tail", "metrics.csv", "column loss is 0.5 from step 100 to 400", step=100))
+        ),
+    )
+    return valid, invalid

@@ -24,12 +24,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment
-from traindoctor.rule import MODERATE, STRONG, WEAK, Cause, Example, Limits, Statement, Threshold, against, run_of, supports
+from traindoctor.rule import (
+    MODERATE,
+    STRONG,
+    WEAK,
+    Cause,
+    Example,
+    Examples,
+    Limits,
+    Statement,
+    Threshold,
+    against,
+    run_of,
+    supports,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.model import Evidence, Fix
     from traindoctor.signals.measurements import Measurements
 
 STUDY = "benchmarks/study, tuning part"
@@ -138,6 +151,8 @@ def dominates(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 @CAUSE.fixes
 def smaller(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the framework's default."""
+    from traindoctor.model import Fix
+
     default = 1e-7 if m.optimizer.dialect == "keras" else 1e-8
     yield Fix(
         f"Lower eps from {m.optimizer.eps:g} to {default:g}",
@@ -149,6 +164,8 @@ def smaller(m: Measurements, limits: Limits) -> Iterator[Fix]:
 @CAUSE.says
 def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
     return Statement(
         f"Training was slow from the first step: eps = {m.optimizer.eps:g} dominated the second "
         "moment, and Adam worked as SGD with a tiny rate.",
@@ -157,21 +174,27 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     )
 
 
-_LARGE = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1.0)
-_SLOW = [2.3 - 0.002 * k for k in range(200)]
-CAUSE.valid = (
-    Example(
-        "default eps, slow for another reason",
-        run_of(OptimizerSpec("adam", lr=1e-7, beta1=0.9, beta2=0.999, eps=1e-8), loss=_SLOW),
-    ),
-    Example(
-        "large eps that does no harm",
-        run_of(_LARGE, loss=[2.3 * 0.9**k for k in range(200)], grad_norm=[2.0 * 0.95**k for k in range(200)]),
-    ),
-    Example("eps of 1 under gradients of a thousand", run_of(_LARGE, loss=_SLOW, grad_norm=[1000.0] * 200)),
-    Example("SGD has none", run_of(OptimizerSpec("sgd", lr=1e-3), loss=_SLOW, grad_norm=[0.5] * 200)),
-)
-CAUSE.invalid = (
-    Example("eps of 1, small gradients", run_of(_LARGE, loss=_SLOW, grad_norm=[0.5] * 200)),
-    Example("eps of 1, loss alone", run_of(_LARGE, loss=_SLOW)),
-)
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.model import OptimizerSpec
+
+    large = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1.0)
+    slow = [2.3 - 0.002 * k for k in range(200)]
+    valid = (
+        Example(
+            "default eps, slow for another reason",
+            run_of(OptimizerSpec("adam", lr=1e-7, beta1=0.9, beta2=0.999, eps=1e-8), loss=slow),
+        ),
+        Example(
+            "large eps that does no harm",
+            run_of(large, loss=[2.3 * 0.9**k for k in range(200)], grad_norm=[2.0 * 0.95**k for k in range(200)]),
+        ),
+        Example("eps of 1 under gradients of a thousand", run_of(large, loss=slow, grad_norm=[1000.0] * 200)),
+        Example("SGD has none", run_of(OptimizerSpec("sgd", lr=1e-3), loss=slow, grad_norm=[0.5] * 200)),
+    )
+    invalid = (
+        Example("eps of 1, small gradients", run_of(large, loss=slow, grad_norm=[0.5] * 200)),
+        Example("eps of 1, loss alone", run_of(large, loss=slow)),
+    )
+    return valid, invalid

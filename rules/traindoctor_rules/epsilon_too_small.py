@@ -24,12 +24,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.model import Evidence, Fix, OptimizerSpec, Run, Segment
-from traindoctor.rule import MODERATE, PROOF, STRONG, Cause, Example, Limits, Statement, Threshold, against, run_of, supports
+from traindoctor.rule import (
+    MODERATE,
+    PROOF,
+    STRONG,
+    Cause,
+    Example,
+    Examples,
+    Limits,
+    Statement,
+    Threshold,
+    against,
+    run_of,
+    supports,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.model import Evidence, Fix, Run
     from traindoctor.signals.measurements import Measurements
 
 CAUSE = Cause(
@@ -140,6 +153,8 @@ def is_reached(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 @CAUSE.fixes
 def larger(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield float32 state for half precision, or the framework's own eps."""
+    from traindoctor.model import Fix
+
     if is_pure_half(m.run):
         yield Fix(
             "Keep the parameters in float32 (mixed precision)",
@@ -155,6 +170,8 @@ def larger(m: Measurements, limits: Limits) -> Iterator[Fix]:
 @CAUSE.says
 def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
     onset = next((e.onset for e in evidence if e.onset is not None), None)
     last = max((int(s.step[-1]) for s in m.run.primary.values() if len(s)), default=0)
     where = f"from step {onset:,}" if onset is not None else "by its settings"
@@ -171,21 +188,27 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     )
 
 
-_NAN = float("nan")
-_ZERO = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=0.0)
-_DEFAULT = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
-CAUSE.valid = (
-    Example("eps of 0 that never mattered", run_of(_ZERO, loss=[3.0 / (1 + k) for k in range(50)])),
-    Example("mixed precision", run_of(_DEFAULT, precision="16-mixed", loss=[3.0, *[_NAN] * 40])),
-    Example("bfloat16 has the range of float32", run_of(_DEFAULT, precision="bf16-true", loss=[3.0, *[_NAN] * 40])),
-    Example(
-        "float16 with an eps that it holds",
-        run_of(OptimizerSpec("adam", lr=1e-3, eps=1e-4), precision="float16", loss=[3.0, *[_NAN] * 40]),
-    ),
-    Example("SGD has no eps", run_of(OptimizerSpec("sgd", lr=0.1), precision="float16", loss=[3.0, *[_NAN] * 40])),
-    Example("NaN with the default eps", run_of(_DEFAULT, loss=[3.0, *[_NAN] * 40])),
-)
-CAUSE.invalid = (
-    Example("eps of 0, NaN at once", run_of(_ZERO, loss=[2.3, *[_NAN] * 40])),
-    Example("default eps in float16, NaN at once", run_of(_DEFAULT, precision="float16", loss=[2.3, *[_NAN] * 40])),
-)
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.model import OptimizerSpec
+
+    nan = float("nan")
+    zero = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=0.0)
+    default = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
+    valid = (
+        Example("eps of 0 that never mattered", run_of(zero, loss=[3.0 / (1 + k) for k in range(50)])),
+        Example("mixed precision", run_of(default, precision="16-mixed", loss=[3.0, *[nan] * 40])),
+        Example("bfloat16 has the range of float32", run_of(default, precision="bf16-true", loss=[3.0, *[nan] * 40])),
+        Example(
+            "float16 with an eps that it holds",
+            run_of(OptimizerSpec("adam", lr=1e-3, eps=1e-4), precision="float16", loss=[3.0, *[nan] * 40]),
+        ),
+        Example("SGD has no eps", run_of(OptimizerSpec("sgd", lr=0.1), precision="float16", loss=[3.0, *[nan] * 40])),
+        Example("NaN with the default eps", run_of(default, loss=[3.0, *[nan] * 40])),
+    )
+    invalid = (
+        Example("eps of 0, NaN at once", run_of(zero, loss=[2.3, *[nan] * 40])),
+        Example("default eps in float16, NaN at once", run_of(default, precision="float16", loss=[2.3, *[nan] * 40])),
+    )
+    return valid, invalid

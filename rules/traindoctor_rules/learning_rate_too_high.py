@@ -28,7 +28,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment
 from traindoctor.rule import (
     MODERATE,
     PROOF,
@@ -36,6 +35,7 @@ from traindoctor.rule import (
     WEAK,
     Cause,
     Example,
+    Examples,
     Limits,
     Statement,
     Threshold,
@@ -47,6 +47,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.model import Evidence, Fix
     from traindoctor.signals.measurements import Measurements
 
 STUDY = "benchmarks/study, tuning part"
@@ -369,6 +370,8 @@ def decayed(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 @CAUSE.fixes
 def lower(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield a smaller rate: three times the usual one where the run is far above it, a tenth elsewhere."""
+    from traindoctor.model import Fix
+
     lr = m.setting("optimizer.lr")
     lr = lr if isinstance(lr, int | float) and lr > 0 else m.peak_lr
     if lr is None:
@@ -386,6 +389,8 @@ def lower(m: Measurements, limits: Limits) -> Iterator[Fix]:
 @CAUSE.says
 def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
     loss, names = m.loss, {e.name for e in evidence if e.supports}
     last = int(loss.series.step[-1]) + 1
     rate = f"a learning rate of {m.peak_lr:g}" if m.peak_lr else "the learning rate"
@@ -411,22 +416,28 @@ def _wave(k: int) -> float:
     return ((k * 2654435761) % 2048) / 1024.0 - 1.0
 
 
-_ADAM = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
-_HOT = OptimizerSpec("adam", lr=0.3, beta1=0.9, beta2=0.999, eps=1e-8)
-_FALL = [2.3 * 0.97**k for k in range(200)]
-_STUCK = [(2.3 if k < 6 else 0.6) * (1.0 + 0.3 * _wave(k)) for k in range(200)]
-CAUSE.valid = (
-    Example("clean descent", run_of(_ADAM, loss=_FALL)),
-    Example("high rate that does no harm", run_of(_HOT, loss=[2.3 * 0.95**k for k in range(200)])),
-    Example("noisy plateau at the default rate", run_of(_ADAM, loss=_STUCK)),
-    Example("early spike that recovers", run_of(_ADAM, loss=[2.3, 9.0, 4.0, *_FALL])),
-    Example("signed loss of a policy", run_of(_ADAM, loss=[-0.1 - 0.02 * k for k in range(100)])),
-    Example("a generator's loss rises", run_of(_ADAM, loss=[0.7 + 0.02 * k for k in range(100)], d_loss=[1.0] * 5)),
-    Example("one value", run_of(_HOT, loss=[1.0])),
-)
-CAUSE.invalid = (
-    Example("diverges", run_of(OptimizerSpec("sgd", lr=1.0), loss=[2.3 * 1.08**k for k in range(60)])),
-    Example("overflows", run_of(OptimizerSpec("sgd", lr=9.0), loss=[2.0**k for k in range(40)] + [float("inf")] * 9)),
-    Example("bounces at a level, rate 300 times the default", run_of(_HOT, loss=_STUCK)),
-    Example("alternates", run_of(OptimizerSpec("sgd", lr=0.5), loss=[0.4 + 0.02 * (-1) ** k for k in range(200)])),
-)
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.model import OptimizerSpec
+
+    adam = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
+    hot = OptimizerSpec("adam", lr=0.3, beta1=0.9, beta2=0.999, eps=1e-8)
+    fall = [2.3 * 0.97**k for k in range(200)]
+    stuck = [(2.3 if k < 6 else 0.6) * (1.0 + 0.3 * _wave(k)) for k in range(200)]
+    valid = (
+        Example("clean descent", run_of(adam, loss=fall)),
+        Example("high rate that does no harm", run_of(hot, loss=[2.3 * 0.95**k for k in range(200)])),
+        Example("noisy plateau at the default rate", run_of(adam, loss=stuck)),
+        Example("early spike that recovers", run_of(adam, loss=[2.3, 9.0, 4.0, *fall])),
+        Example("signed loss of a policy", run_of(adam, loss=[-0.1 - 0.02 * k for k in range(100)])),
+        Example("a generator's loss rises", run_of(adam, loss=[0.7 + 0.02 * k for k in range(100)], d_loss=[1.0] * 5)),
+        Example("one value", run_of(hot, loss=[1.0])),
+    )
+    invalid = (
+        Example("diverges", run_of(OptimizerSpec("sgd", lr=1.0), loss=[2.3 * 1.08**k for k in range(60)])),
+        Example("overflows", run_of(OptimizerSpec("sgd", lr=9.0), loss=[2.0**k for k in range(40)] + [float("inf")] * 9)),
+        Example("bounces at a level, rate 300 times the default", run_of(hot, loss=stuck)),
+        Example("alternates", run_of(OptimizerSpec("sgd", lr=0.5), loss=[0.4 + 0.02 * (-1) ** k for k in range(200)])),
+    )
+    return valid, invalid

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment
 from traindoctor.rule import (
     MODERATE,
     PROOF,
@@ -31,6 +30,7 @@ from traindoctor.rule import (
     WEAK,
     Cause,
     Example,
+    Examples,
     Limits,
     Statement,
     Threshold,
@@ -42,6 +42,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.model import Evidence, Fix
     from traindoctor.signals.measurements import Measurements
 
 STUDY = "benchmarks/study, tuning part"
@@ -194,6 +195,8 @@ def decayed(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 @CAUSE.fixes
 def raise_it(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield three times the usual rate where the run is far below it, else ten times its own."""
+    from traindoctor.model import Fix
+
     lr = m.setting("optimizer.lr")
     lr = lr if isinstance(lr, int | float) and lr > 0 else m.peak_lr
     if lr is None or m.usual_lr is None:
@@ -208,6 +211,8 @@ def raise_it(m: Measurements, limits: Limits) -> Iterator[Fix]:
 @CAUSE.says
 def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
     loss = m.loss
     return Statement(
         f"Training was slow from the first step: a learning rate of {m.peak_lr or 0.0:g} was too low, "
@@ -217,18 +222,24 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     )
 
 
-_LOW = OptimizerSpec("adam", lr=1e-6, beta1=0.9, beta2=0.999, eps=1e-8)
-_USUAL = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
-_LINE = [2.3 - 0.004 * k for k in range(200)]
-CAUSE.valid = (
-    Example("clean descent at a usual rate", run_of(_USUAL, loss=[2.3 * 0.97**k for k in range(200)])),
-    Example("straight line at a usual rate: a hard problem", run_of(_USUAL, loss=_LINE)),
-    Example("fine-tuning from a converged start", run_of(_LOW, loss=[0.05 + 0.001 * ((k * 7) % 5) for k in range(200)])),
-    Example("label noise at a usual rate", run_of(_USUAL, loss=[2.3 - 0.0005 * k for k in range(200)])),
-    Example("zero is not low", run_of(OptimizerSpec("sgd", lr=0.0), loss=[2.3] * 50)),
-    Example("rate unknown", run_of(loss=_LINE)),
-)
-CAUSE.invalid = (
-    Example("straight line at a thousandth of the default", run_of(_LOW, loss=_LINE)),
-    Example("SGD at 1e-5", run_of(OptimizerSpec("sgd", lr=1e-5), loss=_LINE)),
-)
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.model import OptimizerSpec
+
+    low = OptimizerSpec("adam", lr=1e-6, beta1=0.9, beta2=0.999, eps=1e-8)
+    usual = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
+    line = [2.3 - 0.004 * k for k in range(200)]
+    valid = (
+        Example("clean descent at a usual rate", run_of(usual, loss=[2.3 * 0.97**k for k in range(200)])),
+        Example("straight line at a usual rate: a hard problem", run_of(usual, loss=line)),
+        Example("fine-tuning from a converged start", run_of(low, loss=[0.05 + 0.001 * ((k * 7) % 5) for k in range(200)])),
+        Example("label noise at a usual rate", run_of(usual, loss=[2.3 - 0.0005 * k for k in range(200)])),
+        Example("zero is not low", run_of(OptimizerSpec("sgd", lr=0.0), loss=[2.3] * 50)),
+        Example("rate unknown", run_of(loss=line)),
+    )
+    invalid = (
+        Example("straight line at a thousandth of the default", run_of(low, loss=line)),
+        Example("SGD at 1e-5", run_of(OptimizerSpec("sgd", lr=1e-5), loss=line)),
+    )
+    return valid, invalid

@@ -21,12 +21,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment
-from traindoctor.rule import PROOF, Cause, Example, Limits, Statement, Threshold, run_of, supports
+from traindoctor.rule import PROOF, Cause, Example, Examples, Limits, Statement, Threshold, run_of, supports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.model import Evidence, Fix
     from traindoctor.signals.measurements import Measurements
 
 CAUSE = Cause(
@@ -66,6 +66,8 @@ def is_zero(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 @CAUSE.fixes
 def span(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield a schedule as long as the run."""
+    from traindoctor.model import Fix
+
     steps = int(m.learning_rate.step[-1]) + 1
     yield Fix(f"Let the schedule span the run's {steps:,} steps", {"schedule.total_steps": steps})
 
@@ -73,6 +75,8 @@ def span(m: Measurements, limits: Limits) -> Iterator[Fix]:
 @CAUSE.says
 def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
     onset = evidence[0].onset or 0
     return Statement(
         f"Training stood still from {m.name_of(onset)}: the learning rate was exactly zero.",
@@ -81,13 +85,19 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     )
 
 
-_SPEC = OptimizerSpec("sgd", lr=0.1)
-CAUSE.valid = (
-    Example("decays to zero at the end", run_of(_SPEC, loss=[1.0] * 50, learning_rate=[0.1] * 45 + [0.0] * 5)),
-    Example("warms up from zero", run_of(_SPEC, loss=[1.0] * 50, learning_rate=[0.0] * 3 + [0.1] * 47)),
-    Example("two points", run_of(_SPEC, loss=[1.0] * 2, learning_rate=[0.0] * 2)),
-)
-CAUSE.invalid = (
-    Example("zero throughout", run_of(OptimizerSpec("sgd", lr=0.0), loss=[1.0] * 50, learning_rate=[0.0] * 50)),
-    Example("schedule shorter than the run", run_of(_SPEC, loss=[1.0] * 50, learning_rate=[0.1] * 10 + [0.0] * 40)),
-)
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.model import OptimizerSpec
+
+    spec = OptimizerSpec("sgd", lr=0.1)
+    valid = (
+        Example("decays to zero at the end", run_of(spec, loss=[1.0] * 50, learning_rate=[0.1] * 45 + [0.0] * 5)),
+        Example("warms up from zero", run_of(spec, loss=[1.0] * 50, learning_rate=[0.0] * 3 + [0.1] * 47)),
+        Example("two points", run_of(spec, loss=[1.0] * 2, learning_rate=[0.0] * 2)),
+    )
+    invalid = (
+        Example("zero throughout", run_of(OptimizerSpec("sgd", lr=0.0), loss=[1.0] * 50, learning_rate=[0.0] * 50)),
+        Example("schedule shorter than the run", run_of(spec, loss=[1.0] * 50, learning_rate=[0.1] * 10 + [0.0] * 40)),
+    )
+    return valid, invalid

@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.model import Damage, Evidence
-from traindoctor.rule import Cause, Example, Limits, Statement, damaged, damages_of, run_of
+from traindoctor.rule import Cause, Example, Examples, Limits, Statement, damaged, damages_of, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.model import Evidence
     from traindoctor.signals.measurements import Measurements
 
 CAUSE = Cause(
@@ -51,9 +51,15 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     return Statement(f"The log is not whole: {kinds}.", " ".join(e.text for e in evidence[:3]))
 
 
-CAUSE.valid = (
-    Example("sound", run_of(loss=[1.0, 0.5])),
-    Example("no series at all", run_of()),
-    Example("steps that repeat", damaged(Damage("duplicate-steps", "metrics.csv", "a value at a step that has one already"))),
-)
-CAUSE.invalid = (Example("cut off", damaged(Damage("truncated", "events", "the file ends inside a record", 120))),)
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.model import Damage
+
+    valid = (
+        Example("sound", run_of(loss=[1.0, 0.5])),
+        Example("no series at all", run_of()),
+        Example("steps that repeat", damaged(Damage("duplicate-steps", "metrics.csv", "a value at a step that has one already"))),
+    )
+    invalid = (Example("cut off", damaged(Damage("truncated", "events", "the file ends inside a record", 120))),)
+    return valid, invalid

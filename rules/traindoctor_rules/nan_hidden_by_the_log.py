@@ -22,12 +22,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.model import Damage, Evidence
-from traindoctor.rule import Cause, Example, Limits, Statement, damaged, damages_of, run_of
+from traindoctor.rule import Cause, Example, Examples, Limits, Statement, damaged, damages_of, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.model import Evidence
     from traindoctor.signals.measurements import Measurements
 
 CAUSE = Cause(
@@ -54,15 +54,21 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     return Statement(f"NaN is hidden in the log: {evidence[0].text}", " ".join(e.text for e in evidence[1:3]))
 
 
-CAUSE.valid = (
-    Example("sound", run_of(loss=[1.0, 0.5])),
-    Example("another damage", damaged(Damage("truncated", "events", "the file ends inside a record", 120))),
-)
-CAUSE.invalid = (
-    Example(
-        "hidden nan",
-        damaged(
-            Damage("hidden-nan", "trainer_state.json", "the loss is 0.0 from step 40 on, where the gradient norm is NaN", step=40)
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.model import Damage
+
+    valid = (
+        Example("sound", run_of(loss=[1.0, 0.5])),
+        Example("another damage", damaged(Damage("truncated", "events", "the file ends inside a record", 120))),
+    )
+    invalid = (
+        Example(
+            "hidden nan",
+            damaged(
+                Damage("hidden-nan", "trainer_state.json", "the loss is 0.0 from step 40 on, the gradient norm NaN", step=40)
+            ),
         ),
-    ),
-)
+    )
+    return valid, invalid

@@ -22,13 +22,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.model import Damage, Evidence, Fix, OptimizerSpec, Segment
 from traindoctor.rule import (
     MODERATE,
     PROOF,
     STRONG,
     Cause,
     Example,
+    Examples,
     Limits,
     Statement,
     Threshold,
@@ -41,6 +41,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.model import Evidence, Fix
     from traindoctor.signals.measurements import Measurements, SeriesMeasurements
 
 NAN = float("nan")
@@ -123,6 +124,8 @@ def not_finite(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 @CAUSE.fixes
 def change(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the way to the operation."""
+    from traindoctor.model import Fix
+
     yield Fix(
         "Find the operation with torch.autograd.set_detect_anomaly(True) and bound its argument",
         note="log(x) as log(x + tiny), sqrt(x) as sqrt(x + tiny), a division with its denominator held above 0",
@@ -132,6 +135,8 @@ def change(m: Measurements, limits: Limits) -> Iterator[Fix]:
 @CAUSE.says
 def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
     first = min((e for e in evidence if e.onset is not None), key=lambda e: e.onset or 0)
     onset = first.onset or 0
     last = max(int(s.step[-1]) for s in m.run.primary.values() if len(s))
@@ -146,17 +151,23 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     )
 
 
-_FALL = [2.3 / (1.0 + 0.1 * k) for k in range(60)]
-CAUSE.valid = (
-    Example("finite", run_of(OptimizerSpec("sgd", lr=0.1), loss=_FALL)),
-    Example("one NaN that was skipped", run_of(OptimizerSpec("adam", lr=1e-3), loss=[*_FALL[:30], NAN, *_FALL[30:]])),
-    Example("one value", run_of(loss=[1.0])),
-    Example(
-        "grew before it was lost", run_of(OptimizerSpec("sgd", lr=9.0), loss=[2.0**k for k in range(40)] + [float("inf")] * 9)
-    ),
-)
-CAUSE.invalid = (
-    Example("NaN out of nothing", run_of(OptimizerSpec("sgd", lr=0.1), loss=[*_FALL, *[NAN] * 20])),
-    Example("hidden by the logger", damaged(Damage("hidden-nan", "state.json", "the loss is 0.0 from step 1 on", step=1))),
-    Example("all NaN", run_of(OptimizerSpec("sgd", lr=0.1), loss=[NAN] * 20)),
-)
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.model import Damage, OptimizerSpec
+
+    fall = [2.3 / (1.0 + 0.1 * k) for k in range(60)]
+    valid = (
+        Example("finite", run_of(OptimizerSpec("sgd", lr=0.1), loss=fall)),
+        Example("one NaN that was skipped", run_of(OptimizerSpec("adam", lr=1e-3), loss=[*fall[:30], NAN, *fall[30:]])),
+        Example("one value", run_of(loss=[1.0])),
+        Example(
+            "grew before it was lost", run_of(OptimizerSpec("sgd", lr=9.0), loss=[2.0**k for k in range(40)] + [float("inf")] * 9)
+        ),
+    )
+    invalid = (
+        Example("NaN out of nothing", run_of(OptimizerSpec("sgd", lr=0.1), loss=[*fall, *[NAN] * 20])),
+        Example("hidden by the logger", damaged(Damage("hidden-nan", "state.json", "the loss is 0.0 from step 1 on", step=1))),
+        Example("all NaN", run_of(OptimizerSpec("sgd", lr=0.1), loss=[NAN] * 20)),
+    )
+    return valid, invalid

@@ -35,7 +35,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment
 from traindoctor.rule import (
     MODERATE,
     PROOF,
@@ -43,6 +42,7 @@ from traindoctor.rule import (
     WEAK,
     Cause,
     Example,
+    Examples,
     Limits,
     Statement,
     Threshold,
@@ -54,6 +54,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.model import Evidence, Fix
     from traindoctor.signals.measurements import Measurements
 
 STUDY = "benchmarks/study, tuning part: every healthy run is below, every collapse above"
@@ -217,6 +218,7 @@ def second_moment_coasts(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 @CAUSE.fixes
 def change(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield what helps when the replay could not size it: the sufficient eps from the curvature, and what needs no size."""
+    from traindoctor.model import Fix
     from traindoctor.optim.stability import stability_limit
 
     curvature, lr, spec = m.curvature_after, m.peak_lr, m.run.optimizer
@@ -235,6 +237,8 @@ def change(m: Measurements, limits: Limits) -> Iterator[Fix]:
 @CAUSE.says
 def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
     rebound = m.loss.rebound
     assert rebound is not None
     name = "the optimizer"
@@ -259,20 +263,27 @@ def _norms() -> list[float]:
     return [(2.0 * value) ** 0.5 for value in _collapse()]
 
 
-_ADAM = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
-CAUSE.valid = (
-    Example("converged and calm", run_of(_ADAM, every=10, loss=_collapse()[:290])),
-    Example("plain descent", run_of(_ADAM, every=10, loss=[1.0 / (1 + k) for k in range(300)])),
-    Example("SGD cannot", run_of(OptimizerSpec("sgd", lr=0.1), every=10, loss=_collapse())),
-    Example(
-        "amsgrad cannot", run_of(OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, amsgrad=True), every=10, loss=_collapse())
-    ),
-    Example("a single bad batch", run_of(_ADAM, every=10, loss=[*_collapse()[:200], 1.0, *_collapse()[200:290]])),
-    Example("exact fit wanders at the float floor", run_of(_ADAM, loss=[10.0**-k for k in range(13)] + [1e-13, 8e-13] * 150)),
-    Example("three points", run_of(_ADAM, loss=[1.0, 1e-9, 1.0])),
-    Example("rises within one step, as a lost state does", run_of(_ADAM, every=1, loss=_collapse()[:290] + [1e-2] * 100)),
-)
-CAUSE.invalid = (
-    Example("late rebound, loss alone", run_of(_ADAM, every=10, loss=_collapse())),
-    Example("late rebound with gradient norm", run_of(_ADAM, every=10, loss=_collapse(), grad_norm=_norms())),
-)
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.model import OptimizerSpec
+
+    adam = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
+    valid = (
+        Example("converged and calm", run_of(adam, every=10, loss=_collapse()[:290])),
+        Example("plain descent", run_of(adam, every=10, loss=[1.0 / (1 + k) for k in range(300)])),
+        Example("SGD cannot", run_of(OptimizerSpec("sgd", lr=0.1), every=10, loss=_collapse())),
+        Example(
+            "amsgrad cannot",
+            run_of(OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, amsgrad=True), every=10, loss=_collapse()),
+        ),
+        Example("a single bad batch", run_of(adam, every=10, loss=[*_collapse()[:200], 1.0, *_collapse()[200:290]])),
+        Example("exact fit wanders at the float floor", run_of(adam, loss=[10.0**-k for k in range(13)] + [1e-13, 8e-13] * 150)),
+        Example("three points", run_of(adam, loss=[1.0, 1e-9, 1.0])),
+        Example("rises within one step, as a lost state does", run_of(adam, every=1, loss=_collapse()[:290] + [1e-2] * 100)),
+    )
+    invalid = (
+        Example("late rebound, loss alone", run_of(adam, every=10, loss=_collapse())),
+        Example("late rebound with gradient norm", run_of(adam, every=10, loss=_collapse(), grad_norm=_norms())),
+    )
+    return valid, invalid

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.model import Damage, Evidence
-from traindoctor.rule import Cause, Example, Limits, Statement, damaged, damages_of, run_of
+from traindoctor.rule import Cause, Example, Examples, Limits, Statement, damaged, damages_of, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.model import Evidence
     from traindoctor.signals.measurements import Measurements
 
 CAUSE = Cause(
@@ -52,12 +52,19 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     return Statement(f"The steps of the log are in doubt: {kinds}.", " ".join(e.text for e in evidence[:3]))
 
 
-CAUSE.valid = (
-    Example("sound", run_of(loss=[1.0, 0.5])),
-    Example("another damage", damaged(Damage("truncated", "events", "the file ends inside a record", 120))),
-)
-CAUSE.invalid = (
-    Example(
-        "duplicate steps", damaged(Damage("duplicate-steps", "metrics.csv", "3 values at a step that has one already", step=12))
-    ),
-)
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.model import Damage
+
+    valid = (
+        Example("sound", run_of(loss=[1.0, 0.5])),
+        Example("another damage", damaged(Damage("truncated", "events", "the file ends inside a record", 120))),
+    )
+    invalid = (
+        Example(
+            "duplicate steps",
+            damaged(Damage("duplicate-steps", "metrics.csv", "3 values at a step that has one", step=12)),
+        ),
+    )
+    return valid, invalid

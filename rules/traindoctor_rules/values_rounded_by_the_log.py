@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.model import Damage, Evidence
-from traindoctor.rule import Cause, Example, Limits, Statement, damaged, damages_of, run_of
+from traindoctor.rule import Cause, Example, Examples, Limits, Statement, damaged, damages_of, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.model import Evidence
     from traindoctor.signals.measurements import Measurements
 
 CAUSE = Cause(
@@ -51,13 +51,19 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     )
 
 
-CAUSE.valid = (
-    Example("sound", run_of(loss=[1.0, 0.5])),
-    Example("another damage", damaged(Damage("truncated", "events", "the file ends inside a record", 120))),
-)
-CAUSE.invalid = (
-    Example(
-        "quantised",
-        damaged(Damage("quantised", "metrics.csv", "column loss is a multiple of 0.01; its last tenth holds 2 values")),
-    ),
-)
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.model import Damage
+
+    valid = (
+        Example("sound", run_of(loss=[1.0, 0.5])),
+        Example("another damage", damaged(Damage("truncated", "events", "the file ends inside a record", 120))),
+    )
+    invalid = (
+        Example(
+            "quantised",
+            damaged(Damage("quantised", "metrics.csv", "column loss is a multiple of 0.01; its last tenth holds 2 values")),
+        ),
+    )
+    return valid, invalid

@@ -24,13 +24,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from traindoctor.code.order import clears_correctly, zero_grad_between
-from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment, TrainingLoop
 from traindoctor.rule import (
     MODERATE,
     PROOF,
     STRONG,
     Cause,
     Example,
+    Examples,
     Limits,
     Statement,
     Threshold,
@@ -44,6 +44,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.model import Evidence, Fix, TrainingLoop
     from traindoctor.signals.measurements import Measurements
 
 CAUSE = Cause(
@@ -134,12 +135,16 @@ def cleared_too_late(loop: TrainingLoop) -> Iterator[Evidence]:
 @CAUSE.fixes
 def move(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the order that works."""
+    from traindoctor.model import Fix
+
     yield Fix("Move optimizer.zero_grad() before the backward pass")
 
 
 @CAUSE.says
 def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
     steps = [int(s.step[-1]) for s in m.run.primary.values() if len(s)]
     proven = any(e.kind == "code" and e.supports for e in evidence)
     why = (
@@ -154,23 +159,29 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     )
 
 
-_SPEC = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
-_FLAT = [2.3 + 0.01 * ((k * 7) % 11) for k in range(60)]
-CAUSE.valid = (
-    Example("weights move", run_of(_SPEC, loss=_FLAT, grad_norm=[0.5] * 60, weight_norm=[5.0 + 0.001 * k for k in range(60)])),
-    Example(
-        "norm read after the clearing, loss falls", run_of(_SPEC, loss=[2.3 * 0.9**k for k in range(60)], grad_norm=[0.0] * 60)
-    ),
-    Example("learning rate of zero", run_of(OptimizerSpec("sgd", lr=0.0), loss=_FLAT, weight_norm=[5.0] * 60)),
-    Example(
-        "other parameters: gradients pile up",
-        run_of(_SPEC, loss=_FLAT, grad_norm=[0.5 * (k + 1) for k in range(60)], weight_norm=[5.0] * 60),
-    ),
-    Example("flat loss alone decides nothing", run_of(_SPEC, loss=_FLAT)),
-)
-CAUSE.invalid = (
-    Example("gradient norm exactly 0", run_of(_SPEC, loss=_FLAT, grad_norm=[0.0] * 60)),
-    Example(
-        "weights constant to the last bit", run_of(_SPEC, loss=_FLAT, grad_norm=[0.5, 0.6, 0.4] * 20, weight_norm=[5.0] * 60)
-    ),
-)
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.model import OptimizerSpec
+
+    spec = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
+    flat = [2.3 + 0.01 * ((k * 7) % 11) for k in range(60)]
+    valid = (
+        Example("weights move", run_of(spec, loss=flat, grad_norm=[0.5] * 60, weight_norm=[5.0 + 0.001 * k for k in range(60)])),
+        Example(
+            "norm read after the clearing, loss falls", run_of(spec, loss=[2.3 * 0.9**k for k in range(60)], grad_norm=[0.0] * 60)
+        ),
+        Example("learning rate of zero", run_of(OptimizerSpec("sgd", lr=0.0), loss=flat, weight_norm=[5.0] * 60)),
+        Example(
+            "other parameters: gradients pile up",
+            run_of(spec, loss=flat, grad_norm=[0.5 * (k + 1) for k in range(60)], weight_norm=[5.0] * 60),
+        ),
+        Example("flat loss alone decides nothing", run_of(spec, loss=flat)),
+    )
+    invalid = (
+        Example("gradient norm exactly 0", run_of(spec, loss=flat, grad_norm=[0.0] * 60)),
+        Example(
+            "weights constant to the last bit", run_of(spec, loss=flat, grad_norm=[0.5, 0.6, 0.4] * 20, weight_norm=[5.0] * 60)
+        ),
+    )
+    return valid, invalid

@@ -27,7 +27,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from traindoctor.code.order import clears_correctly, missing_zero_grad
-from traindoctor.model import Evidence, Fix, OptimizerSpec, Segment, TrainingLoop
 from traindoctor.rule import (
     MODERATE,
     PROOF,
@@ -35,6 +34,7 @@ from traindoctor.rule import (
     WEAK,
     Cause,
     Example,
+    Examples,
     Limits,
     Statement,
     Threshold,
@@ -48,6 +48,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.model import Evidence, Fix, TrainingLoop
     from traindoctor.signals.measurements import Measurements
 
 STUDY = "benchmarks/study, tuning part"
@@ -287,6 +288,8 @@ def never_cleared(loop: TrainingLoop) -> Iterator[Evidence]:
 @CAUSE.fixes
 def clear(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the call that is missing."""
+    from traindoctor.model import Fix
+
     yield Fix(
         "Call optimizer.zero_grad() before each backward pass",
         note="costs nothing; learning rates that were tuned without it are too small",
@@ -296,6 +299,8 @@ def clear(m: Measurements, limits: Limits) -> Iterator[Fix]:
 @CAUSE.says
 def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
     steps = [int(s.step[-1]) for s in m.run.primary.values() if len(s)]
     return Statement(
         "Training failed from the first step: gradients were never cleared, and every update used the sum of all before it.",
@@ -316,22 +321,28 @@ def _sum(k: int) -> float:
     return math.sqrt(2.0 * 4.0 / 0.01) * abs(math.sin(0.2 * k)) + 0.001
 
 
-_ADAM = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
-_FALL = [2.3 * 0.97**k + 0.05 for k in range(200)]
-CAUSE.valid = (
-    Example("full batch: smooth, and follows the loss", run_of(_ADAM, loss=_FALL, grad_norm=[0.5 * v for v in _FALL])),
-    Example("mini-batches: noisy", run_of(_ADAM, loss=_FALL, grad_norm=[1.0 + 0.5 * ((k * 7) % 11) for k in range(200)])),
-    Example(
-        "gradients that grow with the loss",
-        run_of(_ADAM, loss=[1.1**k for k in range(200)], grad_norm=[1.1**k for k in range(200)]),
-    ),
-    Example("five points", run_of(_ADAM, loss=[5.0, 4.0, 3.0, 2.0, 1.0], grad_norm=[1.0, 2.0, 3.0, 4.0, 5.0])),
-    Example("loss alone", run_of(_ADAM, loss=_FALL)),
-)
-CAUSE.invalid = (
-    Example("grows as t and leaves the loss", run_of(_ADAM, loss=_FALL, grad_norm=[0.5 * (k + 1) for k in range(200)])),
-    Example(
-        "undamped oscillator under SGD",
-        run_of(OptimizerSpec("sgd", lr=0.01, momentum=0.0), loss=map(_line, range(200)), grad_norm=map(_sum, range(200))),
-    ),
-)
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.model import OptimizerSpec
+
+    adam = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
+    fall = [2.3 * 0.97**k + 0.05 for k in range(200)]
+    valid = (
+        Example("full batch: smooth, and follows the loss", run_of(adam, loss=fall, grad_norm=[0.5 * v for v in fall])),
+        Example("mini-batches: noisy", run_of(adam, loss=fall, grad_norm=[1.0 + 0.5 * ((k * 7) % 11) for k in range(200)])),
+        Example(
+            "gradients that grow with the loss",
+            run_of(adam, loss=[1.1**k for k in range(200)], grad_norm=[1.1**k for k in range(200)]),
+        ),
+        Example("five points", run_of(adam, loss=[5.0, 4.0, 3.0, 2.0, 1.0], grad_norm=[1.0, 2.0, 3.0, 4.0, 5.0])),
+        Example("loss alone", run_of(adam, loss=fall)),
+    )
+    invalid = (
+        Example("grows as t and leaves the loss", run_of(adam, loss=fall, grad_norm=[0.5 * (k + 1) for k in range(200)])),
+        Example(
+            "undamped oscillator under SGD",
+            run_of(OptimizerSpec("sgd", lr=0.01, momentum=0.0), loss=map(_line, range(200)), grad_norm=map(_sum, range(200))),
+        ),
+    )
+    return valid, invalid

@@ -1,5 +1,6 @@
 """The commands, with the pipeline and the rules replaced by small ones: what is printed where, and the exit codes."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -65,7 +66,8 @@ def rules(monkeypatch):
         refutation="A run with amsgrad that fails all the same.",
     )
     cause.log_rules.append((lambda *_: iter(()), ("loss",)))
-    other = dataclasses.replace(cause, code="TD201", name="learning-rate-too-high")
+    other = copy.copy(cause)
+    other.code, other.name = "TD201", "learning-rate-too-high"
     module = types.ModuleType("traindoctor.registry")
     registry = types.SimpleNamespace(causes={"TD201": other, "TD101": cause}, problems=("acme: no module",))
     module.load_rules = lambda: registry

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from traindoctor.rule import Cause
 
+#: Kinds of input as they are called in a sentence.
+WORDS = {"log": "the log", "settings": "the settings", "script": "the training script"}
+
 
 @click.command(short_help="Everything that is known of one cause.")
 @click.argument("code", metavar="CODE")
@@ -45,19 +48,16 @@ def page_of(cause: Cause) -> str:
     """Return the explanation as plain text, with thresholds and what the cause looks at."""
     title = f"{cause.code} {cause.name} ({cause.severity})"
     parts = [title, "=" * len(title), cause.summary, "", inspect.cleandoc(cause.explanation)]
-    looks = [
-        name
-        for name, rules in (
-            ("the log", cause.log_rules),
-            ("the settings", cause.config_rules),
-            ("the training script", cause.code_rules),
-        )
-        if rules
-    ]
+    looks = [WORDS[kind] for kind in cause.looks_at]
     if looks:
         wanted = cause.log_rules[0][1] if cause.log_rules else ()
         needs = f"; needs {', '.join(n.replace('|', ' or ') for n in wanted)}" if wanted else ""
         parts += ["", "## Where it looks", _wrap(f"{', '.join(looks)}{needs}.")]
+    if cause.invalid_code:
+        sample = cause.invalid_code[0]
+        parts += ["", f"## What `traindoctor check` flags: {sample.name}", textwrap.indent(sample.text.strip("\n"), "    ")]
+    if cause.valid_code:
+        parts += ["", "## What it leaves alone", *(_wrap(sample.name, "- ") for sample in cause.valid_code)]
     if cause.thresholds:
         parts += ["", "## Thresholds"]
         for t in cause.thresholds:

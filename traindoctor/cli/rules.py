@@ -15,11 +15,7 @@ def rules() -> None:
     width = max((len(c.name) for c in causes), default=4)
     click.echo(f"{'code':<6}  {'name':<{width}}  {'severity':<8}  {'looks at':<18}  summary")
     for cause in causes:
-        looks = ", ".join(
-            name
-            for name, found in (("log", cause.log_rules), ("settings", cause.config_rules), ("code", cause.code_rules))
-            if found
-        )
+        looks = ", ".join(cause.looks_at)
         click.echo(f"{cause.code:<6}  {cause.name:<{width}}  {cause.severity:<8}  {looks:<18}  {cause.summary}")
     for problem in registry.problems:
         click.echo(f"warning: {problem}", err=True)
