@@ -20,6 +20,17 @@ PAGE, README = HERE / "rules.md", HERE.parent / "README.md"
 INDEX = HERE.parent / "rules" / "traindoctor_rules" / "words.py"
 #: Names of languages in Markdown; Python is left out, since blocks of it in docs/ are run.
 LANGUAGES = {".py": "text", ".yaml": "yaml", ".json": "json", ".toml": "toml"}
+FAMILIES = {
+    "TD0": "the log itself",
+    "TD1": "optimizer and second moment",
+    "TD2": "learning rate and schedule",
+    "TD3": "gradient handling",
+    "TD4": "precision and numerics",
+    "TD5": "data and batches",
+    "TD6": "loss and model",
+    "TD7": "evaluation and generalisation",
+    "TD8": "configs and their reading",
+}
 BEGIN, END = "<!-- causes: written by docs/make_rules.py -->", "<!-- end of causes -->"
 HEAD = """# The causes
 
@@ -52,6 +63,15 @@ def table(causes, page=""):
     for cause in causes:
         link = f"[{cause.code}]({page}#{anchor(cause)})"
         lines.append(f"| {link} | {cause.name} | {cause.severity} | {', '.join(cause.looks_at)} | {cell(cause.summary)} |")
+    return "\n".join(lines)
+
+
+def families(causes, page):
+    """Return the causes as a table with a row a family, each linked to its section of `page`."""
+    lines = ["| Family | Causes |", "| --- | --- |"]
+    for family, title in FAMILIES.items():
+        links = [f"[{c.code}]({page}#{anchor(c)}) {c.name.replace('-', ' ')}" for c in causes if c.code.startswith(family)]
+        lines.append(f"| {title} | {', '.join(links)} |")
     return "\n".join(lines)
 
 
@@ -95,7 +115,7 @@ def readme():
     """Return README.md with its table of causes made anew."""
     before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table(load_rules().causes.values(), 'docs/rules.md')}\n{END}{after}"
+    return f"{before}{BEGIN}\n{families(load_rules().causes.values(), 'docs/rules.md')}\n{END}{after}"
 
 
 def index():

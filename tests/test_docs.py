@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 
 from traindoctor.registry import load_rules
-from traindoctor.testing import cases, finds
+from traindoctor.testing import cases, finds, mistakes, repaired, static_cases
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "benchmarks").rglob("*.md"))]
@@ -67,6 +67,10 @@ def test_python_runs(code, monkeypatch):
         cause = names["CAUSE"]
         for case in cases([cause]):
             assert finds(cause, case.example) == case.expect_finding, case.example.name
+        for case in static_cases([cause]):
+            found = mistakes([cause], case.sample)
+            assert tuple(one.mistake.location.line for one in found) == case.lines, case.sample.name
+            assert not case.sample.fixed or repaired([cause], case.sample) == case.sample.fixed
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -8,14 +8,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODULES = sorted([*(ROOT / "traindoctor").rglob("*.py"), *(ROOT / "rules").rglob("*.py")])
 
-BASE = {"mistake", "model", "errors"}
+BASE = {"mistake", "model", "errors", "diff"}
 MEASURED = {*BASE, "signals", "optim"}
 SECOND = {*MEASURED, "rule", "readers", "configs", "code", "replay", "registry"}
 #: Layer -> the layers it may import beside itself. The top, "", is the package's name and version.
 MAY_IMPORT = {
     "": set(),
     "mistake": set(),
-    "model": {"errors", "mistake"},
+    "diff": set(),
+    "beside": {*SECOND, "check"},
+    "model": {"errors", "mistake", "code"},  # the events of a training loop
     "errors": set(),
     "settings": BASE,
     "signals": MEASURED,
@@ -26,13 +28,13 @@ MAY_IMPORT = {
     "registry": {*BASE, "rule"},
     "readers": {*MEASURED, "configs"},  # a run is read with the config beside its log
     "configs": MEASURED,
-    "code": BASE,
+    "code": {*BASE, "optim"},
     "replay": MEASURED,
     "differential": SECOND,
     "demos": {*BASE, "signals", "optim", "code", "replay", "diagnose", "report"},
-    "diagnose": {*SECOND, "", "check", "differential"},
+    "diagnose": {*SECOND, "", "check", "beside", "differential"},
     "report": {*SECOND, "", "check", "differential"},
-    "cli": {*SECOND, "", "check", "settings", "differential", "diagnose", "report", "demos"},
+    "cli": {*SECOND, "", "beside", "check", "settings", "differential", "diagnose", "report", "demos"},
     "__main__": {"cli"},
 }
 #: What a rule pack may import beside what a layer of rules may.

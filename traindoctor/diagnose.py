@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from traindoctor import __version__
+from traindoctor.beside import (
+    joined,
+    mistakes_of,
+    patch_for_settings,
+    patch_of,
+    patched,
+    place_of_origin,
+    read_beside,
+    with_settings,
+)
 from traindoctor.differential import Diagnosis, Suspicion, decide
-from traindoctor.errors import TraindoctorError
 from traindoctor.model import (
-    Damage,
     Evidence,
     Finding,
     Fix,
@@ -20,18 +28,19 @@ from traindoctor.model import (
     Report,
     Run,
     RunReport,
-    TrainingLoop,
     Verdict,
 )
-from traindoctor.readers.storage import locate
 from traindoctor.registry import load_rules
-from traindoctor.rule import MODERATE, STRONG, WEAK, against, supports
+from traindoctor.rule import MODERATE, STRONG, WEAK, Statement, against, supports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from traindoctor.rule import Cause, Limits, Statement
+    from traindoctor.beside import Beside
+    from traindoctor.check.findings import Found
+    from traindoctor.model import Location, TrainingLoop
+    from traindoctor.rule import Cause, Limits
     from traindoctor.signals.measurements import Measurements
 
 #: A run of at least this many logged points and steps that did not move asks for an answer.
@@ -102,23 +111,27 @@ def diagnose_run(run: Run, causes: Mapping[str, Cause], options: DiagnoseOptions
     from traindoctor.signals.measurements import Measurements
 
     options = options or DiagnoseOptions()
-    run, loops = _loops(run)
+    beside = read_beside(run)
+    run = with_settings(replace(run, damages=(*run.damages, *beside.damages)), beside)
     m = Measurements(run, options.parameters)
     with np.errstate(all="ignore"):  # a log holds zeros, infinities and NaN: what comes of them is NaN, and is handled as such
-        return _diagnose(run, m, loops, causes, options)
+        return _diagnose(run, m, beside, causes, options)
 
 
-def _diagnose(
-    run: Run, m: Measurements, loops: Sequence[TrainingLoop], causes: Mapping[str, Cause], options: DiagnoseOptions
-) -> RunReport:
+def _diagnose(run: Run, m: Measurements, beside: Beside, causes: Mapping[str, Cause], options: DiagnoseOptions) -> RunReport:
     from traindoctor.replay.vital_signs import vital_signs
 
-    suspicions, not_checked = [], []
+    suspicions: list[Suspicion] = []
+    not_checked: list[NotChecked] = []
+    unread: list[NotChecked] = []
     replays: dict[str, Replay] = {}
+    mistakes: dict[str, list[Found]] = {}
     for code, cause in causes.items():
         limits = cause.limits(options.thresholds.get(code))
+        mistakes[code], missed = mistakes_of(cause, beside, limits)
+        unread += missed
         missing = [need for need in cause.log_rules[0][1] if not m.has(need)] if cause.log_rules else []
-        evidence = tuple(gather(cause, m, loops, limits))
+        evidence = joined(gather(cause, m, beside.loops, limits), mistakes[code], beside)
         suspicion = Suspicion(cause, evidence)
         if cause.replay_model and suspicion.log_odds > -STRONG and suspicion.is_supported:
             replay = _replay(cause, m)
@@ -128,6 +141,7 @@ def _diagnose(
         suspicions.append(suspicion)
         if missing and not suspicion.is_supported:
             not_checked.append(NotChecked(code, _reason(missing, run)))
+    not_checked += unread  # what the log lacks is told first
     opinion = decide(suspicions, {n.code: n.reason for n in not_checked})
     findings = tuple(
         _finding(
@@ -135,12 +149,15 @@ def _diagnose(
             m,
             run,
             replays.get(d.suspicion.cause.code),
+            mistakes[d.suspicion.cause.code],
+            beside,
             d.suspicion.cause.limits(options.thresholds.get(d.suspicion.cause.code)),
         )
         for d in opinion.diagnoses
     )
     named = [f for f in findings if not causes[f.code].standalone]
-    verdict, summary = _verdict(named, m, undecided=opinion.undecided)
+    unseen = bool(named) and causes[named[0].code].statement is None
+    verdict, summary = _verdict(named, m, undecided=opinion.undecided, unseen=unseen)
     found = {f.code for f in findings} | {c for f in findings for c in f.consequences}
     unchecked = {n.code for n in not_checked}
     shown = next((replays[f.code] for f in named if f.code in replays), None)
@@ -160,11 +177,17 @@ def _diagnose(
 def suspected(m: Measurements) -> str:
     """Return the code of the cause that log, settings and script speak for before any replay, "" for none."""
     causes = load_rules().causes
-    _, loops = _loops(m.run)
+    beside = read_beside(m.run)
     with np.errstate(all="ignore"):
-        opinion = decide([Suspicion(c, tuple(gather(c, m, loops, c.limits(None)))) for c in causes.values()])
+        opinion = decide([_suspicion(c, m, beside) for c in causes.values()])
     named = [d.suspicion.cause for d in opinion.diagnoses if not d.suspicion.cause.standalone]
     return named[0].code if named and not opinion.undecided else ""
+
+
+def _suspicion(cause: Cause, m: Measurements, beside: Beside) -> Suspicion:
+    limits = cause.limits(None)
+    found, _ = mistakes_of(cause, beside, limits)
+    return Suspicion(cause, joined(gather(cause, m, beside.loops, limits), found, beside))
 
 
 def gather(cause: Cause, m: Measurements, loops: Sequence[TrainingLoop], limits: Limits) -> Iterable[Evidence]:
@@ -177,20 +200,6 @@ def gather(cause: Cause, m: Measurements, loops: Sequence[TrainingLoop], limits:
     for code_rule in cause.code_rules:
         for loop in loops:
             yield from code_rule(loop)
-
-
-def _loops(run: Run) -> tuple[Run, list[TrainingLoop]]:
-    """Return the training loops of the run's scripts; a script that cannot be read is a damage, no error."""
-    from traindoctor.code.loops import read_source, training_loops
-
-    loops: list[TrainingLoop] = []
-    damages: list[Damage] = []
-    for file in run.code_files:
-        try:
-            loops += training_loops(read_source(locate(run.root) / file), file)
-        except TraindoctorError as error:
-            damages.append(Damage("unreadable-script", file, str(error)))
-    return replace(run, damages=(*run.damages, *damages)), loops
 
 
 def _replay(cause: Cause, m: Measurements) -> Replay | None:
@@ -239,11 +248,22 @@ def _replayed(replay: Replay, cause: Cause) -> Iterable[Evidence]:
         )
 
 
-def _finding(d: Diagnosis, m: Measurements, run: Run, replay: Replay | None, limits: Limits) -> Finding:
+def _finding(
+    d: Diagnosis,
+    m: Measurements,
+    run: Run,
+    replay: Replay | None,
+    found: Sequence[Found],
+    beside: Beside,
+    limits: Limits,
+) -> Finding:
     cause = d.suspicion.cause
     evidence = tuple(sorted(d.suspicion.evidence, key=lambda e: (not e.supports, -e.weight)))
-    assert cause.statement is not None, f"{cause.code} has no statement"
-    statement: Statement = cause.statement(m, [e for e in evidence if e.supports])
+    supporting = [e for e in evidence if e.supports]
+    statement = cause.statement(m, supporting) if cause.statement is not None else _statement(cause, supporting)
+    fixes = tuple(_fixes(cause, m, run, replay, found, beside, limits))
+    places = [e.location for e in evidence if e.location is not None and e.supports]
+    places += _places_of_settings(run, fixes[0] if fixes else None, beside)
     return Finding(
         code=cause.code,
         name=cause.name,
@@ -253,42 +273,60 @@ def _finding(d: Diagnosis, m: Measurements, run: Run, replay: Replay | None, lim
         message=statement.message,
         segment=statement.segment,
         evidence=evidence,
-        locations=tuple(e.location for e in evidence if e.location is not None),
+        locations=tuple(dict.fromkeys(places)),
         rivals=d.rivals,
         consequences=d.consequences,
-        fixes=tuple(_fixes(cause, m, run, replay, evidence, limits)),
+        fixes=fixes,
         refutation=cause.refutation,
     )
 
 
+def _statement(cause: Cause, evidence: Sequence[Evidence]) -> Statement:
+    """Return what is said of a cause that is seen in scripts and configs alone."""
+    where = evidence[0].source if evidence else "the script"
+    return Statement(f"{where} has a fault that costs training: {cause.summary}.", " ".join(e.text for e in evidence))
+
+
+def _places_of_settings(run: Run, fix: Fix | None, beside: Beside) -> Iterable[Location]:
+    """Yield where the settings that a fix changes are set."""
+    for setting in fix.settings if fix is not None else ():
+        place = place_of_origin(run.settings[setting].origin, beside) if setting in run.settings else None
+        if place is not None:
+            yield place
+
+
 def _fixes(
-    cause: Cause, m: Measurements, run: Run, replay: Replay | None, evidence: Sequence[Evidence], limits: Limits
+    cause: Cause,
+    m: Measurements,
+    run: Run,
+    replay: Replay | None,
+    found: Sequence[Found],
+    beside: Beside,
+    limits: Limits,
 ) -> Iterable[Fix]:
-    """Yield the fixes with their patches: those that the replay confirmed first, else those of the rule, not tried."""
-    from traindoctor.code.loops import read_source
-    from traindoctor.code.order import fix_patch
-    from traindoctor.configs.patch import patch_for
+    """Yield the fixes with their patches: those that the replay confirmed first, else those of the rule, not tried.
+
+    A cause without fixes of its own has those of its mistakes.
+    """
     from traindoctor.replay.cure import tried_fixes
 
     fixes = list(tried_fixes(replay, m.optimizer)) if replay is not None and replay.reproduces else []
     if not fixes:
         fixes = [fix for rule in cause.fix_rules for fix in rule(m, limits)]
-    place = next((e.location for e in evidence if e.location is not None and e.supports), None)
+    if not fixes:
+        yield from patched(found, beside)
     for fix in fixes:
-        patch = None
-        if fix.settings:
-            patch = patch_for(locate(run.root), run.settings, fix.settings, run.config_files)
-        elif place is not None:
-            patch = fix_patch(read_source(locate(run.root) / place.file), place.file, cause.code)
+        patch = patch_for_settings(run, fix.settings, beside) if fix.settings else patch_of(found, beside)
         yield replace(fix, patch=patch)
 
 
-def _verdict(named: Sequence[Finding], m: Measurements, *, undecided: bool) -> tuple[Verdict, str]:
+def _verdict(named: Sequence[Finding], m: Measurements, *, undecided: bool, unseen: bool) -> tuple[Verdict, str]:
+    """Return the verdict and its sentence; `unseen`: the first cause is one that scripts and configs show, and no log."""
     if named:
         title = named[0].title
         if undecided:
             return "undecided", f"Something is wrong, but this log does not decide between {_and([f.name for f in named])}."
-        return ("failed" if named[0].severity == "error" else "suspicious"), title
+        return ("failed" if named[0].severity == "error" and not unseen else "suspicious"), title
     if not m.has("loss"):
         return "undecided", "No training loss was found in the log: see which tag took which role."
     loss = m.loss

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from traindoctor.code.events import LoopEvent, TrainingLoop
 from traindoctor.mistake import Location, Severity
 
-__all__ = ["Location", "Severity"]  # beside what is defined here
+__all__ = ["Location", "LoopEvent", "Severity", "TrainingLoop"]  # beside what is defined here
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -246,37 +247,6 @@ class Run:
     formats: Mapping[str, str] = field(default_factory=dict)
     histograms: tuple[Histogram, ...] = ()
     stitches: tuple[Stitch, ...] = ()
-
-
-# -- what the training script does ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class LoopEvent:
-    """One call that matters in a training loop.
-
-    `kind`: "backward", "step", "zero_grad", "clip", "unscale", "scheduler_step", "scaler_update". `target`: the
-    identity of the optimizer (or model, scheduler) the call acts on, as resolved; None when it cannot be told.
-    `certain`: False under a branch that may not be taken in each iteration.
-    """
-
-    kind: str
-    target: str | None
-    location: Location
-    certain: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingLoop:
-    """The ordered events of one iteration of a training loop, and of the code before the loop.
-
-    `why_unsure`: empty when the order is known on every path; else what could not be resolved.
-    """
-
-    location: Location
-    events: tuple[LoopEvent, ...]
-    before: tuple[LoopEvent, ...] = ()
-    why_unsure: str = ""
 
 
 # -- what was concluded -----------------------------------------------------------------------------------------------

@@ -146,6 +146,7 @@ class Shelf:
     """The rules on scripts and configs of all installed packs, each imported when a text first calls for it.
 
     `codes`: of every cause that may look at a script or a config. `problems`: packs and rules that failed to load.
+    `folders`: where the modules of the packs lie.
 
     Raises: RulePackError as `load_rules` does.
     """
@@ -153,12 +154,15 @@ class Shelf:
     def __init__(self) -> None:
         self.codes: set[str] = set()
         self.problems: list[str] = []
+        self.folders: list[str] = []
         self._index: list[tuple[str, str, Indexed]] = []
         self._loaded: dict[str, Cause | None] = {}
         owners: dict[str, str] = {}
         for pack, module in sorted(installed_packs().items()):
             try:
-                entries = list(self._entries(import_module(module)))
+                home = import_module(module)
+                self.folders += getattr(home, "__path__", ())
+                entries = list(self._entries(home))
             except Exception as error:
                 self.problems.append(_failed(pack, module, error))
                 continue

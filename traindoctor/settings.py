@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
-import difflib
-import tomllib
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from traindoctor.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KEYS = ("select", "ignore", "thresholds", "tags")
+FILES = ("traindoctor.toml", "pyproject.toml")
+KEYS = (
+    "select",
+    "extend-select",
+    "ignore",
+    "per-file-ignores",
+    "exclude",
+    "level",
+    "fail-on",
+    "baseline",
+    "thresholds",
+    "tags",
+)
+LEVELS = ("error", "warning", "info")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the user set. `source`: the file, "" when none was found.
+class Settings(NamedTuple):
+    """What the user set, None or nothing where nothing. `source`: the file, "" when none was found.
 
+    `select` and `ignore`: of `diagnose` and `check`, prefixes of codes. The others of `check`: `per_file_ignores` (pattern,
+    codes) and `exclude` (patterns) are relative to the folder of the file, `level` and `fail_on` are severities.
     `thresholds`: code -> name -> value. `tags`: quantity -> the tags that may speak for it, best first.
     """
 
     select: tuple[str, ...] = ()
+    extend_select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
-    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    per_file_ignores: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    exclude: tuple[str, ...] = ()
+    level: str = ""
+    fail_on: str = ""
+    baseline: str = ""
+    thresholds: Mapping[str, Mapping[str, float]] = {}
+    tags: Mapping[str, tuple[str, ...]] = {}
     source: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The folder that patterns and paths of the file are relative to."""
+        return Path(self.source).parent if self.source else Path.cwd()
 
 
 def load_settings(path: Path | str) -> Settings:
@@ -40,30 +62,50 @@ def load_settings(path: Path | str) -> Settings:
     for start in (Path(path), Path.cwd()) if "://" not in str(path) else (Path.cwd(),):
         here = start.absolute()
         for folder in (here, *here.parents):
-            for name in ("traindoctor.toml", "pyproject.toml"):
-                file = folder / name
-                if not file.is_file():
-                    continue
-                table = _section(file)
-                if table is not None:
-                    return read_settings(table, str(file))
+            settings = settings_in(folder)
+            if settings is not None:
+                return settings
     return Settings()
 
 
-def _section(file: Path) -> Mapping[str, Any] | None:
+def settings_in(folder: Path) -> Settings | None:
+    """Return the settings that a folder's own files hold; None where they hold none.
+
+    Raises: ConfigError as `load_settings` does.
+    """
+    for name in FILES:
+        file = folder / name
+        if file.is_file():
+            settings = settings_of(file)
+            if settings is not None:
+                return settings
+    return None
+
+
+def settings_of(file: Path) -> Settings | None:
+    """Return the settings in a file; None for a pyproject.toml without the section.
+
+    Raises: ConfigError as `load_settings` does.
+    """
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        data = file.read_bytes()
     except OSError as error:
         raise ConfigError(str(file), f"cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    if file.name == "pyproject.toml" and b"traindoctor" not in data:
+        return None  # nearly all of them: the TOML reader is not imported for it
+    import tomllib
+
+    try:
+        table = tomllib.loads(data.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         if file.name == "pyproject.toml":
             return None  # not ours to complain about
         raise ConfigError(str(file), f"is not TOML: {error}") from error
-    if file.name == "traindoctor.toml":
-        return table
+    if file.name != "pyproject.toml":
+        return read_settings(table, str(file))
     tool = table.get("tool")
     section = tool.get("traindoctor") if isinstance(tool, dict) else None
-    return section if isinstance(section, dict) else None
+    return read_settings(section, str(file)) if isinstance(section, dict) else None
 
 
 def read_settings(table: Mapping[str, Any], source: str) -> Settings:
@@ -73,12 +115,23 @@ def read_settings(table: Mapping[str, Any], source: str) -> Settings:
     """
     for key in table:
         if key not in KEYS:
-            near = difflib.get_close_matches(str(key), KEYS, 1, 0.5)
+            from difflib import get_close_matches
+
+            near = get_close_matches(str(key).replace("_", "-"), KEYS, 1, 0.5)
             ways = [f"did you mean {near[0]}?"] if near else [f"known keys: {', '.join(KEYS)}"]
             raise ConfigError(source, f"unknown key {key!r} in the settings of traindoctor", *ways)
     return Settings(
-        select=tuple(c.upper() for c in _strings(table.get("select", []), "select", source)),
-        ignore=tuple(c.upper() for c in _strings(table.get("ignore", []), "ignore", source)),
+        select=_codes(table, "select", source),
+        extend_select=_codes(table, "extend-select", source),
+        ignore=_codes(table, "ignore", source),
+        per_file_ignores=tuple(
+            (str(pattern), tuple(c.upper() for c in _strings(codes, f"per-file-ignores.{pattern!r}", source)))
+            for pattern, codes in _table(table.get("per-file-ignores", {}), "per-file-ignores", source).items()
+        ),
+        exclude=_strings(table.get("exclude", []), "exclude", source),
+        level=_one_of(table, "level", LEVELS, source),
+        fail_on=_one_of(table, "fail-on", (*LEVELS, "never"), source),
+        baseline=_string(table, "baseline", source),
         thresholds=_thresholds(table.get("thresholds", {}), source),
         tags={
             str(quantity): _strings(tags, f"tags.{quantity}", source)
@@ -88,12 +141,30 @@ def read_settings(table: Mapping[str, Any], source: str) -> Settings:
     )
 
 
+def _codes(table: Mapping[str, Any], key: str, source: str) -> tuple[str, ...]:
+    return tuple(code.strip().upper() for code in _strings(table.get(key, []), key, source) if code.strip())
+
+
 def _strings(value: object, key: str, source: str) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
         raise ConfigError(source, f"{key} must be a list of strings", f'{key} = ["..."]')
     return tuple(value)
+
+
+def _string(table: Mapping[str, Any], key: str, source: str) -> str:
+    value = table.get(key, "")
+    if not isinstance(value, str):
+        raise ConfigError(source, f"{key} must be a string", f'{key} = "..."')
+    return value
+
+
+def _one_of(table: Mapping[str, Any], key: str, known: tuple[str, ...], source: str) -> str:
+    value = _string(table, key, source)
+    if value and value not in known:
+        raise ConfigError(source, f"{key} must be one of {', '.join(known)}, not {value!r}", f'{key} = "{known[1]}"')
+    return value
 
 
 def _table(value: object, key: str, source: str) -> Mapping[str, Any]:

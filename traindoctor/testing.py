@@ -102,7 +102,7 @@ def mistakes(causes: Iterable[Cause], sample: Sample) -> list[Found]:
             return found
     from traindoctor.configs.file import ConfigFile
 
-    return in_file(ConfigFile(sample.file, sample.text), causes)
+    return in_file(ConfigFile(sample.file, sample.text, others=sample.others), causes)
 
 
 def repaired(causes: Iterable[Cause], sample: Sample) -> str:

@@ -22,11 +22,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.rule import PROOF, STRONG, Cause, Example, Examples, Limits, Statement, run_of, supports
+from traindoctor.mistake import Mistake
+from traindoctor.optim.families import WITH_BETAS
+from traindoctor.rule import PROOF, STRONG, Cause, Example, Examples, Limits, Sample, Statement, run_of, supports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.code.script import Script
+    from traindoctor.configs.file import ConfigFile
     from traindoctor.model import Evidence, Fix, Run
     from traindoctor.signals.measurements import Measurements
 
@@ -94,6 +98,62 @@ def never_moved(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
 
 
+@CAUSE.in_script("optim|optax")
+def built_with_it(script: Script, limits: Limits) -> Iterator[Mistake]:
+    """Yield each beta outside [0, 1) that an optimizer is built with, and an alpha of RMSprop of 1 or more."""
+    for made in script.constructions:
+        fields = ("beta1", "beta2") if made.name in WITH_BETAS else ("alpha",) if made.name == "rmsprop" else ()
+        for field in fields:
+            for given in made.everywhere(field):
+                value = given.number
+                if value is None or 0.0 <= value < 1.0 or (field == "alpha" and value < 0.0):
+                    continue
+                refuses = made.signature.checks and not given.in_group and field != "alpha"
+                yield Mistake(
+                    script.place(given.node),
+                    f"{field} of {made.shown} is {value:g}, and it must be at least 0 and below 1. "
+                    + (
+                        f"{made.signature.library} raises ValueError when it builds the optimizer."
+                        if refuses
+                        else _effect(field, value)
+                    ),
+                    f"set {field} below 1, as the usual {_USUAL[field]:g}",
+                    given.severity("error"),
+                    related=made.related(given),
+                )
+
+
+@CAUSE.in_file
+def set_to_it(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
+    """Yield each beta of the config that lies outside [0, 1)."""
+    from traindoctor.configs.optimizer_values import numbers, place, refused
+
+    name = config.optimizer_name
+    for field in ("beta1", "beta2"):
+        for slot, value in numbers(config, field):
+            if 0.0 <= value < 1.0 or (name and name not in WITH_BETAS) or slot.key == "momentum":
+                continue
+            yield Mistake(
+                place(config, slot),
+                f"{slot.entry.key} sets {field} to {value:g}, and it must be at least 0 and below 1. "
+                + ("PyTorch raises ValueError when it builds the optimizer." if refused(config) else _effect(field, value)),
+                f"set {field} below 1, as the usual {_USUAL[field]:g}",
+                "error" if name else "warning",
+            )
+
+
+_USUAL = {"beta1": 0.9, "beta2": 0.999, "alpha": 0.99}
+
+
+def _effect(field: str, value: float) -> str:
+    """Return what comes of a beta that nothing refuses."""
+    if value == 1.0 and field == "alpha":
+        return "The mean square stays 0, and the gradient is divided by eps alone."
+    if value == 1.0:
+        return f"The bias correction 1 - {field}^t is 0: the first update is not finite, or nothing moves."
+    return "The running mean grows without bound." if value > 1.0 else "The running mean changes its sign at every step."
+
+
 @CAUSE.fixes
 def below_one(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the defaults in place of the betas that are 1."""
@@ -137,3 +197,204 @@ def examples() -> Examples:
         ),
     )
     return valid, invalid
+
+
+CAUSE.valid_code = (
+    Sample("GAN betas", "import torch\nopt = torch.optim.Adam(G.parameters(), lr=2e-4, betas=(0.0, 0.9))\n"),
+    Sample(
+        "betas of a GAN with a beta1 of one half",
+        "from torch import optim\nopt = optim.Adam(D.parameters(), 2e-4, (0.5, 0.999))\n",
+    ),
+    Sample("unknown class of the same name", "from mine.optim import Adam\nopt = Adam(m.parameters(), betas=(0.9, 1.0))\n"),
+    Sample("from the command line", "import torch\nopt = torch.optim.Adam(m.parameters(), betas=(args.beta1, args.beta2))\n"),
+    Sample("a test of the refusal", "import torch\ntorch.optim.Adam(ps, betas=(1.0, 0.0))\n", file="tests/test_adam.py"),
+    Sample(
+        "SGD reads no betas",
+        """optimizer: sgd
+lr: 0.1
+beta1: 1.0
+beta2: 1.0
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "betas of a GAN in a config",
+        """optimizer:
+  name: adam
+  lr: 1e-4
+  betas: [0.0, 0.99]
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "left to the Trainer",
+        """{"train_batch_size": "auto", "zero_optimization": {"stage": 2},
+ "optimizer": {"type": "Adam", "params": {"betas": "auto"}}}
+""",
+        file="ds.json",
+    ),
+    Sample(
+        "interpolated",
+        """_target_: torch.optim.AdamW
+lr: ${lr}
+betas: [0.9, 0.99]
+eps: ${eps}
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "values to search",
+        """method: grid
+parameters:
+  beta2:
+    values: [0.9, 1.0]
+""",
+        file="sweep.yaml",
+    ),
+)
+CAUSE.invalid_code = (
+    Sample("beta2 of one", "import torch\nopt = torch.optim.Adam(m.parameters(), lr=1e-3, betas=(0.9, 1.0))  # <-\n"),
+    Sample(
+        "a pair by name, by position",
+        """from torch.optim import AdamW as W
+
+BETAS = (1.0, 0.999)  # <-
+
+def build(model):
+    return W(model.parameters(), 1e-3, BETAS)
+""",
+    ),
+    Sample(
+        "over several lines",
+        """import torch.optim as optim
+opt = optim.NAdam(
+    m.parameters(),
+    betas=(
+        0.9,
+        9.99,  # <-
+    ),
+)
+""",
+    ),
+    Sample(
+        "in a parameter group",
+        """import torch
+opt = torch.optim.Adam([{'params': a, 'betas': (0.9, 1.0)}, {'params': b}])  # <-
+""",
+    ),
+    Sample(
+        "default of an option",
+        """import argparse, torch
+p = argparse.ArgumentParser()
+p.add_argument('--beta-2', dest='beta2', type=float, default=1.0)  # <-
+args = p.parse_args()
+opt = torch.optim.Adam(m.parameters(), betas=(0.9, args.beta2))
+""",
+    ),
+    Sample(
+        "Keras",
+        """from tensorflow import keras
+opt = keras.optimizers.Adam(learning_rate=1e-3, beta_2=1.0)  # <-
+""",
+    ),
+    Sample("Optax", "import optax\nopt = optax.adam(1e-3, b1=1.0)  # <-\n"),
+    Sample(
+        "settings in a dict",
+        """import torch
+kw = dict(
+    lr=1e-3,
+    betas=(-0.1, 0.99),  # <-
+)
+opt = torch.optim.Adam(m.parameters(), **kw)
+""",
+    ),
+    Sample("Keras's rho", "import tensorflow as tf\nopt = tf.keras.optimizers.RMSprop(0.01, rho=1.0)  # <-\n"),
+    Sample(
+        "Hugging Face",
+        """output_dir: out
+per_device_train_batch_size: 8
+learning_rate: 5.0e-5
+adam_beta2: 1.0  # <-
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "axolotl",
+        """base_model: a/b
+micro_batch_size: 2
+sequence_len: 512
+optimizer: adamw_torch
+learning_rate: 2e-4
+adam_beta1: 1.2  # <-
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "DeepSpeed",
+        """{
+ "train_batch_size": 8,
+ "zero_optimization": {"stage": 1},
+ "optimizer": {"type": "AdamW", "params": {
+  "lr": 1e-4,
+  "betas": [0.9, 1.0]
+ }}
+}
+""",
+        file="ds_config.json",
+        line=6,
+    ),
+    Sample(
+        "LightningCLI",
+        """trainer:
+  max_epochs: 3
+model:
+  class_path: a.B
+optimizer:
+  class_path: torch.optim.Adam
+  init_args:
+    lr: 0.001
+    betas: [1.0, 0.999]  # <-
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "torchtitan",
+        """[optimizer]
+name = 'AdamW'
+lr = 3e-4
+beta2 = 1.0  # <-
+[training]
+steps = 10
+seq_len = 128
+[lr_scheduler]
+warmup_steps = 2
+[job]
+dump_folder = 'o'
+""",
+        file="debug.toml",
+    ),
+    Sample(
+        "nanoGPT",
+        """out_dir = 'out'
+block_size = 64
+n_layer = 2
+eval_iters = 20
+learning_rate = 1e-3
+max_iters = 2000
+beta2 = 1.0  # <-
+""",
+        file="config_small.py",
+    ),
+    Sample(
+        "fairseq",
+        """optimization:
+  max_update: 100
+  lr: [0.0005]
+  update_freq: [1]
+optimizer:
+  _name: adam
+  adam_betas: (0.9,1.0)  # <-
+""",
+        file="config.yaml",
+    ),
+)

@@ -22,8 +22,12 @@ pytorch/pytorch issues 26218 and 147437; google-deepmind/optax issue 1755 (NaN f
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from traindoctor.code.constructors import half_precision
+from traindoctor.mistake import Mistake, Repair
+from traindoctor.optim.families import WITH_EPS
 from traindoctor.rule import (
     MODERATE,
     PROOF,
@@ -32,6 +36,7 @@ from traindoctor.rule import (
     Example,
     Examples,
     Limits,
+    Sample,
     Statement,
     Threshold,
     against,
@@ -42,6 +47,8 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.code.script import Script
+    from traindoctor.configs.file import ConfigFile
     from traindoctor.model import Evidence, Fix, Run
     from traindoctor.signals.measurements import Measurements
 
@@ -150,6 +157,119 @@ def is_reached(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
 
 
+#: Below it, half the smallest positive float32, a number added to a float32 is 0. Source: IEEE 754-2019, binary32.
+SMALLEST_SINGLE = 2.0**-150
+#: Likewise of float16. Source: IEEE 754-2019, binary16.
+SMALLEST_HALF = 2.0**-25
+#: Optimizers that keep their state in the type of the parameters, and add eps there.
+_IN_THEIR_TYPE = frozenset({"adam", "adamw", "nadam", "adamax", "rmsprop", "adagrad"})
+#: Words of scripts that keep float32 copies of parameters in half precision, or train others.
+_MASTER_COPIES = re.compile(
+    r"FP16_?Optimizer|master_?(?:param|weight|copy|grad)|deepspeed|accelerat|amp\.initialize|fairscale|network_to_half"
+    r"|peft|lora|torch\.float32|bnb|fused|FullyShard|FSDP",
+    re.IGNORECASE,
+)
+
+
+@CAUSE.in_script("optim|optax")
+def built_with_it(script: Script, limits: Limits) -> Iterator[Mistake]:
+    """Yield each eps that is 0, negative, or lost in the type of the parameters."""
+    for made in script.constructions:
+        if made.name not in WITH_EPS:
+            continue
+        for given in made.everywhere("eps"):
+            value = given.number
+            if value is None or value >= SMALLEST_SINGLE:
+                continue
+            if value < 0.0 and made.signature.checks and not given.in_group:
+                why = f"{made.signature.library} raises ValueError when it builds the optimizer."
+            elif value < 0.0:
+                why = "The denominator passes through 0 where gradients are small."
+            else:
+                why = ("" if value == 0.0 else "float32 stores it as exactly 0. ") + _DIVIDES
+            usual = made.signature.default("eps")
+            yield Mistake(
+                script.place(given.node),
+                f"eps of {made.shown} is {value:g}. {why}",
+                f"set eps to {usual:g}" if isinstance(usual, float) else "set eps above 0",
+                given.severity("error"),
+                Repair(f"Set eps to {usual:g}", (script.replaced(given.node, f"{usual:g}"),))
+                if isinstance(usual, float)
+                else None,
+                made.related(given),
+            )
+
+
+@CAUSE.in_script("optim", "half|float16")
+def lost_in_half_precision(script: Script, limits: Limits) -> Iterator[Mistake]:
+    """Yield each eps that float16 stores as 0, of an optimizer that is given the parameters of a model in float16."""
+    if _MASTER_COPIES.search(script.text):
+        return
+    for made in script.constructions:
+        eps = made.value("eps")
+        if made.signature.library != "PyTorch" or made.name not in _IN_THEIR_TYPE or eps is None or not 0.0 < eps < SMALLEST_HALF:
+            continue
+        cast = next((node for name in made.models for node in half_precision(script, name, made.node)), None)
+        if cast is None:
+            continue
+        given = made.given("eps")
+        yield Mistake(
+            script.place(made.node if given is None else given.node),
+            f"eps of {made.shown} is {eps:g}{' by default' if given is None else ''}, and float16 stores it as 0. {_DIVIDES}",
+            "keep the parameters in float32 and use autocast, or set eps to 1e-4",
+            "error" if given is None else given.severity("error"),
+            related=((script.place(cast), "the parameters become float16 here"),),
+        )
+
+
+@CAUSE.in_file
+def set_to_it(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
+    """Yield an eps of the config that is 0, negative, or lost in the precision that it sets."""
+    from traindoctor.configs.optimizer_values import numbers, refused
+
+    name = config.optimizer_name
+    if name and name not in WITH_EPS:
+        return
+    for slot, value in numbers(config, "eps"):
+        if value >= SMALLEST_SINGLE:
+            continue
+        if value < 0.0 and refused(config):
+            why = "PyTorch raises ValueError when it builds the optimizer."
+        elif value < 0.0:
+            why = "The denominator passes through 0 where gradients are small."
+        else:
+            why = ("" if value == 0.0 else "float32 stores it as exactly 0. ") + _DIVIDES
+        yield Mistake(
+            config.place(slot), f"{slot.entry.key} is {value:g}. {why}", "set it to 1e-8", "error" if name else "warning"
+        )
+    precision = config.slot("precision")
+    if precision is None or str(precision.value).lower() not in PURE_HALF or config.dialect not in _PURE or precision.note:
+        return
+    written = str(config.value("optimizer.name") or "").lower()
+    eps = config.number("optimizer.eps")
+    if eps is None and not config.is_open("optimizer.eps"):
+        default = config.default("optimizer.eps")
+        eps = float(default) if isinstance(default, float) else None
+    if (
+        name in _IN_THEIR_TYPE
+        and eps is not None
+        and 0.0 < eps < SMALLEST_HALF
+        and not re.search("8bit|fused|paged|4bit", written)
+    ):
+        set_here = next((slot for slot, _ in numbers(config, "eps")), None)
+        yield Mistake(
+            config.place(set_here or precision),
+            f"eps of {name} is {eps:g}{'' if set_here else ' by default'}, and float16 parameters store it as 0. {_DIVIDES}",
+            "use mixed precision, or set eps to 1e-4",
+            "warning",
+        )
+
+
+#: Dialects in which the words of PURE_HALF say that the parameters themselves are float16.
+_PURE = frozenset({"LightningCLI", "kohya"})
+_DIVIDES = "A coordinate whose gradient is exactly 0 is divided by 0, and becomes NaN."
+
+
 @CAUSE.fixes
 def larger(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield float32 state for half precision, or the framework's own eps."""
@@ -212,3 +332,278 @@ def examples() -> Examples:
         Example("default eps in float16, NaN at once", run_of(default, precision="float16", loss=[2.3, *[nan] * 40])),
     )
     return valid, invalid
+
+
+CAUSE.valid_code = (
+    Sample("default eps", "import torch\nopt = torch.optim.Adam(m.parameters(), lr=1e-3)\n"),
+    Sample("small, and held by float32", "import torch\nopt = torch.optim.AdamW(m.parameters(), eps=1e-16)\n"),
+    Sample(
+        "eps of layer norm",
+        """import torch
+norm = torch.nn.LayerNorm(8, eps=0)
+opt = torch.optim.Adam(m.parameters())
+""",
+    ),
+    Sample("Adafactor's pair", "from transformers import Adafactor\nopt = Adafactor(m.parameters(), eps=(1e-30, 1e-3))\n"),
+    Sample(
+        "bfloat16",
+        """import torch
+m = Net().to(torch.bfloat16)
+opt = torch.optim.Adam(m.parameters())
+""",
+    ),
+    Sample(
+        "float16 with an eps that it holds",
+        """import torch
+m = Net().half()
+opt = torch.optim.Adam(m.parameters(), eps=1e-4)
+""",
+    ),
+    Sample(
+        "half of another model",
+        """import torch
+teacher = Net().half()
+m = Net()
+opt = torch.optim.Adam(m.parameters())
+""",
+    ),
+    Sample(
+        "autocast",
+        """import torch
+m = Net()
+opt = torch.optim.Adam(m.parameters())
+with torch.autocast('cuda', dtype=torch.float16):
+    loss = m(x)
+""",
+    ),
+    Sample(
+        "master weights",
+        """import torch
+from apex.fp16_utils import FP16_Optimizer
+m = Net().half()
+opt = FP16_Optimizer(torch.optim.Adam(m.parameters()))
+""",
+    ),
+    Sample(
+        "half only on request",
+        """import torch
+m = Net()
+if args.fp16:
+    m.half()
+opt = torch.optim.Adam(m.parameters())
+""",
+    ),
+    Sample(
+        "fused keeps eps in float32",
+        """import torch
+m = Net().half()
+opt = torch.optim.Adam(m.parameters(), fused=True)
+""",
+    ),
+    Sample(
+        "SGD has no eps",
+        """import torch
+m = Net().half()
+opt = torch.optim.SGD(m.parameters(), lr=0.1)
+""",
+    ),
+    Sample(
+        "eps of layers",
+        """rms_norm_eps: 0
+layer_norm_eps: 0
+optimizer: adamw
+learning_rate: 1.0e-4
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "epsilon of exploration",
+        """lr: 0.001
+epsilon: 0.0
+gamma: 0.99
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "not set",
+        """opt: adamw
+opt_eps: null
+sched: cosine
+lr: 0.001
+warmup_lr: 1.0e-6
+reprob: 0.1
+""",
+        file="args.yaml",
+    ),
+    Sample(
+        "Adafactor's in a config",
+        """optimizer:
+  name: adafactor
+  lr: 1e-3
+  eps: [1e-30, 1e-3]
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "16-mixed",
+        """trainer:
+  max_epochs: 3
+  precision: 16-mixed
+model:
+  class_path: a.B
+optimizer:
+  class_path: torch.optim.Adam
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "left to the Trainer",
+        """{"train_batch_size": "auto", "zero_optimization": {"stage": 2},
+ "optimizer": {"type": "AdamW", "params": {"eps": "auto"}}}
+""",
+        file="ds.json",
+    ),
+)
+CAUSE.invalid_code = (
+    Sample(
+        "zero",
+        "import torch\nopt = torch.optim.Adam(m.parameters(), lr=1e-3, eps=0)  # <-\n",
+        fixed="import torch\nopt = torch.optim.Adam(m.parameters(), lr=1e-3, eps=1e-08)  # <-\n",
+    ),
+    Sample(
+        "zero, by position",
+        """from torch.optim import AdamW
+opt = AdamW(m.parameters(), 1e-3, (0.9, 0.999), 0.0)  # <-
+""",
+    ),
+    Sample(
+        "below float32",
+        """import torch
+EPS = 1e-50  # <-
+opt = torch.optim.RMSprop(m.parameters(), eps=EPS)
+""",
+    ),
+    Sample("negative", "import torch\nopt = torch.optim.Adagrad(m.parameters(), eps=-1e-10)  # <-\n"),
+    Sample("in a group", "import torch\nopt = torch.optim.Adam([{'params': m.parameters(), 'eps': 0.0}])  # <-\n"),
+    Sample("Keras", "import tensorflow as tf\nopt = tf.keras.optimizers.Adam(1e-3, epsilon=0.0)  # <-\n"),
+    Sample("Optax", "import optax\nopt = optax.adamw(1e-3, eps=0)  # <-\n"),
+    Sample(
+        "model in float16",
+        """import torch
+model = Net().cuda().half()
+opt = torch.optim.Adam(model.parameters(), lr=1e-3)  # <-
+""",
+    ),
+    Sample(
+        "cast later",
+        """import torch
+model = Net()
+model.to(device='cuda', dtype=torch.float16)
+optimizer = torch.optim.AdamW(filter(lambda p: p.requires_grad, model.parameters()), lr=1e-4)  # <-
+""",
+    ),
+    Sample(
+        "of an object",
+        """import torch
+
+class Trainer:
+    def __init__(self, net):
+        self.net = net
+        self.net.half()
+        self.opt = torch.optim.Adam(self.net.parameters(), eps=1e-8)  # <-
+""",
+    ),
+    Sample(
+        "plain",
+        """optimizer:
+  name: adam
+  lr: 1.0e-3
+  eps: 0.0  # <-
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "Hugging Face",
+        """output_dir: o
+per_device_train_batch_size: 4
+learning_rate: 5.0e-5
+adam_epsilon: 0  # <-
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "fairseq",
+        """optimization:
+  max_update: 100
+  update_freq: [1]
+optimizer:
+  _name: adam
+  adam_eps: 0.0  # <-
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "timm",
+        """opt: adamw
+opt_eps: 0.0  # <-
+sched: cosine
+lr: 0.001
+warmup_lr: 1.0e-6
+reprob: 0.1
+""",
+        file="args.yaml",
+    ),
+    Sample("MMEngine", "optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-4, eps=-1e-8))  # <-\n", file="config_small.py"),
+    Sample(
+        "torchtitan",
+        """[optimizer]
+name = 'AdamW'
+lr = 3e-4
+eps = 0  # <-
+[training]
+steps = 10
+seq_len = 128
+[lr_scheduler]
+warmup_steps = 2
+[job]
+dump_folder = 'o'
+""",
+        file="debug.toml",
+    ),
+    Sample(
+        "Keras json",
+        """{"class_name": "Adam",
+ "config": {"learning_rate": 0.001,
+  "epsilon": 0.0}}
+""",
+        file="optimizer.json",
+        line=3,
+    ),
+    Sample(
+        "LightningCLI in float16",
+        """trainer:
+  max_epochs: 3
+  precision: 16-true  # <-
+model:
+  class_path: a.B
+optimizer:
+  class_path: torch.optim.Adam
+  init_args:
+    lr: 0.001
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "Megatron",
+        """torchrun pretrain_gpt.py \\
+  --tensor-model-parallel-size 1 \\
+  --train-iters 100 \\
+  --lr-decay-iters 100 \\
+  --global-batch-size 8 \\
+  --lr 1e-4 \\
+  --adam-eps 0
+""",
+        file="pretrain.sh",
+        line=7,
+    ),
+)

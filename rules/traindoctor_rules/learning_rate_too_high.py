@@ -26,8 +26,11 @@ Godbole et al. 2023, Deep learning tuning playbook, Google, "How can optimizatio
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from traindoctor.mistake import Mistake
+from traindoctor.optim.families import NORMALISED
 from traindoctor.rule import (
     MODERATE,
     PROOF,
@@ -37,6 +40,7 @@ from traindoctor.rule import (
     Example,
     Examples,
     Limits,
+    Sample,
     Statement,
     Threshold,
     against,
@@ -47,6 +51,8 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.code.script import Script
+    from traindoctor.configs.file import ConfigFile
     from traindoctor.model import Evidence, Fix
     from traindoctor.signals.measurements import Measurements
 
@@ -58,6 +64,31 @@ CAUSE = Cause(
     summary="divergence, or a fast fall and then bouncing at a level",
     explanation=__doc__,
     thresholds=(
+        Threshold(
+            "adam",
+            0.1,
+            "learning rate of an optimizer with steps of its size",
+            "100 times the usual 1e-3; 25 to 40 times were harmless",
+        ),
+        Threshold(
+            "adam_sure",
+            0.5,
+            "learning rate of an optimizer with steps of its size",
+            "a step of half the size that weights seldom pass; small models use 0.25",
+        ),
+        Threshold(
+            "absurd",
+            1.0,
+            "learning rate of an optimizer with steps of its size",
+            "arXiv:1412.6980, section 2.1: a step is at most the rate",
+        ),
+        Threshold("recurrent", 40.0, "learning rate of SGD for recurrent layers", "arXiv:1708.02182, section 5: 30, clipped"),
+        Threshold(
+            "sgd",
+            10.0,
+            "learning rate of SGD",
+            "100 times the usual 0.1",
+        ),
         Threshold("grown", 1.5, "smoothed loss at the end over initial loss", STUDY),
         Threshold("sure", 4.0, "standard errors of a rise of the loss", "chance of noise below 1e-4"),
         Threshold("growth", 2.0, "last finite level over the lowest before NaN", STUDY),
@@ -367,6 +398,69 @@ def decayed(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
 
 
+#: Schedules whose factor is not below 1, and wrappers that scale the rate to the size of the weights.
+_SCALED = re.compile(
+    r"noam|LambdaLR|lr_lambda|\b(?:fused)?_?(?:lars|larc|lamb)(?:\b|_)|trust_coef|\[.lr.\]\s*=|CyclicLR|OneCycle|InverseSquare"
+    r"|rsqrt",
+    re.IGNORECASE,
+)
+#: Language models of recurrent layers are trained at 20 to 30, with the gradient clipped. Source: arXiv:1708.02182, section 5.
+_RECURRENT = re.compile(r"\bLSTM|\bGRU|RNN|\b(?:lstm|gru|rnn)\b")
+
+
+@CAUSE.in_script("optim")
+def built_with_it(script: Script, limits: Limits) -> Iterator[Mistake]:
+    """Yield each learning rate of a model's optimizer that is a hundred times the usual one, or more."""
+    for made in script.constructions:
+        if made.name not in NORMALISED | {"sgd"} or not made.trains_a_model:
+            continue
+        for given in made.everywhere("lr"):
+            value = given.number
+            if value is None or not _is_far(made.name, value, limits, script.text):
+                continue
+            yield Mistake(
+                script.place(given.node),
+                f"The learning rate of {made.shown} is {value:g}. {_what(made.name, value)}",
+                "lower the learning rate: 1e-3 is usual" if made.name != "sgd" else "lower the learning rate: 0.1 is usual",
+                given.severity("info" if made.name != "sgd" and value < limits["adam_sure"] else "warning"),
+                related=made.related(given),
+            )
+
+
+@CAUSE.in_file
+def set_to_it(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
+    """Yield a learning rate of the config that is a hundred times the usual one of its optimizer, or more."""
+    from traindoctor.configs.optimizer_values import FREE, numbers
+
+    name = config.optimizer_name
+    if name not in NORMALISED | {"sgd"}:
+        return
+    for slot, value in numbers(config, "lr"):
+        if not _is_far(name, value, limits, config.text):
+            continue
+        absurd = name != "sgd" and value >= limits["absurd"] and config.dialect not in FREE
+        yield Mistake(
+            config.place(slot),
+            f"{slot.entry.key} is {value:g}, with {name}. {_what(name, value)}",
+            f"lower {slot.entry.key}: {'0.1' if name == 'sgd' else '1e-3'} is usual",
+            "error" if absurd else "info" if name != "sgd" and value < limits["adam_sure"] else "warning",
+        )
+
+
+def _is_far(name: str, value: float, limits: Limits, text: str) -> bool:
+    """Return whether a rate is far above the usual one, and nothing in the text says that it is scaled or bounded."""
+    if name == "sgd":
+        usual = limits["recurrent"] if _RECURRENT.search(text) else limits["sgd"]
+        return value > usual and not _SCALED.search(text)
+    return value > limits["adam"] and not _SCALED.search(text)
+
+
+def _what(name: str, value: float) -> str:
+    if name == "sgd":
+        return f"It is stable only where no curvature of the loss is above {2 / value:.2g}, twice its inverse."
+    return f"Each step moves every weight by about {value:g}, whatever its gradient: more than most weights are."
+
+
 @CAUSE.fixes
 def lower(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield a smaller rate: three times the usual one where the run is far above it, a tenth elsewhere."""
@@ -441,3 +535,268 @@ def examples() -> Examples:
         Example("alternates", run_of(OptimizerSpec("sgd", lr=0.5), loss=[0.4 + 0.02 * (-1) ** k for k in range(200)])),
     )
     return valid, invalid
+
+
+CAUSE.valid_code = (
+    Sample(
+        "usual rates",
+        """import torch
+a = torch.optim.Adam(m.parameters(), lr=3e-3)
+b = torch.optim.SGD(n.parameters(), lr=1.6)
+""",
+    ),
+    Sample(
+        "an image is optimised",
+        """import torch
+image = content.clone().requires_grad_()
+opt = torch.optim.Adam([image], lr=10.0)
+""",
+    ),
+    Sample("a latent code", "import torch\nopt = torch.optim.Adam([latent] + noises, lr=0.5)\n"),
+    Sample("Adadelta", "import torch\nopt = torch.optim.Adadelta(m.parameters(), lr=1.0)\n"),
+    Sample(
+        "LBFGS and Rprop",
+        """import torch
+a = torch.optim.LBFGS(m.parameters(), lr=1)
+b = torch.optim.Rprop(m.parameters(), lr=1.0)
+""",
+    ),
+    Sample("Prodigy finds its own", "from prodigyopt import Prodigy\nopt = Prodigy(m.parameters(), lr=1.0)\n"),
+    Sample(
+        "Adafactor",
+        """from transformers import Adafactor
+opt = Adafactor(m.parameters(), lr=1.0, relative_step=False)
+""",
+    ),
+    Sample(
+        "factor of a schedule",
+        """import torch
+opt = torch.optim.Adam(m.parameters(), lr=1.0, betas=(0.9, 0.98), eps=1e-9)
+s = torch.optim.lr_scheduler.LambdaLR(opt, rate)
+""",
+    ),
+    Sample(
+        "a language model, clipped",
+        """import torch
+m = torch.nn.LSTM(8, 8)
+opt = torch.optim.SGD(m.parameters(), lr=30.0)
+torch.nn.utils.clip_grad_norm_(m.parameters(), 0.25)
+""",
+    ),
+    Sample("from the command line", "import torch\nopt = torch.optim.Adam(m.parameters(), lr=args.lr * world_size)\n"),
+    Sample("Adagrad", "import torch\nopt = torch.optim.Adagrad(m.parameters(), lr=0.5)\n"),
+    Sample(
+        "LAMB",
+        """opt: lamb
+sched: cosine
+lr: 8.0
+warmup_lr: 1.0e-6
+reprob: 0.1
+""",
+        file="args.yaml",
+    ),
+    Sample(
+        "LARS",
+        """optimizer:
+  name: lars
+  lr: 4.8
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "Prodigy in a config",
+        """pretrained_model_name_or_path = "m"
+network_dim = 8
+unet_lr = 1.0
+learning_rate = 1.0
+optimizer_type = "Prodigy"
+max_train_steps = 100
+""",
+        file="config.toml",
+    ),
+    Sample(
+        "DAdaptation",
+        """base_model: a/b
+micro_batch_size: 2
+sequence_len: 512
+optimizer: DAdaptAdam
+learning_rate: 1.0
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "Noam",
+        """optim: adam
+lr: 10.0
+scheduler: noam
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "YOLOv5",
+        """lr0: 0.01
+lrf: 0.01
+box: 0.05
+cls: 0.5
+obj: 1.0
+anchor_t: 4.0
+fl_gamma: 0.0
+momentum: 0.937
+""",
+        file="hyp.yaml",
+    ),
+    Sample(
+        "chosen by Ultralytics",
+        """task: detect
+mode: train
+lr0: 1.0
+lrf: 0.01
+box: 7.5
+cls: 0.5
+optimizer: auto
+momentum: 0.937
+""",
+        file="args.yaml",
+    ),
+    Sample(
+        "interpolated",
+        """optimizer:
+  _target_: torch.optim.AdamW
+  lr: ${lr}
+""",
+        file="config.yaml",
+    ),
+)
+CAUSE.invalid_code = (
+    Sample("Adam", "import torch\nopt = torch.optim.Adam(model.parameters(), lr=1.0)  # <-\n"),
+    Sample(
+        "SGD",
+        """import torch.optim as optim
+opt = optim.SGD(net.parameters(), 100, momentum=0.9)  # <-
+""",
+    ),
+    Sample(
+        "filtered, over lines",
+        """import torch
+opt = torch.optim.AdamW(
+    filter(lambda p: p.requires_grad, model.parameters()),
+    lr=3.0,  # <-
+    weight_decay=0.01,
+)
+""",
+    ),
+    Sample(
+        "named",
+        """from torch.optim import RMSprop
+
+learning_rate = 0.5  # <-
+
+class T:
+    def configure_optimizers(self):
+        return RMSprop(self.parameters(), lr=learning_rate)
+""",
+    ),
+    Sample(
+        "in a group",
+        """import torch
+opt = torch.optim.Adam([
+    {'params': m.body.parameters()},
+    {'params': m.head.parameters(), 'lr': 5.0},  # <-
+], lr=1e-4)
+""",
+    ),
+    Sample(
+        "Keras",
+        """from tensorflow import keras
+model.compile(optimizer=keras.optimizers.Adam(learning_rate=1.0), loss='mse')  # <-
+""",
+    ),
+    Sample("plain", "optimizer: adamw\nlr: 10  # <-\n", file="config.yaml"),
+    Sample(
+        "Hugging Face, by default AdamW",
+        """output_dir: o
+per_device_train_batch_size: 4
+learning_rate: 5  # <-
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "torchtune",
+        """optimizer:
+  _component_: torch.optim.AdamW
+  lr: 2.0  # <-
+epochs: 1
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "MMEngine",
+        "optim_wrapper = dict(optimizer=dict(type='AdamW', lr=0.5, weight_decay=0.05))  # <-\n",
+        file="config_small.py",
+    ),
+    Sample(
+        "Detectron2",
+        """SOLVER:
+  BASE_LR: 20.0  # <-
+  MAX_ITER: 90000
+  IMS_PER_BATCH: 16
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "DeepSpeed",
+        """{"train_batch_size": 8,
+ "zero_optimization": {"stage": 1},
+ "optimizer": {"type": "AdamW", "params": {
+  "lr": 3.0}}}
+""",
+        file="ds_config.json",
+        line=4,
+    ),
+    Sample(
+        "kohya, by default AdamW",
+        """pretrained_model_name_or_path = "m"
+network_dim = 8
+network_alpha = 4
+learning_rate = 1.0  # <-
+max_train_steps = 100
+""",
+        file="config.toml",
+    ),
+    Sample(
+        "LightningCLI",
+        """trainer:
+  max_epochs: 3
+model:
+  class_path: a.B
+optimizer:
+  class_path: torch.optim.Adam
+  init_args:
+    lr: 10.0  # <-
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "Keras json",
+        """{"class_name": "Adam",
+ "config": {
+  "learning_rate": 1.0,
+  "beta_1": 0.9}}
+""",
+        file="optimizer.json",
+        line=3,
+    ),
+    Sample(
+        "Megatron",
+        """torchrun pretrain_gpt.py \\
+  --tensor-model-parallel-size 1 \\
+  --train-iters 100 \\
+  --lr-decay-iters 100 \\
+  --global-batch-size 8 \\
+  --optimizer adam \\
+  --lr 1.5
+""",
+        file="pretrain.sh",
+        line=7,
+    ),
+)

@@ -23,7 +23,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.code.order import clears_correctly, zero_grad_between
+from traindoctor.code.order import clear_moved, cleared_late, clears_correctly, text_of_call, wrong_in
+from traindoctor.mistake import Mistake
 from traindoctor.rule import (
     MODERATE,
     PROOF,
@@ -32,11 +33,11 @@ from traindoctor.rule import (
     Example,
     Examples,
     Limits,
+    Sample,
     Statement,
     Threshold,
     against,
     disproven,
-    proven,
     run_of,
     supports,
 )
@@ -44,6 +45,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.code.script import Script
     from traindoctor.model import Evidence, Fix, TrainingLoop
     from traindoctor.signals.measurements import Measurements
 
@@ -119,17 +121,23 @@ def nothing_moves(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 
 
 @CAUSE.in_code
-def cleared_too_late(loop: TrainingLoop) -> Iterator[Evidence]:
-    """Yield the call that clears between backward and step, or the order that does not."""
-    place = zero_grad_between(loop)
-    if place is not None:
-        yield proven(
-            "cleared_before_step",
-            place,
-            "zero_grad stands between backward pass and step: the step sees gradients of zero.",
-        )
-    elif clears_correctly(loop):
+def cleared(loop: TrainingLoop) -> Iterator[Evidence]:
+    """Yield the order that clears the gradients where it should."""
+    if clears_correctly(loop):
         yield disproven("cleared", loop.location, "The loop clears the gradients before each backward pass.")
+
+
+@CAUSE.in_script("backward|grad|optim", "backward(|.step(|optimizer_step(")
+def find(script: Script, limits: Limits) -> Iterator[Mistake]:
+    """Yield the calls that clear between the backward pass and the step."""
+    for wrong, where in wrong_in(script, cleared_late):
+        yield Mistake(
+            where,
+            f"`{text_of_call(wrong.event)}` stands between the backward pass and `{text_of_call(wrong.other)}`. "
+            "The step sees no gradient, and the weights do not move.",
+            "Clear the gradients before the backward pass, or after the step",
+            repair=clear_moved(script, wrong),
+        )
 
 
 @CAUSE.fixes
@@ -185,3 +193,68 @@ def examples() -> Examples:
         ),
     )
     return valid, invalid
+
+
+_HEAD = """import torch
+model = torch.nn.Linear(1, 1)
+opt = torch.optim.Adam(model.parameters(), lr=1e-3)
+"""
+_GAN = """import torch
+G, D = Generator(), Discriminator()
+opt_g = torch.optim.Adam(G.parameters())
+opt_d = torch.optim.Adam(D.parameters())
+"""
+CAUSE.valid_code = (
+    Sample("cleared before", _HEAD + "for x in dl:\n    opt.zero_grad()\n    model(x).backward()\n    opt.step()\n"),
+    Sample("cleared after", _HEAD + "for x in dl:\n    model(x).backward()\n    opt.step()\n    opt.zero_grad()\n"),
+    Sample(
+        "the other optimizer is cleared between",
+        _GAN + "for x in dl:\n    opt_d.zero_grad()\n    D(x).backward()\n    opt_g.zero_grad()\n    opt_d.step()\n"
+        "    D(G(x)).backward()\n    opt_g.step()\n",
+    ),
+    Sample(
+        "gradients kept by hand",
+        _HEAD + "for x in dl:\n    model(x).backward()\n    gs = average(model)\n    opt.zero_grad()\n"
+        "    for p, g in zip(ps, gs):\n        p.grad = g\n    opt.step()\n",
+    ),
+    Sample(
+        "cleared where a loss is not finite",
+        _HEAD + "for x in dl:\n    opt.zero_grad()\n    loss = model(x)\n    loss.backward()\n    if not torch.isfinite(loss):\n"
+        "        opt.zero_grad()\n        continue\n    opt.step()\n",
+    ),
+    Sample(
+        "sharpness-aware",
+        "opt = SAM(m.parameters(), torch.optim.SGD)\nfor x in dl:\n    m(x).backward()\n    opt.first_step(zero_grad=True)\n"
+        "    m(x).backward()\n    opt.second_step(zero_grad=True)\n",
+    ),
+)
+CAUSE.invalid_code = (
+    Sample(
+        "between",
+        _HEAD + "for x in dl:\n    model(x).backward()\n    opt.zero_grad()  # <-\n    opt.step()\n",
+        fixed=_HEAD + "for x in dl:\n    opt.zero_grad()  # <-\n    model(x).backward()\n    opt.step()\n",
+    ),
+    Sample(
+        "cleared twice",
+        _HEAD + "for x in dl:\n    opt.zero_grad()\n    model(x).backward()\n    opt.zero_grad()  # <-\n    opt.step()\n",
+    ),
+    Sample(
+        "through the model",
+        _HEAD + "for x in dl:\n    model(x).backward()\n    model.zero_grad()  # <-\n    opt.step()\n",
+    ),
+    Sample(
+        "in a function for one batch",
+        "def train_step(model, batch, optimizer):\n    loss = model(batch)\n    loss.backward()\n    optimizer.zero_grad()  # <-\n"
+        "    optimizer.step()\n    return loss.item()\n",
+    ),
+    Sample(
+        "GAN, one of two",
+        _GAN + "for x in dl:\n    D(x).backward()\n    opt_d.zero_grad()  # <-\n    opt_d.step()\n    opt_g.zero_grad()\n"
+        "    D(G(x)).backward()\n    opt_g.step()\n",
+    ),
+    Sample(
+        "in a helper of another file",
+        _HEAD + "from helpers import update\nfor x in dl:\n    model(x).backward()\n    update(opt)  # <-\n",
+        others={"helpers.py": "def update(o):\n    o.zero_grad()\n    o.step()\n"},
+    ),
+)

@@ -26,7 +26,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.code.order import clears_correctly, missing_zero_grad
+from traindoctor.code.order import clear_inserted, clears_correctly, of_another, text_of_call, uncleared, wrong_in
+from traindoctor.mistake import Mistake
 from traindoctor.rule import (
     MODERATE,
     PROOF,
@@ -36,11 +37,11 @@ from traindoctor.rule import (
     Example,
     Examples,
     Limits,
+    Sample,
     Statement,
     Threshold,
     against,
     disproven,
-    proven,
     run_of,
     supports,
 )
@@ -48,6 +49,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.code.script import Script
     from traindoctor.model import Evidence, Fix, TrainingLoop
     from traindoctor.signals.measurements import Measurements
 
@@ -276,13 +278,24 @@ def diverges_at_a_usual_rate(m: Measurements, limits: Limits) -> Iterator[Eviden
 
 
 @CAUSE.in_code
-def never_cleared(loop: TrainingLoop) -> Iterator[Evidence]:
-    """Yield the backward pass whose gradients are never cleared, or the order that clears them."""
-    place = missing_zero_grad(loop)
-    if place is not None:
-        yield proven("never_cleared", place, "No zero_grad between this backward pass and the next one: gradients add up.")
-    elif clears_correctly(loop):
+def cleared(loop: TrainingLoop) -> Iterator[Evidence]:
+    """Yield the order that clears the gradients."""
+    if clears_correctly(loop):
         yield disproven("cleared", loop.location, "The loop clears the gradients before each backward pass.")
+
+
+@CAUSE.in_script("backward|grad|optim", "backward(|.step(|optimizer_step(")
+def find(script: Script, limits: Limits) -> Iterator[Mistake]:
+    """Yield the backward passes whose gradients nothing clears."""
+    for wrong, where in wrong_in(script, uncleared):
+        if of_another(wrong) is None:
+            yield Mistake(
+                where,
+                f"No zero_grad() clears the gradients of `{wrong.optimizer}` between two backward passes. "
+                f"`{text_of_call(wrong.event)}` adds to those of all steps before.",
+                f"Call {wrong.optimizer}.zero_grad() before the backward pass, or after the step",
+                repair=clear_inserted(script, wrong),
+            )
 
 
 @CAUSE.fixes
@@ -346,3 +359,110 @@ def examples() -> Examples:
         ),
     )
     return valid, invalid
+
+
+_HEAD = """import torch
+from torch import nn
+model = nn.Linear(1, 1)
+opt = torch.optim.Adam(model.parameters(), lr=1e-3)
+"""
+CAUSE.valid_code = (
+    Sample("cleared before", _HEAD + "for x in dl:\n    opt.zero_grad()\n    model(x).backward()\n    opt.step()\n"),
+    Sample("cleared at the end", _HEAD + "for x in dl:\n    model(x).backward()\n    opt.step()\n    opt.zero_grad()\n"),
+    Sample("through the model", _HEAD + "for x in dl:\n    model.zero_grad()\n    model(x).backward()\n    opt.step()\n"),
+    Sample(
+        "grad is None",
+        _HEAD
+        + "for x in dl:\n    for p in model.parameters():\n        p.grad = None\n    model(x).backward()\n    opt.step()\n",
+    ),
+    Sample(
+        "in a helper of another file",
+        _HEAD + "from helpers import clear\nfor x in dl:\n    clear(opt)\n    model(x).backward()\n    opt.step()\n",
+        others={"helpers.py": "def clear(o):\n    o.zero_grad(set_to_none=True)\n"},
+    ),
+    Sample(
+        "in a helper that is not there",
+        _HEAD + "from elsewhere import clear\nfor x in dl:\n    clear(opt)\n    model(x).backward()\n    opt.step()\n",
+    ),
+    Sample("one step, no loop", _HEAD + "model(x).backward()\nopt.step()\n"),
+    Sample(
+        "accumulation",
+        _HEAD + "for i, x in enumerate(dl):\n    (model(x) / 4).backward()\n    if (i + 1) % 4 == 0:\n        opt.step()\n"
+        "        opt.zero_grad()\n",
+    ),
+    Sample("accumulation over the whole loop", _HEAD + "opt.zero_grad()\nfor x in dl:\n    model(x).backward()\nopt.step()\n"),
+    Sample(
+        "LBFGS",
+        "import torch\nopt = torch.optim.LBFGS(model.parameters())\nfor x in dl:\n    def closure():\n        loss = model(x)\n"
+        "        loss.backward()\n        return loss\n    opt.step(closure)\n",
+    ),
+    Sample(
+        "fused in the backward pass",
+        _HEAD + "def hook(p):\n    opts[p].step()\n    opts[p].zero_grad()\nfor p in model.parameters():\n"
+        "    p.register_post_accumulate_grad_hook(hook)\nfor x in dl:\n    model(x).backward()\n    opt.step()\n",
+    ),
+    Sample(
+        "DeepSpeed",
+        "def train(model_engine, dl):\n    for x in dl:\n        loss = model_engine(x)\n        model_engine.backward(loss)\n"
+        "        model_engine.step()\n",
+    ),
+    Sample(
+        "Lightning",
+        "import lightning as L\nclass M(L.LightningModule):\n    def training_step(self, batch, i):\n        for x in batch:\n"
+        "            self.manual_backward(self(x))\n            self.optimizer.step()\n",
+    ),
+    Sample(
+        "two optimizers, one call clears both",
+        "import torch\nG, D = Generator(), Discriminator()\nopt_g = torch.optim.Adam(G.parameters())\n"
+        "opt_d = torch.optim.Adam(D.parameters())\ndef reset():\n    opt_g.zero_grad()\n    opt_d.zero_grad()\nfor x in dl:\n"
+        "    reset()\n    D(x).backward()\n    opt_d.step()\n    reset()\n    D(G(x)).backward()\n    opt_g.step()\n",
+    ),
+    Sample(
+        "test file",
+        _HEAD + "for x in dl:\n    model(x).backward()\n    opt.step()\n",
+        file="test_optimizer.py",
+    ),
+)
+CAUSE.invalid_code = (
+    Sample(
+        "never",
+        _HEAD + "for x in dl:\n    model(x).backward()  # <-\n    opt.step()\n",
+        fixed=_HEAD + "for x in dl:\n    opt.zero_grad()\n    model(x).backward()  # <-\n    opt.step()\n",
+    ),
+    Sample("only before the loop", _HEAD + "opt.zero_grad()\nfor x in dl:\n    model(x).backward()  # <-\n    opt.step()\n"),
+    Sample(
+        "only once an epoch",
+        _HEAD
+        + "for e in range(9):\n    opt.zero_grad()\n    for x in dl:\n        model(x).backward()  # <-\n        opt.step()\n",
+    ),
+    Sample("named, not called", _HEAD + "for x in dl:\n    opt.zero_grad\n    model(x).backward()  # <-\n    opt.step()\n"),
+    Sample(
+        "GradScaler",
+        _HEAD + "scaler = torch.amp.GradScaler()\nfor x in dl:\n    with torch.autocast('cuda'):\n        loss = model(x)\n"
+        "    scaler.scale(loss).backward()  # <-\n    scaler.step(opt)\n    scaler.update()\n",
+        fixed=_HEAD + "scaler = torch.amp.GradScaler()\nfor x in dl:\n    with torch.autocast('cuda'):\n        loss = model(x)\n"
+        "    opt.zero_grad()\n    scaler.scale(loss).backward()  # <-\n    scaler.step(opt)\n    scaler.update()\n",
+    ),
+    Sample(
+        "accelerate",
+        "from accelerate import Accelerator\nimport torch\nacc = Accelerator()\nmodel = Net()\n"
+        "opt = torch.optim.AdamW(model.parameters())\nmodel, opt, dl = acc.prepare(model, opt, dl)\nfor x in dl:\n"
+        "    acc.backward(model(x))  # <-\n    opt.step()\n",
+    ),
+    Sample(
+        "methods, and a constructor of the base",
+        "import torch\nclass Base:\n    def __init__(self, model):\n        self.model = model\n"
+        "        self.opt = torch.optim.SGD(model.parameters(), lr=0.1)\nclass Trainer(Base):\n    def __init__(self, model):\n"
+        "        super().__init__(model)\n    def one(self, x):\n        self.model(x).backward()  # <-\n        self.opt.step()\n"
+        "    def fit(self):\n        while True:\n            self.one(self.next())\n    def next(self):\n        return next(self.data)\n",
+    ),
+    Sample(
+        "the pass in a helper of another file",
+        _HEAD + "import engine\nfor x in dl:\n    engine.passes(model, x)  # <-\n    opt.step()\n",
+        others={"engine.py": "def passes(m, x):\n    m(x).backward()\n"},
+    ),
+    Sample(
+        "accumulation that never clears",
+        _HEAD + "for i, x in enumerate(dl):\n    model(x).backward()  # <-\n    if (i + 1) % 4 == 0:\n        opt.step()\n",
+    ),
+)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.report import sample
 from traindoctor.cli import main
-from traindoctor.cli.diagnose import write_whole
+from traindoctor.cli.writing import write_whole
 from traindoctor.errors import TraindoctorError, UnreadableInputError
 from traindoctor.rule import Cause, Threshold
 

@@ -150,6 +150,7 @@ def test_a_page_is_written(capsys, tmp_path):
         (["--keep", "kept"], "goes with --cmd alone"),
         (["--cmd", CMD, "--keep", "logs"], "is not empty"),
         (["--cmd", CMD, "--timeout", "0"], "0"),
+        (["--cmd", CMD, "--timeout", "nan"], "no number of seconds"),
     ],
 )
 def test_bad_input_is_one_clear_message(capsys, arguments, words):

@@ -27,7 +27,7 @@ def test_events_in_order_with_who_and_where():
         ("unscale", "opt", True, 10),
         ("clip", None, True, 11),
         ("step", "opt", False, 13),
-        ("scaler_update", None, True, 14),
+        ("scaler_update", "scaler", True, 14),
         ("scheduler_step", "sched", True, 15),
     ]
     assert loop.events[0].location == Location("a/train.py", 9, 8)

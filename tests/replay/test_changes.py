@@ -38,6 +38,8 @@ def test_a_change_is_read(text, change):
         ("optimizer.lr=0", "above 0", ""),
         ("optimizer.lr=nan", "above 0", ""),
         ("optimizer.lr=inf", "above 0", ""),
+        ("optimizer.lr=1_0", "is a number", ""),
+        ("optimizer.lr=١", "is a number", ""),
         ("optimizer.lr=fast", "is a number", ""),
         ("optimizer.eps=-1", "0 or above", ""),
         ("optimizer.beta2=1", "below 1", ""),

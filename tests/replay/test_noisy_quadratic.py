@@ -294,6 +294,14 @@ def test_a_rate_of_zero_stands_still():
     np.testing.assert_allclose(made.loss[0, 0], made.loss[0, 0, 0])
 
 
+def test_a_rate_of_zero_for_most_of_a_run_still_has_rungs_about_an_oscillation():
+    obs = observed(np.arange(40), np.linspace(1.0, 0.5, 40))
+    rate = np.where(np.arange(obs.loss.size) < 10, 0.1, 0.0)
+    rungs = nq.ladder(obs, rate, nq.Dynamics(linear_form(SGD), 2.0, around=0.5))
+    assert np.isfinite(rungs).all()
+    assert np.any(np.isclose(rungs, 5.0))
+
+
 def test_amsgrad_keeps_the_rate_from_growing_back():
     spec = replace(ADAM, beta2=0.9)
     obs, made = logged("adam"), nq.best_of(fitted("adam"))

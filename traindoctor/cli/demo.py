@@ -50,7 +50,7 @@ def demo(name: str | None, lists: bool, seed: int, keep: Path | None, html: Path
     with _folder(keep) as folder:
         performance = play(wanted, seed, folder)
         if html is not None:
-            from traindoctor.cli.diagnose import write_whole
+            from traindoctor.cli.writing import write_whole
             from traindoctor.report.html import render_html
 
             write_whole(html, render_html(performance.report))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +11,7 @@ import click
 
 from traindoctor.cli.progress import telling
 from traindoctor.cli.reading import checked_format, reading, tag_aliases
+from traindoctor.cli.writing import write_whole
 
 if TYPE_CHECKING:
     from traindoctor.model import Report
@@ -92,34 +91,6 @@ def exit_code(report: Report, fail_on: str) -> int:
         return 0
     worst = max((RANKS[f.severity] for r in report.runs for f in r.findings), default=-1)
     return 1 if worst >= RANKS[fail_on] else 0
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all: into a temporary one beside it, then renamed over it.
-
-    Raises: UnreadableInputError when the place cannot be written.
-    """
-    from traindoctor.errors import UnreadableInputError
-
-    made: str | None = None
-    try:
-        if path.exists() and not path.is_file():  # a device or a pipe is written to, not replaced
-            path.write_text(text, encoding="utf-8")
-            return
-        handle, made = tempfile.mkstemp(prefix=f".{path.name[:60]}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(made).chmod(0o666 & ~umask)
-        Path(made).replace(path)
-    except OSError as error:
-        raise UnreadableInputError(
-            str(path), f"cannot be written: {error.strerror or error}", "another place for --html"
-        ) from error
-    finally:
-        if made is not None:
-            Path(made).unlink(missing_ok=True)
 
 
 def _print(report: Report, form: str) -> None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from traindoctor.cli.diagnose import write_whole
 from traindoctor.cli.progress import telling
 from traindoctor.cli.reading import checked_format, reading, tag_aliases
+from traindoctor.cli.writing import write_whole
 from traindoctor.errors import TraindoctorError
 
 if TYPE_CHECKING:
@@ -51,6 +51,13 @@ def _probe(_context: click.Context, _option: click.Parameter, text: str | None) 
     return made
 
 
+def _finite(context: click.Context, option: click.Parameter, value: float) -> float:
+    """Return the value; click's ranges let NaN through."""
+    if value != value:
+        raise click.BadParameter(f"{value} is no number of seconds", context, option)
+    return value
+
+
 @click.command(short_help="Make a run again, as recorded and with changes of its settings.")
 @reading
 @click.option(
@@ -77,6 +84,7 @@ def _probe(_context: click.Context, _option: click.Parameter, text: str | None) 
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
     default=600.0,
     show_default=True,
     metavar="SECONDS",
@@ -85,6 +93,7 @@ def _probe(_context: click.Context, _option: click.Parameter, text: str | None) 
 @click.option(
     "--total",
     type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
     default=3600.0,
     show_default=True,
     metavar="SECONDS",
@@ -229,13 +238,14 @@ def _check_options(cmd: str | None, from_checkpoint: Path | None, keep: Path | N
 
 
 def _one_run(paths: Sequence[str], options: ReadOptions) -> Run:
+    from traindoctor.beside import read_beside, with_settings
     from traindoctor.readers.discover import read_runs
 
     runs = [run for path in paths for run in read_runs(path, options)]
     if len(runs) != 1:
         named = ", ".join(run.path for run in runs[:8]) + (" ..." if len(runs) > 8 else "")
         raise TraindoctorError(" ".join(paths), f"holds {len(runs)} runs, and one is replayed at a time", f"name one of {named}")
-    return runs[0]
+    return with_settings(runs[0], read_beside(runs[0]))
 
 
 def _from_the_command(

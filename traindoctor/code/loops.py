@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import ast
-import io
 import re
-import tokenize
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from traindoctor.code.trace import HOOKS, LoopNode, TracedEvent, Walk
+from traindoctor.code.events import CALLS, TracedEvent, TracedLoop, TrainingLoop, begin
+from traindoctor.code.names import HOOKS
+from traindoctor.code.script import Script
 from traindoctor.errors import UnreadableInputError
-from traindoctor.model import Location, TrainingLoop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from traindoctor.code.trace import Trace
 
 #: Longer files are generated, and no training script.
 MAX_CHARACTERS = 20_000_000
@@ -26,6 +26,9 @@ def read_source(path: Path) -> str:
 
     Raises: UnreadableInputError when it cannot be read or decoded.
     """
+    import io
+    import tokenize
+
     try:
         data = path.read_bytes()
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
@@ -43,33 +46,25 @@ def training_loops(source: str, file: str) -> list[TrainingLoop]:
 
     Raises: UnreadableInputError when the text is no Python that can be parsed.
     """
-    walked = walk(source, file)
-    if walked is None:
+    script = read_script(source, file)
+    if "backward" not in source:
         return []
-    found: dict[tuple[int, int], TrainingLoop] = {}
-    doubt = _doubt_of_file(source, file)
-    for node, before in (pair for root in walked.roots for pair in _training(root)):
-        loop = _loop(node, before, walked, doubt)
-        found.setdefault((loop.location.line, loop.location.column), loop)
-    return [found[key] for key in sorted(found)]
+    if not script.trace.complete:
+        raise UnreadableInputError(file, "nested too deeply to be read")
+    return loops_that_train(script)
 
 
-def walk(source: str, file: str) -> Walk | None:
-    """Return the walk through a script, its events by loop; None when no gradients are computed in it.
+def read_script(source: str, file: str) -> Script:
+    """Return a script that stands alone.
 
-    Raises: UnreadableInputError as `training_loops` does.
+    Raises: UnreadableInputError when the text is no Python that can be parsed.
     """
     try:
         if len(source) > MAX_CHARACTERS:
             raise UnreadableInputError(file, "is too long for a training script")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(source.removeprefix("\ufeff"))
-        if "backward" not in source:
-            return None
-        walked = Walk(tree, source, file)
-        walked.run()
-        return walked
+            return Script(file, source.removeprefix("\ufeff"))
     except SyntaxError as error:
         where = f"{file}:{error.lineno}" if error.lineno else file
         raise UnreadableInputError(where, f"no valid Python: {error.msg}", "check that it runs under Python 3") from error
@@ -79,7 +74,35 @@ def walk(source: str, file: str) -> Walk | None:
         raise UnreadableInputError(file, "nested too deeply to be read") from error
 
 
-def _training(root: LoopNode) -> Iterator[tuple[LoopNode, tuple[TracedEvent, ...]]]:
+def stretches(script: Script) -> list[TrainingLoop]:
+    """Return the loops of a script that train, and the bodies of functions that train without a loop, for a caller to repeat.
+
+    Of helpers in other files only what this script runs in loops of its own.
+    """
+    found = [loop for loop in script.trace.training if loop.traced is not None and loop.traced.script is script]
+    doubt = _doubt_of_file(script.trace)
+    for root in script.trace.roots:
+        if root.function is not None and _trains(root) and not any(map(_trains, root.inner())):
+            found.append(_loop(root, (), script.trace, doubt))
+    return found
+
+
+def _trains(loop: TracedLoop) -> bool:
+    return {"backward", "step"} <= {event.kind for event in loop.flat()}
+
+
+def loops_that_train(script: Script) -> list[TrainingLoop]:
+    """Return the loops of a script, and those of its helpers that it runs, that train: see `training_loops`."""
+    trace = script.trace
+    found: dict[tuple[str, int, int], TrainingLoop] = {}
+    doubt = _doubt_of_file(trace)
+    for node, before in (pair for root in trace.roots for pair in _training(root)):
+        loop = _loop(node, before, trace, doubt)
+        found.setdefault((loop.location.file, loop.location.line, loop.location.column), loop)
+    return [found[key] for key in sorted(found)]
+
+
+def _training(root: TracedLoop) -> Iterator[tuple[TracedLoop, tuple[TracedEvent, ...]]]:
     """Yield the loops under a root that train, each with the events before it."""
     both = list(_with_both(root, ()))
     yield from both
@@ -90,8 +113,8 @@ def _training(root: LoopNode) -> Iterator[tuple[LoopNode, tuple[TracedEvent, ...
                 yield item, before
 
 
-def _with_both(node: LoopNode, before: tuple[TracedEvent, ...]) -> Iterator[tuple[LoopNode, tuple[TracedEvent, ...]]]:
-    nested: list[LoopNode] = []
+def _with_both(node: TracedLoop, before: tuple[TracedEvent, ...]) -> Iterator[tuple[TracedLoop, tuple[TracedEvent, ...]]]:
+    nested: list[TracedLoop] = []
     for child, earlier in _children(node, before):
         for loop, events in _with_both(child, earlier):
             nested.append(loop)
@@ -101,7 +124,7 @@ def _with_both(node: LoopNode, before: tuple[TracedEvent, ...]) -> Iterator[tupl
         yield node, before
 
 
-def _own(node: LoopNode, nested: list[LoopNode]) -> Iterator[TracedEvent]:
+def _own(node: TracedLoop, nested: list[TracedLoop]) -> Iterator[TracedEvent]:
     """Yield the events of a loop without those of the loops in it that train by themselves."""
     for item in node.items:
         if isinstance(item, TracedEvent):
@@ -110,18 +133,20 @@ def _own(node: LoopNode, nested: list[LoopNode]) -> Iterator[TracedEvent]:
             yield from _own(item, nested)
 
 
-def _children(node: LoopNode, before: tuple[TracedEvent, ...]) -> Iterator[tuple[LoopNode, tuple[TracedEvent, ...]]]:
+def _children(node: TracedLoop, before: tuple[TracedEvent, ...]) -> Iterator[tuple[TracedLoop, tuple[TracedEvent, ...]]]:
     seen = list(before)
     for item in node.items:
-        if isinstance(item, LoopNode):
+        if isinstance(item, TracedLoop):
             yield item, tuple(seen)
         else:
             seen.append(item)
 
 
-def _loop(node: LoopNode, before: tuple[TracedEvent, ...], walked: Walk, doubt: str) -> TrainingLoop:
-    assert node.node is not None, "a root is no loop"
-    events = tuple(node.flat())
+def _loop(node: TracedLoop, before: tuple[TracedEvent, ...], trace: Trace, doubt: str) -> TrainingLoop:
+    statement = node.node or node.function
+    assert statement is not None, "the module is no loop"
+    events = tuple(event for event in node.flat() if event.kind in CALLS)
+    before = tuple(event for event in before if event.kind in CALLS)
     kinds = {event.kind for event in events}
     reasons = list(node.unsure)
     if doubt:
@@ -134,26 +159,25 @@ def _loop(node: LoopNode, before: tuple[TracedEvent, ...], walked: Walk, doubt: 
         reasons.append("which optimizer steps is not known")
     if any(event.kind == "step" and event.target in node.rebuilt for event in events):
         reasons.append("the optimizer is built in the loop")
-    reasons += _doubts_of_identity(node, events, walked)
-    location = Location(walked.file, node.node.lineno, node.node.col_offset + 1)
+    reasons += _doubts_of_identity(node, events, trace)
     outer = _branch_of(events)
-    events = tuple(_relative(event, outer) for event in events)
-    return TrainingLoop(location, events, before, "; ".join(dict.fromkeys(reasons)))
+    events = tuple(event.under(event.branch[outer:]) for event in events)
+    return TrainingLoop(begin(node.script, statement), events, before, "; ".join(dict.fromkeys(reasons)), node)
 
 
-def _doubts_of_identity(node: LoopNode, events: tuple[TracedEvent, ...], walked: Walk) -> Iterator[str]:
+def _doubts_of_identity(node: TracedLoop, events: tuple[TracedEvent, ...], trace: Trace) -> Iterator[str]:
     """Yield why the calls that clear gradients may act on more, or on others, than their names say."""
     stepping = {event.target for event in events if event.kind == "step"}
     clearing = {event.target for event in events if event.kind == "zero_grad"}
     for optimizer in sorted(name for name in stepping if name is not None):
-        if optimizer in node.bound and all(known.id != optimizer for known in walked.optimizers):
+        if optimizer in node.bound and all(known.id != optimizer for known in trace.optimizers):
             yield f"{optimizer} is bound anew in the loop"
         if optimizer in clearing or None in clearing:
             continue
         for other in sorted(name for name in clearing if name is not None):
-            if walked.overlap(optimizer, other):
+            if trace.overlap(optimizer, other):
                 yield f"{other} may hold parameters of {optimizer}"
-        if (line := walked.unfollowed) is not None:
+        if (line := trace.unfollowed) is not None:
             yield f"when the call in line {line} clears gradients is not known"
 
 
@@ -166,15 +190,15 @@ def _branch_of(events: tuple[TracedEvent, ...]) -> int:
     return shared
 
 
-def _relative(event: TracedEvent, outer: int) -> TracedEvent:
-    branch = event.branch[outer:]
-    return TracedEvent(event.kind, event.target, event.location, not branch, branch)
-
-
-def _doubt_of_file(source: str, file: str) -> str:
-    name = Path(file).name
-    if re.match(r"test_.*\.py$|.*_test\.py$", name):
+def _doubt_of_file(trace: Trace) -> str:
+    if is_test(trace.script.file):
         return "a test, no training script"
-    if any(hook in source for hook in HOOKS):
+    if any(hook in script.text for hook in HOOKS for script in trace.scripts):
         return "a hook runs after each gradient or step"
     return ""
+
+
+def is_test(file: str) -> bool:
+    """Return whether a file is a test by its name, or by the folder `tests` that it lies in."""
+    *folders, name = re.split(r"[/\\]", file)
+    return "tests" in folders or re.match(r"test_.*\.py$|.*_test\.py$", name) is not None

@@ -1,52 +1,57 @@
-"""What the order of the calls in a training loop proves about its gradients, and the edit that puts it right.
+"""What the order of the calls in a training loop proves about its gradients, and the edits that put it right.
 
 For each optimizer that steps, every path through the loop is followed, again and again until nothing new is reached, so
-that a `zero_grad` at the end of the body counts for the next backward pass.
+that a `zero_grad` at the end of the body counts for the next backward pass. A function without a loop is followed once,
+whatever its caller did before.
 """
 
 from __future__ import annotations
 
 import ast
-import difflib
-from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from traindoctor.code.loops import training_loops
+from traindoctor.code.edits import applied, line_before, moved_after, moved_before, plain_statement, side_by_side
+from traindoctor.code.events import TracedEvent
+from traindoctor.code.loops import read_script, stretches
 from traindoctor.errors import UnreadableInputError
-from traindoctor.model import Location, LoopEvent, TrainingLoop
+from traindoctor.mistake import Repair
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from traindoctor.code.events import LoopEvent, TrainingLoop
+    from traindoctor.code.script import Script
+    from traindoctor.mistake import Location
+
+    Event: TypeAlias = LoopEvent | TracedEvent
 
 #: Conditions in one loop whose combinations are all followed; above it nothing is proven.
 MAX_CONDITIONS = 8
+#: The calls that change what a gradient is worth, or look at it.
+GRADIENT = ("backward", "step", "zero_grad", "clip")
+
+
+class Wrong(NamedTuple):
+    """A call that stands in the wrong place, or lacks its counterpart; `other`: the call it is to be seen beside."""
+
+    loop: TrainingLoop
+    optimizer: str
+    event: Event
+    other: Event
+
+
+# -- what is proven ---------------------------------------------------------------------------------------------------
 
 
 def missing_zero_grad(loop: TrainingLoop) -> Location | None:
     """Return the backward pass whose gradients no path clears before the next one; None when that is not proven."""
-    if loop.why_unsure:
-        return None
-    for optimizer in _stepping(loop):
-        if any(e.kind == "zero_grad" and e.target in (optimizer, None) for e in loop.events):
-            continue
-        if _steps_again(loop, optimizer):
-            return _backward_before(loop.events, optimizer).location
-    return None
+    return next((wrong.event.location for wrong in uncleared(loop)), None)
 
 
 def zero_grad_between(loop: TrainingLoop) -> Location | None:
     """Return the call that clears the gradients after the backward pass and before every step of their optimizer."""
-    if loop.why_unsure:
-        return None
-    for optimizer in _stepping(loop):
-        seen = _walk(loop, optimizer)
-        if seen is None or not seen.at_steps:
-            continue
-        if all(state.startswith("cleared ") for state in seen.at_steps):
-            index = max(int(state.split()[1]) for state in seen.at_steps)
-            return loop.events[index].location
-    return None
+    return next((wrong.event.location for wrong in _cleared(loop)), None)
 
 
 def clears_correctly(loop: TrainingLoop) -> bool:
@@ -54,8 +59,105 @@ def clears_correctly(loop: TrainingLoop) -> bool:
     optimizers = _stepping(loop)
     if loop.why_unsure or not optimizers:
         return False
-    walks = [_walk(loop, optimizer) for optimizer in optimizers]
-    return all(seen is not None and seen.at_steps == {"fresh"} for seen in walks)
+    met = [_at_steps(loop, optimizer) for optimizer in optimizers]
+    return all(states is not None and states and states <= {"entry", "fresh"} for states in met)
+
+
+def uncleared(loop: TrainingLoop) -> Iterator[Wrong]:
+    """Yield for each optimizer whose gradients no path clears: the backward pass, and the step."""
+    if loop.why_unsure or _is_function(loop):
+        return
+    for optimizer in _stepping(loop):
+        if any(e.kind == "zero_grad" and e.target in (optimizer, None) for e in loop.events):
+            continue
+        if _steps_again(loop, optimizer):
+            step = next(e for e in loop.events if e.kind == "step" and e.target == optimizer)
+            yield Wrong(loop, optimizer, _backward_before(loop.events, optimizer), step)
+
+
+def of_another(wrong: Wrong) -> Event | None:
+    """Return the call that clears another optimizer where the gradients of this one, which nothing clears, had to be."""
+    events = wrong.loop.events
+    for event in reversed(events[: _index(wrong.loop, wrong.event)]):
+        if event.kind == "step":
+            return None
+        if event.kind == "zero_grad":
+            return event
+    return None
+
+
+def cleared_late(loop: TrainingLoop) -> Iterator[Wrong]:
+    """Yield for each optimizer that steps on nothing: the call that clears after the backward pass, and the step."""
+    for wrong in _cleared(loop):
+        if _stands_late(wrong):
+            yield wrong
+
+
+def stepped_early(loop: TrainingLoop) -> Iterator[Wrong]:
+    """Yield for each optimizer that steps on nothing: the step that comes before the backward pass, and that pass."""
+    for wrong in _cleared(loop, or_entry=True):
+        if not _stands_late(wrong):
+            following = next((e for e in loop.events[_index(loop, wrong.other) + 1 :] if e.kind == "backward"), None)
+            if following is not None:
+                yield Wrong(loop, wrong.optimizer, wrong.other, following)
+
+
+def clipped_idle(loop: TrainingLoop) -> Iterator[Wrong]:
+    """Yield each call that clips gradients which every step has seen already, or which are cleared: the clip, and the step."""
+    if loop.why_unsure:
+        return
+    optimizers = _stepping(loop)
+    for index, clip in enumerate(loop.events):
+        optimizer = _clipped(clip, optimizers, loop) if clip.kind == "clip" else None
+        met = _met(loop, optimizer) if optimizer is not None else None
+        if optimizer is None or met is None:
+            continue
+        useful = any({"fresh", "stale"} & states for i, states in met.items() if loop.events[i].kind == "clip")
+        seen = met.get(index, set()) - {"entry"}
+        if seen and not useful and all(state == "used" or state.startswith("cleared") for state in seen):
+            yield Wrong(loop, optimizer, clip, next(e for e in loop.events if e.kind == "step" and e.target == optimizer))
+
+
+def _clipped(clip: Event, optimizers: Sequence[str], loop: TrainingLoop) -> str | None:
+    """Return the optimizer whose gradients are clipped: the only one, or the one that alone holds these parameters."""
+    if len(optimizers) == 1:
+        return optimizers[0]
+    holds = getattr(getattr(clip, "thing", None), "holds", None)
+    if not holds:
+        return None
+    owners = []
+    for event in loop.events:
+        held = getattr(getattr(event, "thing", None), "holds", None) if event.kind == "step" else None
+        if held and held & holds and event.target not in owners:
+            owners.append(event.target)
+    return owners[0] if len(owners) == 1 else None
+
+
+def _cleared(loop: TrainingLoop, *, or_entry: bool = False) -> Iterator[Wrong]:
+    """Yield for each optimizer whose steps all meet cleared gradients: the call that clears them, and the first step.
+
+    `or_entry`: a step may also meet what the first iteration begins with.
+    """
+    if loop.why_unsure:
+        return
+    for optimizer in _stepping(loop):
+        states = _at_steps(loop, optimizer) or set()
+        cleared = {state for state in states if state.startswith("cleared ")}
+        if cleared and states - cleared <= ({"entry"} if or_entry else set()):
+            index = max(int(state.split()[1]) for state in cleared)
+            step = next(e for e in loop.events if e.kind == "step" and e.target == optimizer)
+            yield Wrong(loop, optimizer, loop.events[index], step)
+
+
+def _stands_late(wrong: Wrong) -> bool:
+    """Return whether a backward pass comes before the call that clears, in the same iteration and since the step before."""
+    clearing, step = _index(wrong.loop, wrong.event), _index(wrong.loop, wrong.other)
+    earlier = [e.kind for e in reversed(wrong.loop.events[:clearing]) if e.kind in ("step", "backward")]
+    return clearing < step and earlier[:1] == ["backward"]
+
+
+def _index(loop: TrainingLoop, event: Event) -> int:
+    return next(i for i, e in enumerate(loop.events) if e is event)
 
 
 def _steps_again(loop: TrainingLoop, optimizer: str) -> bool:
@@ -74,24 +176,25 @@ def _stepping(loop: TrainingLoop) -> list[str]:
     return list(dict.fromkeys(e.target for e in loop.events if e.kind == "step" and e.target is not None))
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """`at_steps`: the states of the gradients that steps of one optimizer meet on some path."""
+def _at_steps(loop: TrainingLoop, optimizer: str) -> set[str] | None:
+    """Return the states of its gradients that the steps of an optimizer meet; None when there are too many paths."""
+    met = _met(loop, optimizer)
+    if met is None:
+        return None
+    return {state for index, states in met.items() if loop.events[index].kind == "step" for state in states}
 
-    at_steps: frozenset[str]
 
+def _met(loop: TrainingLoop, optimizer: str) -> dict[int, set[str]] | None:
+    """Return the states of the gradients of an optimizer that each step and clip meets, by the index of the event.
 
-def _walk(loop: TrainingLoop, optimizer: str) -> _Seen | None:
-    """Return what the steps of an optimizer meet; None when there are too many paths.
-
-    States of its gradients: "fresh" (of passes since they were cleared), "used" (a step has seen them), "stale" (used,
-    and a new pass was added), "cleared i" (by event i of the loop, no pass since).
+    "entry" (as the loop finds them), "fresh" (of passes since they were cleared), "used" (a step has seen them), "stale"
+    (used, and a new pass was added), "cleared i" (by event i of the loop, no pass since).
     """
     paths = _paths(loop)
     if paths is None:
         return None
-    start = "fresh"
-    reached, pending, at_steps = {start}, [start], set()
+    met: dict[int, set[str]] = {}
+    reached, pending = {"entry"}, ["entry"]
     while pending:
         entry = pending.pop()
         for path in paths:
@@ -99,208 +202,194 @@ def _walk(loop: TrainingLoop, optimizer: str) -> _Seen | None:
             for index in path:
                 event = loop.events[index]
                 if event.kind == "backward":
-                    state = "fresh" if state == "fresh" or state.startswith("cleared") else "stale"
+                    state = "fresh" if state in ("entry", "fresh") or state.startswith("cleared") else "stale"
                 elif event.kind == "zero_grad" and event.target == optimizer:
                     state = f"cleared {index}"
+                elif event.kind == "clip":
+                    met.setdefault(index, set()).add(state)
                 elif event.kind == "step" and event.target == optimizer:
-                    at_steps.add(state)
+                    met.setdefault(index, set()).add(state)
                     state = state if state.startswith("cleared") else "used"
-            if state not in reached:
+            if state not in reached and not _is_function(loop):
                 reached.add(state)
                 pending.append(state)
-    return _Seen(frozenset(at_steps))
+    return met
+
+
+def _is_function(loop: TrainingLoop) -> bool:
+    """Return whether it is the body of a function that is followed once."""
+    return loop.traced is not None and loop.traced.node is None
 
 
 def _paths(loop: TrainingLoop) -> list[tuple[int, ...]] | None:
     """Return the events met on each path through one iteration, by index; None when there are too many conditions."""
-    branches = [_branch(event, index) for index, event in enumerate(loop.events)]
-    conditions = list(dict.fromkeys(key for branch in branches for key, _ in branch))
+    branches = [(index, _branch(event, index)) for index, event in enumerate(loop.events) if event.kind in GRADIENT]
+    conditions = list(dict.fromkeys(key for _, branch in branches for key, _ in branch))
     if len(conditions) > MAX_CONDITIONS:
         return None
-    paths = []
+    paths: dict[tuple[int, ...], None] = {}
     for values in product((True, False), repeat=len(conditions)):
         holds = dict(zip(conditions, values, strict=True))
-        path = tuple(i for i, branch in enumerate(branches) if all(holds[key] == value for key, value in branch))
-        if path not in paths:
-            paths.append(path)
-    return paths
+        paths[tuple(i for i, branch in branches if all(holds[key] == value for key, value in branch))] = None
+    return list(paths)
 
 
-def _branch(event: LoopEvent, index: int) -> tuple[tuple[str, bool], ...]:
+def _branch(event: Event, index: int) -> tuple[tuple[str, bool], ...]:
     """Return the conditions of an event; for one that is only known to be uncertain, a condition of its own."""
-    known: tuple[tuple[str, bool], ...] = getattr(event, "branch", ())
-    return known or (() if event.certain else ((f"event {index}", True),))
+    return event.branch or (() if event.certain else ((f"event {index}", True),))
 
 
-def _backward_before(events: Sequence[LoopEvent], optimizer: str) -> LoopEvent:
+def _backward_before(events: Sequence[Event], optimizer: str) -> Event:
     """Return the last backward pass before the first step of an optimizer, that of the iteration before if need be."""
     step = next(i for i, e in enumerate(events) if e.kind == "step" and e.target == optimizer)
     around = [*events[step:], *events[:step]]
     return next(e for e in reversed(around) if e.kind == "backward")
 
 
-# -- the edit ---------------------------------------------------------------------------------------------------------
+def wrong_in(script: Script, proven: Callable[[TrainingLoop], Iterator[Wrong]]) -> Iterator[tuple[Wrong, Location]]:
+    """Yield what is proven of the loops and functions of a script, with its place: of a helper elsewhere where it is called."""
+    for loop in stretches(script):
+        for wrong in proven(loop):
+            if isinstance(wrong.event, TracedEvent):
+                yield wrong, place(script, wrong.event)
+
+
+def place(script: Script, event: TracedEvent) -> Location:
+    """Return where an event stands in a script, or the call that leads to it."""
+    return script.place(event.node if event.script is script else event.via)
+
+
+def text_of_call(event: Event) -> str:
+    """Return the call of an event as it is written, in one line."""
+    if not isinstance(event, TracedEvent):
+        return event.kind
+    text = " ".join(event.script.source(event.node).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+# -- what mends it ----------------------------------------------------------------------------------------------------
+
+
+def clear_inserted(script: Script, wrong: Wrong) -> Repair | None:
+    """Return the repair of gradients that are never cleared: `zero_grad()` before the backward pass."""
+    first = _first_pass(wrong)
+    place = _statement(script, first)
+    name = receiver(script, wrong.other.node) if isinstance(wrong.other, TracedEvent) else None
+    if name is None or first is None or place is None or not _together(script, first, wrong.other):
+        return None
+    edit = line_before(script, place, f"{name}.zero_grad()")
+    return Repair(f"Call {name}.zero_grad() before the backward pass", (edit,), safe=True) if edit else None
+
+
+def clear_moved(script: Script, wrong: Wrong) -> Repair | None:
+    """Return the repair of gradients that are cleared before the step: the call goes before the backward pass."""
+    first = _first_pass(wrong)
+    what, place = _statement(script, wrong.event), _statement(script, first)
+    if first is None or what is None or place is None or not _together(script, first, wrong.event):
+        return None
+    if first.branch != wrong.event.branch:
+        return None
+    edits = moved_before(script, what, place)
+    return Repair(f"Move {script.source(what)} before the backward pass", edits, safe=True) if edits else None
+
+
+def step_moved(script: Script, wrong: Wrong) -> Repair | None:
+    """Return the repair of a step before the backward pass: it goes behind the pass, and what clips or unscales after it."""
+    events, step = wrong.loop.events, wrong.event
+    at, last = _index(wrong.loop, step), wrong.other
+    following = events[at + 1 :]
+    for event in following:
+        if event.kind in ("zero_grad", "step") and event.target == wrong.optimizer:
+            break
+        if event.kind in ("backward", "clip", "unscale"):
+            last = event
+    scaled = "scaler_update" in [e.kind for e in events] and events[-1].kind != "scaler_update"
+    what, place = _statement(script, step), _statement(script, last)
+    if what is None or place is None or scaled or not _together(script, last, step) or last.branch != step.branch:
+        return None
+    if sum(e.kind == "step" for e in events) != 1:
+        return None
+    edits = moved_after(script, what, place)
+    return Repair(f"Move {script.source(what)} behind the backward pass", edits, safe=True) if edits else None
+
+
+def clip_moved(script: Script, wrong: Wrong) -> Repair | None:
+    """Return the repair of a clip that has no effect: it goes right before the step."""
+    clip, step = wrong.event, wrong.other
+    what, place = _statement(script, clip), _statement(script, step)
+    kinds = [e.kind for e in wrong.loop.events]
+    if what is None or place is None or kinds.count("step") != 1 or ("scaler_update" in kinds and "unscale" not in kinds):
+        return None
+    if not _together(script, clip, step) or clip.branch != step.branch:
+        return None
+    edits = moved_before(script, what, place)
+    return Repair("Move the clipping between the backward pass and the step", edits, safe=True) if edits else None
+
+
+def receiver(script: Script, call: ast.AST) -> str | None:
+    """Return the text of the optimizer in `optimizer.step()`, `scaler.step(optimizer)`, `xm.optimizer_step(optimizer)`."""
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+        return None
+    given = call.args[0] if call.args and isinstance(call.args[0], ast.Name | ast.Attribute) else None
+    if call.func.attr == "optimizer_step" or (given is not None and "scaler" in script.source(call.func.value).lower()):
+        return script.source(given) if given is not None else None
+    value = call.func.value
+    return script.source(value) if isinstance(value, ast.Name | ast.Attribute | ast.Subscript) else None
+
+
+def _statement(script: Script, event: Event | None) -> ast.stmt | None:
+    """Return the plain statement that an event of this script stands in."""
+    return plain_statement(script, event.node) if isinstance(event, TracedEvent) and event.script is script else None
+
+
+def _together(script: Script, first: Event, second: Event) -> bool:
+    both = isinstance(first, TracedEvent) and isinstance(second, TracedEvent)
+    return both and side_by_side(script, first.node, second.node)  # type: ignore[union-attr]
+
+
+def _first_pass(wrong: Wrong) -> Event | None:
+    """Return the first backward pass after the step before, when the optimizer steps once in each iteration."""
+    events = wrong.loop.events
+    steps = [i for i, e in enumerate(events) if e.kind == "step" and e.target == wrong.optimizer]
+    if len(steps) != 1:
+        return None
+    around = [*events[steps[0] + 1 :], *events[: steps[0]]]
+    since = max((i for i, e in enumerate(around) if e.kind == "step"), default=-1) + 1
+    passes = [e for e in around[since:] if e.kind == "backward"] or [e for e in around if e.kind == "backward"]
+    others = {e.target for e in events if e.kind == "step"} != {wrong.optimizer}
+    if not passes or (others and len(passes) > 1):
+        return None
+    return passes[0] if passes[0].branch == events[steps[0]].branch else None
 
 
 def fix_patch(source: str, file: str, kind: str) -> str | None:
     """Return a unified diff that repairs the order of the calls, or None when there is not one right answer.
 
-    `kind`: "TD301" inserts `zero_grad()` before the backward pass, "TD302" moves the misplaced one there. The edited
-    text is read again, and a patch is given only when the cause is gone from it and nothing else was found.
+    `kind`: "TD301" inserts `zero_grad()` before the backward pass, "TD302" moves the misplaced call. The edited text is
+    read again, and a patch is given only when the cause is gone from it and nothing else was found.
     """
-    proven = {"TD301": missing_zero_grad, "TD302": zero_grad_between}.get(kind)
-    if proven is None:
-        return None
-    text, seen = source, 0
+    from traindoctor.diff import unified_diff
+
+    text = old = source.removeprefix("\ufeff")
     try:
-        while sick := [loop for loop in training_loops(text, file) if proven(loop) is not None]:
-            seen += 1
-            edited = _Edit(text).repair(sick[0], kind) if seen <= 8 else None
-            if edited is None:
-                return None
-            text = edited
-        healthy = all(missing_zero_grad(loop) is None and zero_grad_between(loop) is None for loop in training_loops(text, file))
+        for _ in range(8):
+            script = read_script(text, file)
+            repairs = [_repair(script, wrong, kind) for wrong in _wrong(script, kind)]
+            if not repairs or repairs[0] is None:
+                break
+            text = applied(text, repairs[0].edits)
+        if text == old or any(True for other in ("TD301", "TD302") for _ in _wrong(read_script(text, file), other)):
+            return None
     except UnreadableInputError:
         return None
-    if not seen or not healthy:
-        return None
-    return _diff(source, text, file)
+    return unified_diff(file, old, text, marked=old != source)
 
 
-class _Edit:
-    """The statements of a script by their place, and the two edits."""
-
-    def __init__(self, source: str) -> None:
-        self.lines = source.split("\n")
-        self.tree = ast.parse(source.removeprefix("\ufeff"))
-        self.parents: dict[ast.AST, ast.AST] = {}
-        for node in ast.walk(self.tree):
-            for child in ast.iter_child_nodes(node):
-                self.parents[child] = node
-
-    def repair(self, loop: TrainingLoop, kind: str) -> str | None:
-        """Return the text with one order put right, or None."""
-        proven = missing_zero_grad if kind == "TD301" else zero_grad_between
-        for optimizer in _stepping(loop):
-            events = [
-                e for e in loop.events if e.kind in ("backward", "step") or (e.kind == "zero_grad" and e.target == optimizer)
-            ]
-            only = TrainingLoop(loop.location, tuple(e for e in events if e.kind != "step" or e.target == optimizer))
-            if proven(only) is None:
-                continue
-            backward = self._the_backward(events, optimizer)
-            if backward is None:
-                return None
-            return self._insert(events, optimizer, backward) if kind == "TD301" else self._move(only, backward)
-        return None
-
-    def _the_backward(self, events: Sequence[LoopEvent], optimizer: str) -> LoopEvent | None:
-        """Return the first backward pass after the step before, when the optimizer steps once in each iteration."""
-        steps = [i for i, e in enumerate(events) if e.kind == "step" and e.target == optimizer]
-        if len(steps) != 1:
-            return None
-        step = steps[0]
-        around = [*events[step + 1 :], *events[:step]]
-        since = max((i for i, e in enumerate(around) if e.kind == "step"), default=-1) + 1
-        passes = [e for e in around[since:] if e.kind == "backward"] or [e for e in around if e.kind == "backward"]
-        others = {e.target for e in events if e.kind == "step"} != {optimizer}
-        if not passes or (others and len(passes) > 1):
-            return None
-        first = passes[0]
-        return first if _branch(first, -1) == _branch(events[step], -1) else None
-
-    def _insert(self, events: Sequence[LoopEvent], optimizer: str, backward: LoopEvent) -> str | None:
-        step = next(e for e in events if e.kind == "step" and e.target == optimizer)
-        call, place = self._call(step.location), self._statement(backward.location)
-        if call is None or place is None or not self._same_scope(call, place):
-            return None
-        receiver = self._receiver(call)
-        if receiver is None:
-            return None
-        line = f"{self._indent(place)}{receiver}.zero_grad(){self._line_end(place)}"
-        return "\n".join([*self.lines[: place.lineno - 1], line, *self.lines[place.lineno - 1 :]])
-
-    def _move(self, only: TrainingLoop, backward: LoopEvent) -> str | None:
-        where = zero_grad_between(only)
-        misplaced = self._statement(where) if where is not None else None
-        place = self._statement(backward.location)
-        if misplaced is None or place is None or not isinstance(misplaced, ast.Expr) or not self._same_scope(misplaced, place):
-            return None
-        zero = next(e for e in only.events if e.location == where)
-        body = self._body(misplaced)
-        if _branch(zero, -1) != _branch(backward, -1) or body is None or len(body) < 2 or misplaced.end_lineno is None:
-            return None
-        old = range(misplaced.lineno - 1, misplaced.end_lineno)
-        shift = self._indent(place)
-        moved = [shift + self.lines[i].removeprefix(self._indent(misplaced)) for i in old]
-        kept = [(i, line) for i, line in enumerate(self.lines) if i not in old]
-        at = next(n for n, (i, _) in enumerate(kept) if i == place.lineno - 1)
-        lines = [line for _, line in kept]
-        return "\n".join([*lines[:at], *moved, *lines[at:]])
-
-    def _call(self, location: Location) -> ast.Call | None:
-        """Return the call of a method that an event was recorded for."""
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.Call) and node.lineno == location.line and self._column(node) == location.column:
-                return node
-        return None
-
-    def _column(self, node: ast.expr | ast.stmt) -> int:
-        return len(self.lines[node.lineno - 1].encode()[: node.col_offset].decode(errors="ignore")) + 1
-
-    def _statement(self, location: Location) -> ast.stmt | None:
-        """Return the statement at a place, when it has its lines to itself and can be moved or preceded by a line."""
-        call: ast.AST | None = self._call(location)
-        while call is not None and not isinstance(call, ast.stmt):
-            call = self.parents.get(call)
-        if call is None or not isinstance(call, ast.Expr | ast.Assign) or call.end_lineno is None or call.end_col_offset is None:
-            return None
-        before = self.lines[call.lineno - 1].encode()[: call.col_offset]
-        after = self.lines[call.end_lineno - 1].encode()[call.end_col_offset :].strip()
-        return None if before.strip() or (after and not after.startswith(b"#")) else call
-
-    def _indent(self, node: ast.stmt) -> str:
-        return self.lines[node.lineno - 1].encode()[: node.col_offset].decode()
-
-    def _line_end(self, node: ast.stmt) -> str:
-        return "\r" if self.lines[node.lineno - 1].endswith("\r") else ""
-
-    def _around(self, node: ast.AST) -> Iterator[ast.AST]:
-        while node in self.parents:
-            node = self.parents[node]
-            yield node
-
-    def _same_scope(self, first: ast.AST, second: ast.AST) -> bool:
-        """Return whether two nodes stand in the same function and directly in the same loop."""
-        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.For, ast.AsyncFor, ast.While)
-        scopes = [next((n for n in self._around(node) if isinstance(n, kinds)), None) for node in (first, second)]
-        return scopes[0] is scopes[1]
-
-    def _body(self, node: ast.stmt) -> list[ast.stmt] | None:
-        parent = self.parents.get(node)
-        for name in ("body", "orelse", "finalbody"):
-            body = getattr(parent, name, None)
-            if isinstance(body, list) and node in body:
-                return body
-        return None
-
-    def _receiver(self, call: ast.Call) -> str | None:
-        """Return the text of the optimizer in `optimizer.step()`, `scaler.step(optimizer)`, `xm.optimizer_step(optimizer)`."""
-        if not isinstance(call.func, ast.Attribute):
-            return None
-        given = bool(call.args) and isinstance(call.args[0], ast.Name | ast.Attribute)
-        if call.func.attr == "optimizer_step" or (given and "scaler" in ast.unparse(call.func.value).lower()):
-            return ast.unparse(call.args[0]) if given else None
-        return ast.unparse(call.func.value) if isinstance(call.func.value, ast.Name | ast.Attribute | ast.Subscript) else None
+def _wrong(script: Script, kind: str) -> list[Wrong]:
+    find = {"TD301": (uncleared,), "TD302": (cleared_late, stepped_early)}.get(kind, ())
+    return [wrong for loop in stretches(script) for proven in find for wrong in proven(loop)]
 
 
-def _diff(old: str, new: str, file: str) -> str:
-    """Return the unified diff of two texts, as `git apply` takes it."""
-    lines = [[f"{x}\n" for x in text.split("\n")] for text in (old, new)]
-    for text in lines:
-        if text[-1] == "\n":
-            text.pop()
-        else:
-            text[-1] = text[-1].removesuffix("\n")
-    difference = difflib.unified_diff(lines[0], lines[1], f"a/{file}", f"b/{file}")
-    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in difference)
+def _repair(script: Script, wrong: Wrong, kind: str) -> Repair | None:
+    mend = clear_inserted if kind == "TD301" else clear_moved if wrong.event.kind == "zero_grad" else step_moved
+    return mend(script, wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from bisect import bisect_right
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,7 +13,12 @@ from traindoctor.mistake import Edit, Location
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.code.constructors import Construction
+    from traindoctor.code.definitions import Definitions
+    from traindoctor.code.losses import Losses
     from traindoctor.code.project import Project
+    from traindoctor.code.tensors import Tensors
+    from traindoctor.code.trace import Trace
 
 #: Stands for a value that is not known without running the script.
 UNKNOWN = object()
@@ -21,6 +27,7 @@ Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.C
 _SCOPES = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
+_LINE_END = re.compile(r"\r\n?|\n")
 
 
 class Cell(NamedTuple):
@@ -115,6 +122,34 @@ class Script:
                 found.append(parent)
             child = parent
         return found
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The walk through the script: the calls that train, in order, with what they act on."""
+        from traindoctor.code.trace import Trace
+
+        return Trace(self)
+
+    @cached_property
+    def definitions(self) -> Definitions:
+        """Which assignments each use of a name may see."""
+        from traindoctor.code.definitions import Definitions
+
+        return Definitions(self)
+
+    @cached_property
+    def tensors(self) -> Tensors:
+        """Where the tensors of the script come from."""
+        from traindoctor.code.tensors import Tensors
+
+        return Tensors(self)
+
+    @cached_property
+    def losses(self) -> Losses:
+        """The losses that the script computes, and what it differentiates."""
+        from traindoctor.code.losses import Losses
+
+        return Losses(self)
 
     # -- names and values
 
@@ -253,15 +288,21 @@ class Script:
         """Return whether a call takes `*args` or `**kwargs`, so that what is not seen may still be given."""
         return any(k.arg is None for k in call.keywords) or any(isinstance(a, ast.Starred) for a in call.args)
 
+    @cached_property
+    def constructions(self) -> list[Construction]:
+        """The calls that build an optimizer, with their settings as far as they are known."""
+        from traindoctor.code.constructors import constructions
+
+        return constructions(self)
+
     # -- places
 
     @cached_property
     def _line_starts(self) -> list[int]:
         """First character of each line, as the parser counts lines."""
-        starts, at = [0], 0
-        for line in ast._splitlines_no_ff(self.text):  # type: ignore[attr-defined]
-            at += len(line)
-            starts.append(at)
+        starts = [0, *(end.end() for end in _LINE_END.finditer(self.text))]
+        if starts[-1] < len(self.text):
+            starts.append(len(self.text))
         return starts
 
     def offset(self, line: int, byte_column: int) -> int:

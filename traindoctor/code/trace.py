@@ -1,250 +1,317 @@
 """The walk through a script: which calls on which optimizer one iteration of each loop makes, in what order.
 
 Nothing is executed. Names are followed from where an optimizer is built, through assignments, attributes of `self`,
-tuples and the parameters of functions of the same file. What a function of the same file does is written in the place
-of its call. A branch that may not be taken is kept with its condition, so that `order` can go through every path.
+tuples and the parameters of functions, of this script and of the files of its project. What such a function does is
+written in the place of its call. A branch that may not be taken is kept with its condition, so that `order` can go
+through every path.
+
+`script.trace` is the Trace of a script:
+
+- `roots`: a TracedLoop (`node` None) for the module, and for each function that nothing in the module called (`function`);
+  such a function is walked with parameters that are not known.
+- `loops()`: every loop once, the outer ones first, as it was met first; `events()`: every event, helpers again at each call.
+- `optimizers`, `schedulers`, `scalers`: what is built, in the order of the walk (Optimizer, Scheduler, Scaler of `values`).
+
+A TracedLoop has `node`, `script`, `parent` (the loop around it), `branch` (the conditions it stands under), `items` (events and loops, in order), `own()`, `flat()`,
+`inner()`, and `unsure`: what is not known of it, in words; when it is not empty, no order in it is proven.
+
+A TracedEvent has
+
+- `kind`: "backward", "step", "zero_grad", "clip", "unscale", "scaler_update", "scheduler_step", "train", "eval", "set_epoch",
+  "autocast" (a block is entered), "build" (an optimizer, scheduler or scaler is constructed).
+- `target`: the path that the optimizer, scheduler, scaler, model or sampler goes by ("self.optimizer"), the same for all names
+  of it; None when it is not known. Of backward and autocast: None.
+- `node`, `script`: the call (of `p.grad = None`: the target of the assignment) and the file it stands in; `via`: the call in
+  the walked script through which it was reached, the node itself when it stands there. `location`: where the node begins.
+- `branch`: the conditions it stands under since the root, ((test, value), ...); `certain`: there are none.
+- `within`: of "autocast", "no_grad", "inference_mode", "accumulate": the contexts it stands in, those of callers too.
+- `thing`: the Value of the target where it is known. Optimizer: `constructor`, `node`, `script`, `holds` (paths of models and
+  tensors, None when not known), `born` (the loops it is built in, the outermost first), `prepared` (the call that gave it to
+  an accelerator). Scheduler: `constructor`, `node`, `script`, `optimizer`, `born`. Scaler: `node`, `script`, `born`, `enabled`
+  (None where that is not known). Instance: an object of a class that was followed, `of.node`. Of clip: Thing("parameters",
+  `holds`). Of autocast: Thing("autocast", `node`).
+- `loss`, of backward alone: `node` (the expression that is differentiated, of `accelerator.backward(loss)` its argument), `id`
+  (its path), `scaled` (the path of the scaler in `scaler.scale(loss).backward()`).
+- `loops`: the loops it stands in, the outermost first, those of callers too.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from traindoctor.model import Location, LoopEvent
+from traindoctor.code.events import Branch, Loss, TracedEvent, TracedLoop
+from traindoctor.code.names import (
+    CALLS_BACK,
+    CLEARING_NAME,
+    CLIPS,
+    CONTEXTS,
+    HARMLESS,
+    HOOKS,
+    KNOWN_BASES,
+    MODEL_WRAPPERS,
+    OPT_NAME,
+    OPTIMIZERS,
+    PREPARES,
+    QUIET_METHODS,
+    SAME_OBJECT,
+    SCHEDULER_NAME,
+    WRAPPERS,
+    attributes,
+    dotted,
+    engines,
+    functions,
+    functions_around,
+    is_grad,
+    is_main,
+    is_zero,
+    last_of,
+    may_continue,
+    owner_of_grad,
+    pairs,
+    related,
+    text_of,
+)
+from traindoctor.code.resolve import FunctionDef, Names
+from traindoctor.code.script import LOOPS, UNKNOWN
+from traindoctor.code.values import (
+    Class,
+    Env,
+    Function,
+    Group,
+    Instance,
+    Module,
+    Optimizer,
+    Scaler,
+    Scheduler,
+    Thing,
+    Value,
+    carries_optimizer,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-#: How many calls deep functions of the file are followed, from the module's own statements on.
+    from traindoctor.code.events import LoopStatement, TrainingLoop
+    from traindoctor.code.script import Script
+    from traindoctor.code.values import FunctionNode
+
+#: How many calls deep functions are followed, from the module's own statements on.
 DEPTH = 8
-#: Nodes of the syntax tree looked at in one file, callees again at each call; above it callees are no longer followed.
-BUDGET = 400_000
-
-Branch: TypeAlias = tuple[tuple[str, bool], ...]
-FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-
-# fmt: off
-OPTIMIZERS = frozenset({
-    "Adam", "AdamW", "SGD", "Adagrad", "Adadelta", "RMSprop", "Rprop", "ASGD", "LBFGS", "NAdam", "RAdam", "SparseAdam",
-    "Adamax", "Adafactor", "Lion", "LAMB", "Lamb", "LARS", "Muon", "Shampoo", "SOAP", "FusedAdam", "FusedLAMB", "FusedSGD",
-    "Adam8bit", "AdamW8bit", "Lion8bit", "PagedAdamW", "PagedAdamW8bit", "Prodigy", "DAdaptAdam", "DAdaptSGD", "AdaBelief",
-    "AdaBound", "Ranger", "Sophia", "SophiaG", "AdamWScheduleFree", "SGDScheduleFree", "RAdamScheduleFree",
-    "ZeroRedundancyOptimizer",
-})
-# fmt: on
-#: Wrappers that hand on the optimizer they are given.
-WRAPPERS = frozenset({"DistributedOptimizer", "Lookahead", "FP16_Optimizer", "ZeroRedundancyOptimizer", "OptimizerWrapper"})
-MODEL_WRAPPERS = frozenset({"DataParallel", "DistributedDataParallel", "DDP", "FSDP", "FullyShardedDataParallel", "compile"})
-SAME_OBJECT = frozenset(
-    {"to", "cuda", "cpu", "train", "eval", "half", "float", "double", "bfloat16", "requires_grad_", "apply", "compile"}
-)
-#: Methods of an optimizer that neither step nor touch a gradient.
-# fmt: off
-QUIET_METHODS = frozenset({
-    "state_dict", "load_state_dict", "add_param_group", "register_state_dict_pre_hook", "train", "eval", "synchronize",
-    "no_sync", "consolidate_state_dict", "items", "keys", "get", "values", "append", "swap_swa_sgd", "update_swa",
-    "__repr__", "copy",
-})
-# fmt: on
-#: Functions that are given an optimizer and do not clear its gradients, by what their name says.
-HARMLESS = re.compile(
-    r"^(print|len|id|type|isinstance|repr|str|vars|hasattr|getattr|zip|enumerate|list|tuple|dict|set|iter|next|partial|reversed|sorted)$"
-    r"|lr|learning_rate|sched|warm|log|save|load|checkpoint|watch|clip|info|debug|lambda|master_params|append|resume|format|scale_loss|add_scalar",
-    re.IGNORECASE,
-)
-CLEARING_NAME = re.compile(r"(zero|clear|reset|flush).*grad|cleargrads|clear_grad", re.IGNORECASE)
-CALLS_BACK = re.compile(r"^(call|run|fire|trigger|dispatch)_?(hooks?|events?|callbacks?)$", re.IGNORECASE)
-OPT_NAME = re.compile(r"opt", re.IGNORECASE)
-SCHEDULER_NAME = re.compile(r"sched|warmup|(^|_)lrs?($|_)|plateau", re.IGNORECASE)
-KNOWN_BASES = frozenset({"object", "Module", "ABC", "Generic", "Protocol", "Callable", "Dataset", "NamedTuple", "Exception"})
-PREPARES = frozenset({"prepare", "setup", "setup_optimizers", "prepare_optimizer"})
-HOOKS = frozenset(
-    {
-        "register_post_accumulate_grad_hook",
-        "register_step_post_hook",
-        "register_step_pre_hook",
-        "register_optimizer_step_post_hook",
-    }
-)
+#: Nodes of the syntax tree looked at for one script, callees again at each call; above it callees are no longer followed.
+BUDGET = 40_000
 
 
-@dataclass(frozen=True, slots=True)
-class TracedEvent(LoopEvent):
-    """A call with the conditions it stands under: (test, value) from the outside in."""
+class Trace:
+    """What the walk through a script has met. `complete`: False when the script is nested too deeply for it."""
 
-    branch: Branch = ()
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self._walk = Walk(script)
+        self.complete = True
+        try:
+            self._walk.run()
+        except RecursionError:
+            self.complete = False
+            self._walk = Walk(script)
 
+    @property
+    def roots(self) -> list[TracedLoop]:
+        """The module, and each function that nothing in it called."""
+        return self._walk.roots
 
-@dataclass(eq=False, slots=True)
-class LoopNode:
-    """One loop, or one root of the walk (`node` None), with what happens in one iteration, in order."""
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """The optimizers that are built."""
+        return self._walk.optimizers
 
-    node: ast.For | ast.AsyncFor | ast.While | None
-    items: list[TracedEvent | LoopNode] = field(default_factory=list)
-    unsure: list[str] = field(default_factory=list)
-    rebuilt: set[str] = field(default_factory=set)  # optimizers that are built in the loop
-    bound: set[str] = field(default_factory=set)  # names and attributes that get a new value in the loop
+    @property
+    def schedulers(self) -> list[Scheduler]:
+        """The schedulers that are built."""
+        return self._walk.schedulers
 
-    def flat(self) -> Iterator[TracedEvent]:
-        """Yield the events of one iteration, each nested loop entered once."""
-        for item in self.items:
-            if isinstance(item, LoopNode):
-                yield from item.flat()
-            else:
-                yield item
+    @property
+    def scalers(self) -> list[Scaler]:
+        """The scalers that are built."""
+        return self._walk.scalers
 
+    def events(self) -> Iterator[TracedEvent]:
+        """Yield every event, in the order of the walk."""
+        for root in self._walk.roots:
+            yield from root.flat()
 
-# -- what a name can stand for ----------------------------------------------------------------------------------------
+    def loops(self) -> list[TracedLoop]:
+        """Return every loop once, as it was met first."""
+        found: dict[ast.AST, TracedLoop] = {}
+        for root in self._walk.roots:
+            for loop in root.inner():
+                if loop.node is not None:
+                    found.setdefault(loop.node, loop)
+        return list(found.values())
 
+    @cached_property
+    def training(self) -> list[TrainingLoop]:
+        """The loops that train, of this script and of its helpers: see `code.loops`."""
+        from traindoctor.code.loops import loops_that_train
 
-@dataclass(eq=False, slots=True)
-class Thing:
-    """Anything that is no optimizer: `role` "scheduler", "scaler", "accelerator", "engine", "parameters" or "".
+        return loops_that_train(self.script)
 
-    `id`: the path it goes by, None for a loop variable, which is another thing in each iteration. `holds`: the models
-    or tensors whose parameters it iterates over.
-    """
+    @property
+    def scripts(self) -> list[Script]:
+        """The scripts that were followed, this one first."""
+        return self._walk.scripts
 
-    role: str = ""
-    id: str | None = None
-    holds: frozenset[str] | None = None
+    @cached_property
+    def followed(self) -> set[str]:
+        """The names of the functions that were walked."""
+        return {node.name for node in self._walk.visited if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
+    def overlap(self, first: str, second: str) -> bool:
+        """Return whether two optimizers, by their names, may hold the same parameters: all that is not known may."""
+        return self._walk.overlap(first, second)
 
-@dataclass(eq=False, slots=True)
-class Optimizer:
-    """An optimizer: the name it goes by, what it holds (None: not known), and the loop that builds it."""
-
-    constructor: str
-    holds: frozenset[str] | None = None
-    id: str | None = None
-    born: tuple[LoopNode, ...] = ()
-    doubt: str = ""
-
-
-@dataclass(eq=False, slots=True)
-class Function:
-    """A function of the file with the names it sees."""
-
-    node: FunctionNode
-    env: Env
-    owner: Instance | None = None
-
-
-@dataclass(eq=False, slots=True)
-class Class:
-    """A class of the file."""
-
-    node: ast.ClassDef
-    env: Env
-
-
-@dataclass(eq=False, slots=True)
-class Instance:
-    """An object of a class of the file."""
-
-    of: Class
-    attributes: dict[str, Value] = field(default_factory=dict)
-    id: str | None = None
+    @property
+    def unfollowed(self) -> int | None:
+        """The line of a call that clears gradients, or of a mention of one, that no part of the walk has met."""
+        return self._walk.unfollowed
 
 
-@dataclass(eq=False, slots=True)
-class Group:
-    """A tuple or list whose elements are known."""
+class _Facts:
+    """What the walk looks up in one script again and again: the expressions that mention gradients, and parameters."""
 
-    items: tuple[Value, ...]
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.conditions: dict[ast.expr, tuple[str, tuple[str, ...]]] = {}
+        self.grads = self._around(n for n in script.nodes.get(ast.Attribute, ()) if n.attr == "grad")  # type: ignore[attr-defined]
+        self.parameters = self._around(
+            call
+            for name, calls in script.calls.items()
+            if name.endswith("parameters")
+            for call in calls
+            if isinstance(call.func, ast.Attribute)
+        )
 
+    def _around(self, nodes: Iterable[ast.AST]) -> set[ast.AST]:
+        """Return the nodes and all expressions around them."""
+        found: set[ast.AST] = set()
+        for node in nodes:
+            inner: ast.AST | None = node
+            while inner is not None and not isinstance(inner, ast.stmt) and inner not in found:
+                found.add(inner)
+                inner = self.script.parents.get(inner)
+        return found
 
-Value: TypeAlias = Thing | Optimizer | Function | Class | Instance | Group | None
-
-
-@dataclass(eq=False, slots=True)
-class Env:
-    """The names that a function sees."""
-
-    names: dict[str, Value] = field(default_factory=dict)
-    parent: Env | None = None
-
-    def find(self, name: str) -> tuple[bool, Value]:
-        """Return whether the name is bound, and to what."""
-        env: Env | None = self
-        while env is not None:
-            if name in env.names:
-                return True, env.names[name]
-            env = env.parent
-        return False, None
-
-
-# -- the walk ---------------------------------------------------------------------------------------------------------
+    def condition(self, test: ast.expr) -> tuple[str, tuple[str, ...]]:
+        """Return the text of a test without its spaces, and the names in it; "" for one that is another at each evaluation."""
+        known = self.conditions.get(test)
+        if known is None:
+            names: set[str] = set()
+            text = "".join(self.script.source(test).replace('"', "'").split())
+            for node in ast.walk(test):
+                if isinstance(node, ast.Call | ast.Await | ast.NamedExpr | ast.Subscript):
+                    text = ""
+                elif isinstance(node, ast.Name | ast.Attribute):
+                    names.add(text_of(node))
+            known = self.conditions[test] = (text, tuple(sorted(names)))
+        return known
 
 
 class Walk:
     """Walks a module and every function that the module's own statements do not reach."""
 
-    def __init__(self, tree: ast.Module, source: str, file: str) -> None:
-        self.file = file
-        self.lines = source.split("\n")
-        self.tree = tree
-        self.roots: list[LoopNode] = []
-        self.frames: list[LoopNode] = [LoopNode(None)]
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.facts = _Facts(script)
+        self._facts = {script: self.facts}
+        self.names = Names(script)
+        self.roots: list[TracedLoop] = []
+        self.frames: list[TracedLoop] = [TracedLoop(None, script)]
+        self.around: tuple[TracedLoop, ...] = ()
         self.branch: Branch = ()
+        self.within: frozenset[str] = frozenset()
+        self.via: ast.AST | None = None
         self.stack: list[FunctionNode] = []
+        self.methods: list[Function] = []
         self.loop_depth: list[int] = []
         self.returned: list[list[Value]] = []
         self.writes: dict[str, int] = {}
         self.visited: set[ast.AST] = set()
         self.optimizers: list[Optimizer] = []
+        self.schedulers: list[Scheduler] = []
+        self.scalers: list[Scaler] = []
+        self.built: list[TracedEvent] = []
         self.cleared: set[ast.AST] = set()
+        self.counts = True
         self.left = BUDGET
-        self.module = Env()
-        self.stale = _engines(tree)
+        self.module = Env(script)
+        self.stale = engines(script)
+        self._templates: dict[ast.ClassDef, Instance] = {}
+        self._attributes: dict[ast.AST, set[str]] = {}
+        self._lightning: dict[ast.AST, bool] = {}
 
-    def run(self) -> list[LoopNode]:
-        """Return the roots: the module, then each function that nothing in the file called."""
-        self._root(lambda: self.block(self.tree.body, self.module))
-        called = _called(self.tree)
-        pending = list(_functions(self.tree))
-        pending.sort(key=lambda found: found[0].name in called)
-        for node, owner in pending:
-            if node not in self.visited and any(isinstance(n, ast.For | ast.AsyncFor | ast.While) for n in ast.walk(node)):
-                self._root(lambda node=node, owner=owner: self._call_unknown(node, owner))  # type: ignore[misc]
-        return self.roots
+    @property
+    def scripts(self) -> list[Script]:
+        """The scripts that were followed."""
+        return self.names.scripts
 
-    def _root(self, walk: Callable[[], object]) -> None:
-        self.frames, self.branch, self.stack, self.loop_depth = [LoopNode(None)], (), [], []
-        self.returned = []
-        root = self.frames[0]
+    def run(self) -> None:
+        """Walk the module, then each function that nothing in the file called: those with loops, then those that train."""
+        script = self.script
+        self._root(lambda: self.block(script.tree.body, self.module))
+        pending = functions(script)
+        pending.sort(key=lambda found: found[0].name in script.calls)
+        looping = functions_around(script, script.all(*LOOPS))
+        training = functions_around(script, (call for name in TRAINING for call in script.calls.get(name, ())))
+        for chosen in (looping, training - looping):
+            for node, owner in pending:
+                if node in chosen and node not in self.visited:
+                    self._root(lambda node=node, owner=owner: self._call_unknown(node, owner), node)  # type: ignore[misc]
+            # What clears gradients in a function that nobody is seen to call may be called from anywhere.
+            self.counts = False
+        for event in self.built:
+            if event.thing is not None:
+                event.target = getattr(event.thing, "id", None)
+
+    def _root(self, walk: Callable[[], object], function: FunctionNode | None = None) -> None:
+        root = TracedLoop(None, self.script, function=function)
+        self.frames, self.around, self.branch, self.within, self.via = [root], (), (), frozenset(), None
+        self.stack, self.methods, self.loop_depth, self.returned = [], [], [], []
         walk()
         self.roots.append(root)
 
     def _call_unknown(self, node: ast.FunctionDef | ast.AsyncFunctionDef, owner: ast.ClassDef | None) -> None:
-        instance = None
-        if owner is not None:
-            instance = self._imagined(Class(owner, self.module))
-        self.inline(Function(node, self.module, instance), [], {})
+        of = Class(owner, self.script, self.module) if owner is not None else None
+        instance = self._imagined(of) if of is not None else None
+        self.inline(Function(node, self.script, self.module, instance, of), [], {}, node)
 
     def _imagined(self, of: Class) -> Instance:
         """Return an object of the class with the attributes that its methods set."""
-        instance = Instance(of, id="self")
-        frames, branch = self.frames, self.branch
-        self.frames, self.branch = [LoopNode(None)], ()
-        init = self._method(of, "__init__")
-        if init is not None:
-            seen = init in self.visited
-            self.inline(Function(init, of.env, instance), [], {})
-            if not seen:
-                self.visited.discard(init)
-        for method in of.node.body:
-            if isinstance(method, ast.FunctionDef) and method.name != "__init__" and method.args.args:
-                self._attributes_set_in(method, instance, of.env)
-        self.frames, self.branch = frames, branch
+        template = self._templates.get(of.node)
+        if template is None:
+            template = Instance(of, "self")
+            kept = self.frames, self.around, self.branch
+            self.frames, self.around, self.branch = [TracedLoop(None, self.script)], (), ()
+            init = self.names.method(of, "__init__")
+            if init is not None:
+                seen = init[1] in self.visited
+                self.inline(self._bound(init, template), [], {}, init[1])
+                if not seen:
+                    self.visited.discard(init[1])
+            for base in self.names.bases(of):
+                if isinstance(base, Class):
+                    for method in base.node.body:
+                        if isinstance(method, ast.FunctionDef) and method.name != "__init__" and method.args.args:
+                            self._attributes_set_in(method, template, base.env)
+            self.frames, self.around, self.branch = kept
+            self._templates[of.node] = template
+        instance = Instance(of, "self")
+        instance.attributes.update(template.attributes)
         return instance
 
     def _attributes_set_in(self, method: ast.FunctionDef, instance: Instance, env: Env) -> None:
-        local = Env({method.args.args[0].arg: instance}, env)
+        local = Env(env.script, {method.args.args[0].arg: instance}, env)
         for node in ast.walk(method):
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
                 for target in node.targets:
@@ -252,6 +319,10 @@ class Walk:
                         value = self._constructed(node.value, local)
                         if value is not None:
                             self.bind(target, value, local)
+
+    def _bound(self, method: tuple[Class, FunctionDef], owner: Instance | None) -> Function:
+        of, node = method
+        return Function(node, of.script, of.env, owner, of)
 
     # -- statements
 
@@ -266,66 +337,73 @@ class Walk:
         self.branch = before
         return ends
 
+    def _block_under(self, key: str, value: bool, body: Sequence[ast.stmt], env: Env) -> str:
+        """Walk statements that are done only where a condition has this value; return how they end."""
+        before = self.branch
+        self.branch = (*before, (key, value))
+        ends = self.block(body, env)
+        self.branch = before
+        return ends
+
+    def _value_under(self, key: str, value: bool, node: ast.expr, env: Env) -> Value:
+        """Return what an expression stands for that is evaluated only where a condition has this value."""
+        before = self.branch
+        self.branch = (*before, (key, value))
+        found = self.value(node, env)
+        self.branch = before
+        return found
+
     def statement(self, node: ast.stmt, env: Env) -> str:
         """Walk one statement; return how it ends the block, as `block` does."""
         self.left -= 1
         match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef():
-                env.names[node.name] = Function(node, env)
-            case ast.ClassDef():
-                env.names[node.name] = Class(node, env)
+            case ast.Expr():
+                self.value(node.value, env)
             case ast.Assign():
                 self._assign(node.targets, node.value, env)
-            case ast.AnnAssign() if node.value is not None:
-                self._assign([node.target], node.value, env)
-            case ast.AugAssign():
-                self.value(node.value, env)
-                self._written(node.target)
-                if _is_grad(node.target) and _is_zero(node.value):
-                    self._clears(_owner_of_grad(node.target), node.target, env)
-                elif _is_grad(node.target) and not isinstance(node.op, ast.Mult | ast.Div):
-                    self.doubt("gradients are changed by hand")
-            case ast.Delete():
-                for deleted in node.targets:
-                    if _is_grad(deleted):
-                        self._clears(_owner_of_grad(deleted), deleted, env)
+            case ast.If():
+                return self._if(node, env)
             case ast.Return():
                 value = self.value(node.value, env) if node.value is not None else None
                 if self.returned and value is not None:
                     self.returned[-1].append(value)
                 return "return"
+            case ast.For() | ast.AsyncFor() | ast.While():
+                self._loop(node, env)
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                env.names[node.name] = Function(node, self.script, env)
+            case ast.ClassDef():
+                env.names[node.name] = Class(node, self.script, env)
+            case ast.AnnAssign() if node.value is not None:
+                self._assign([node.target], node.value, env)
+            case ast.AugAssign():
+                self.value(node.value, env)
+                self._written(node.target)
+                if is_grad(node.target) and is_zero(node.value):
+                    self._clears(owner_of_grad(node.target), node.target, env)
+                elif is_grad(node.target) and not isinstance(node.op, ast.Mult | ast.Div):
+                    self.doubt("gradients are changed by hand")
+            case ast.Delete():
+                for deleted in node.targets:
+                    if is_grad(deleted):
+                        self._clears(owner_of_grad(deleted), deleted, env)
             case ast.Continue():
                 return "continue"
             case ast.Break() | ast.Raise():
                 return "exit"
-            case ast.If():
-                return self._if(node, env)
-            case ast.For() | ast.AsyncFor() | ast.While():
-                self._loop(node, env)
             case ast.With() | ast.AsyncWith():
-                for item in node.items:
-                    already = len(self.frames[-1].items)
-                    value = self.value(item.context_expr, env)
-                    entered = LoopNode(None, self.frames[-1].items[already:])
-                    steps = any(event.kind in ("backward", "step") for event in entered.flat())
-                    if steps or (isinstance(value, Instance) and _trains(value.of.node)):
-                        self.doubt("a context manager clears or steps")
-                    if item.optional_vars is not None:
-                        self.bind(item.optional_vars, value, env)
-                return self.block(node.body, env)
+                return self._with(node, env)
             case ast.Try() | ast.TryStar():
                 ends = self.block(node.body, env) or self.block(node.orelse, env)
                 for handler in node.handlers:
-                    with self.under(f"except at line {handler.lineno}", value=True):
-                        caught = self.block(handler.body, env)
+                    caught = self._block_under(f"except at line {handler.lineno}", True, handler.body, env)
                     if caught == "continue" and self._has_backward():
                         self.branch = (*self.branch, (f"except at line {handler.lineno}", False))
                 return self.block(node.finalbody, env) or ends
             case ast.Match():
                 self.value(node.subject, env)
                 for case in node.cases:
-                    with self.under(f"case at line {case.pattern.lineno}", value=True):
-                        self.block(case.body, env)
+                    self._block_under(f"case at line {case.pattern.lineno}", True, case.body, env)
             case ast.Global() | ast.Nonlocal():
                 for name in node.names:
                     env.names.setdefault(name, self.module.find(name)[1])
@@ -337,42 +415,68 @@ class Walk:
 
     def _if(self, node: ast.If, env: Env) -> str:
         self.value(node.test, env)
-        if _is_main(node.test) or (_mentions_grad(node.test) and not node.orelse):
+        main = is_main(node.test)
+        if main or (node.test in self.facts.grads and not node.orelse):
             ends = self.block(node.body, env)
-            return ends if _is_main(node.test) else ""
+            return ends if main else ""
         key, truth = self._condition(node.test)
-        with self.under(key, value=truth):
-            first = self.block(node.body, env)
-        with self.under(key, value=not truth):
-            second = self.block(node.orelse, env)
+        first = self._block_under(key, truth, node.body, env)
+        second = self._block_under(key, not truth, node.orelse, env)
         if first and second:
             return first
         for ends, taken in ((first, truth), (second, not truth)):
             skips = ends == "continue" or (ends == "return" and self.stack and self.loop_depth[-1] == len(self.frames))
             if skips and self._has_backward():
                 self.branch = (*self.branch, (key, not taken))
-        if not first and not second and self._has_backward() and _may_continue(node):
+        if not first and not second and self._has_backward() and may_continue(node):
             self.branch = (*self.branch, (f"continue in line {node.lineno}", False))
         return ""
 
-    def _loop(self, node: ast.For | ast.AsyncFor | ast.While, env: Env) -> None:
-        frame = LoopNode(node)
+    def _with(self, node: ast.With | ast.AsyncWith, env: Env) -> str:
+        outer = self.within
+        for item in node.items:
+            already = len(self.frames[-1].items)
+            value = self.value(item.context_expr, env)
+            entered = TracedLoop(None, self.script, items=self.frames[-1].items[already:])
+            steps = any(event.kind in ("backward", "step") for event in entered.flat())
+            if steps or (isinstance(value, Instance) and self._trains(value.of.node)):
+                self.doubt("a context manager clears or steps")
+            if isinstance(value, Thing) and value.role in CONTEXTS.values():
+                self._enter(value, item.context_expr)
+            if item.optional_vars is not None:
+                self.bind(item.optional_vars, value, env)
+        ends = self.block(node.body, env)
+        self.within = outer
+        return ends
+
+    def _enter(self, context: Thing, node: ast.expr) -> None:
+        """Note a context for what follows; "grad" is the end of those that switch gradients off."""
+        if context.role == "grad":
+            self.within -= {"no_grad", "inference_mode"}
+            return
+        if context.role == "autocast":
+            self.emit("autocast", None, context.node or node, context)
+        self.within |= {context.role}
+
+    def _loop(self, node: LoopStatement, env: Env) -> None:
+        frame = TracedLoop(node, self.script, self.frames[-1], branch=self.branch)
+        elements: tuple[Value, ...] = ()
         if isinstance(node, ast.While):
             self.value(node.test, env)
-            elements: tuple[Value, ...] = ()
         else:
-            if ast.unparse(node.iter) == "range(1)":
+            if _is_once(node.iter):
                 self.bind(node.target, None, env)
                 self.block(node.body, env)
                 return
             already = len(self.frames[-1].items)
             elements = self._elements(node.iter, env)
-            made = LoopNode(None, self.frames[-1].items[already:])
+            made = TracedLoop(None, self.script, items=self.frames[-1].items[already:])
             if any(event.kind == "zero_grad" for event in made.flat()):
                 frame.unsure.append("what the loop iterates over clears the gradients")
         self.frames[-1].items.append(frame)
         self.frames.append(frame)
-        branch = self.branch
+        branch, around = self.branch, self.around
+        self.around = (*around, frame)
         if isinstance(node, ast.While):
             ends = self.block(node.body, env)
         else:
@@ -388,7 +492,7 @@ class Walk:
         if ends in ("exit", "return"):
             frame.unsure.append("the loop ends in its first iteration")
         self.frames.pop()
-        self.branch = branch
+        self.branch, self.around = branch, around
         self.block(node.orelse, env)
 
     def _elements(self, iterated: ast.expr, env: Env) -> tuple[Value, ...]:
@@ -417,7 +521,7 @@ class Walk:
                     self._clears(target.value, target, env)
                 else:
                     self.doubt("gradients are set by hand")
-            elif _is_grad(target) or (isinstance(target, ast.Subscript) and _is_grad(target.value)):
+            elif is_grad(target) or (isinstance(target, ast.Subscript) and is_grad(target.value)):
                 self.doubt("gradients are set by hand")
             elif isinstance(target, ast.Attribute) and target.attr in ("step", "zero_grad"):
                 self.doubt(f"{target.attr} is replaced")
@@ -432,10 +536,10 @@ class Walk:
             for element, item in zip(target.elts, known, strict=True):
                 self.bind(element, item, env)
             return
-        self._written(target)
-        if isinstance(target, ast.Name | ast.Attribute):
+        text = self._written(target)
+        if text:
             for frame in self.frames[1:]:
-                frame.bound.add(ast.unparse(target))
+                frame.bound.add(text)
         if isinstance(target, ast.Name):
             path: str | None = target.id
             env.names[target.id] = value
@@ -455,9 +559,11 @@ class Walk:
         if isinstance(value, Thing) and value.id is None and value.role not in ("", "parameters"):
             value.id = path
 
-    def _written(self, target: ast.expr) -> None:
-        text = ast.unparse(target) if isinstance(target, ast.Name | ast.Attribute) else ""
+    def _written(self, target: ast.expr) -> str:
+        """Note that a name or attribute has a new value; return it as it is written."""
+        text = text_of(target)
         self.writes[text] = self.writes.get(text, 0) + 1
+        return text
 
     # -- expressions
 
@@ -465,24 +571,12 @@ class Walk:
         """Return what an expression stands for, after the events of the calls in it."""
         self.left -= 1
         match node:
+            case ast.Name():
+                return self.names.find(node.id, env)
             case ast.Constant():
                 return None
-            case ast.Name():
-                return env.find(node.id)[1]
             case ast.Attribute():
-                owner = self.value(node.value, env)
-                if isinstance(owner, Instance):
-                    if node.attr in owner.attributes:
-                        return owner.attributes[node.attr]
-                    method = self._method(owner.of, node.attr)
-                    return Function(method, owner.of.env, owner) if method is not None else None
-                if isinstance(owner, Optimizer) and node.attr == "param_groups":
-                    return Thing("parameters", None, frozenset({f"optimizer {owner.id}"}))
-                if isinstance(owner, Optimizer) and node.attr in ("optimizer", "optim", "base_optimizer"):
-                    return owner
-                if isinstance(owner, Thing) and owner.role == "engine":
-                    return owner
-                return None
+                return self._attribute(self.value(node.value, env), node.attr)
             case ast.Call():
                 return self.call(node, env)
             case ast.Subscript():
@@ -495,36 +589,22 @@ class Walk:
                     return owner
                 return None
             case ast.Tuple() | ast.List():
-                return Group(tuple(self.value(element, env) for element in node.elts))
+                return Group(self.value(element, env) for element in node.elts)
             case ast.Lambda():
-                return Function(node, env)
+                return Function(node, self.script, env)
             case ast.IfExp():
                 self.value(node.test, env)
                 key, truth = self._condition(node.test)
-                with self.under(key, value=truth):
-                    first = self.value(node.body, env)
-                with self.under(key, value=not truth):
-                    second = self.value(node.orelse, env)
+                first = self._value_under(key, truth, node.body, env)
+                second = self._value_under(key, not truth, node.orelse, env)
                 return first or second
             case ast.BoolOp():
                 self.value(node.values[0], env)
                 for operand in node.values[1:]:
-                    with self.under(f"line {operand.lineno}:{operand.col_offset}", value=True):
-                        self.value(operand, env)
+                    self._value_under(f"line {operand.lineno}:{operand.col_offset}", True, operand, env)
                 return None
             case ast.ListComp() | ast.SetComp() | ast.GeneratorExp():
-                for generator in node.generators:
-                    elements = self._elements(generator.iter, env)
-                    for name in ast.walk(generator.target):
-                        if isinstance(name, ast.Name):
-                            env.names[name.id] = elements[0] if len(elements) == 1 else Thing()
-                    if elements and all(isinstance(e, Optimizer) for e in elements) and isinstance(generator.target, ast.Name):
-                        for element in elements[:-1]:
-                            env.names[generator.target.id] = element
-                            self.value(node.elt, env)
-                        env.names[generator.target.id] = elements[-1]
-                self.value(node.elt, env)
-                return Thing("parameters", None, self.holds(node, env)) if self.holds(node, env) else None
+                return self._comprehension(node, env)
             case ast.NamedExpr():
                 value = self.value(node.value, env)
                 self.bind(node.target, value, env)
@@ -538,40 +618,91 @@ class Walk:
                 holds = self.holds(node, env) if isinstance(node, ast.BinOp) else None
                 return Thing("parameters", None, holds) if holds else None
 
+    def _attribute(self, owner: Value, name: str) -> Value:
+        if isinstance(owner, Instance):
+            if name in owner.attributes:
+                return owner.attributes[name]
+            method = self.names.method(owner.of, name)
+            return self._bound(method, owner) if method is not None else None
+        if isinstance(owner, Module):
+            return self.names.member(owner, name)
+        if isinstance(owner, Optimizer) and name == "param_groups":
+            return Thing("parameters", None, frozenset({f"optimizer {owner.id}"}))
+        if isinstance(owner, Optimizer) and name in ("optimizer", "optim", "base_optimizer"):
+            return owner
+        if isinstance(owner, Thing) and owner.role == "engine":
+            return owner
+        return None
+
+    def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp, env: Env) -> Value:
+        for generator in node.generators:
+            elements = self._elements(generator.iter, env)
+            for name in ast.walk(generator.target):
+                if isinstance(name, ast.Name):
+                    env.names[name.id] = elements[0] if len(elements) == 1 else Thing()
+            if elements and all(isinstance(e, Optimizer) for e in elements) and isinstance(generator.target, ast.Name):
+                for element in elements[:-1]:
+                    env.names[generator.target.id] = element
+                    self.value(node.elt, env)
+                env.names[generator.target.id] = elements[-1]
+        self.value(node.elt, env)
+        holds = self.holds(node, env)
+        return Thing("parameters", None, holds) if holds else None
+
     def call(self, node: ast.Call, env: Env) -> Value:
         """Return what a call gives back, after its events."""
         function = node.func
         receiver: Value = None
+        target: Value = None
         if isinstance(function, ast.Attribute):
             receiver = self.value(function.value, env)
-            target = self.value(function, env) if isinstance(receiver, Instance) else None
+            if _is_super(function.value):
+                target = self._inherited(function.attr)
+            elif isinstance(receiver, Instance | Module):
+                target = self._attribute(receiver, function.attr)
         else:
             target = self.value(function, env)
         arguments = [self.value(a.value if isinstance(a, ast.Starred) else a, env) for a in node.args]
         named = {k.arg or "**": self.value(k.value, env) for k in node.keywords}
         if isinstance(target, Function):
-            if not isinstance(target.node, ast.Lambda):
-                return self.inline(
-                    target,
-                    [self._as_argument(v, a, env) for v, a in zip(arguments, node.args, strict=True)],
-                    {k.arg: self._as_argument(named[k.arg], k.value, env) for k in node.keywords if k.arg},
-                )
-            return self.inline(target, arguments, {k: v for k, v in named.items() if k != "**"})
+            if isinstance(target.node, ast.Lambda):
+                return self.inline(target, arguments, {k: v for k, v in named.items() if k != "**"}, node)
+            if isinstance(function, ast.Attribute) and function.attr in ("train", "eval") and isinstance(receiver, Instance):
+                self._mode(node, function, receiver, env)
+            return self.inline(target, *self._given(node, arguments, named, env), node)
         if isinstance(target, Class):
             return self._instantiate(target, node, arguments, named, env)
         if isinstance(receiver, Class):
-            method = self._method(receiver, function.attr) if isinstance(function, ast.Attribute) else None
+            method = self.names.method(receiver, function.attr) if isinstance(function, ast.Attribute) else None
             if method is not None:
-                return self.inline(Function(method, receiver.env), arguments, {k: v for k, v in named.items() if k != "**"})
+                return self.inline(self._bound(method, None), arguments, {k: v for k, v in named.items() if k != "**"}, node)
         if isinstance(function, ast.Attribute):
             handled, value = self._method_call(node, function, receiver, arguments, named, env)
             if handled:
                 return value
+        elif last_of(function) in CLIPS:
+            self._clip(node, env)
+            return None
         value = self._constructed(node, env, arguments, named)
         if value is not None:
             return value
         self._unresolved(node, function, receiver, [*arguments, *named.values()])
         return None
+
+    def _given(
+        self, node: ast.Call, arguments: list[Value], named: dict[str, Value], env: Env
+    ) -> tuple[list[Value], dict[str, Value]]:
+        """Return the arguments of a call, what is not known by the path that the caller knows it by."""
+        positional = [self._as_argument(v, a, env) for v, a in zip(arguments, node.args, strict=True)]
+        return positional, {k.arg: self._as_argument(named[k.arg], k.value, env) for k in node.keywords if k.arg}
+
+    def _inherited(self, name: str) -> Function | None:
+        """Return the method that `super().name` stands for in the method that is walked."""
+        owner, of = next(((f.owner, f.of) for f in reversed(self.methods) if f.owner is not None), (None, None))
+        if not isinstance(owner, Instance) or of is None:
+            return None
+        method = self.names.method(owner.of, name, after=of)
+        return self._bound(method, owner) if method is not None else None
 
     def _as_argument(self, value: Value, expression: ast.expr, env: Env) -> Value:
         """Return the value, or the path that the caller knows it by, so that both names mean one thing."""
@@ -584,22 +715,21 @@ class Walk:
         self, node: ast.Call, function: ast.Attribute, receiver: Value, arguments: list[Value], named: dict[str, Value], env: Env
     ) -> tuple[bool, Value]:
         """Return whether the method is one that trains or is known not to, and what it gives back."""
-        name, text = function.attr, ast.unparse(function.value) if isinstance(function.value, ast.Name | ast.Attribute) else ""
-        last = text.rsplit(".", 1)[-1]
+        name, text, last = function.attr, text_of(function.value), last_of(function.value)
         role = receiver.role if isinstance(receiver, Thing) else ""
+        if name in ("backward", "manual_backward", "fused_backward"):
+            self._backward(node, function, env)
+            if name == "fused_backward" or role == "engine" or text in self.stale:
+                self.doubt(f"{text or name} steps and clears on its own")
+            if name == "manual_backward":
+                self.doubt("Lightning calls this code")
+            return True, None
         is_optimizer = isinstance(receiver, Optimizer) or (
             not isinstance(receiver, Instance)
             and role in ("", "parameters")
             and self._is_optimizer_like(function.value, receiver)
             and not SCHEDULER_NAME.search(last)
         )
-        if name in ("backward", "manual_backward", "fused_backward"):
-            self.emit("backward", None, node)
-            if name == "fused_backward" or role == "engine" or text in self.stale:
-                self.doubt(f"{text or name} steps and clears on its own")
-            if name == "manual_backward":
-                self.doubt("Lightning calls this code")
-            return True, None
         if name == "step":
             return self._step(node, function, receiver, arguments, named, env, is_optimizer=is_optimizer), None
         if name in ("optimizer_step", "maybe_step") and node.args:
@@ -613,37 +743,31 @@ class Walk:
             else:
                 self.emit("zero_grad", None, node)
             return True, None
-        if name in ("zero_", "fill_") and _is_grad(function.value):
-            self._clears(_owner_of_grad(function.value), node, env)
+        if name in _IN_PLACE and self._in_place(node, function, last, env):
             return True, None
-        if name == "zero_" and (last in ("g", "gr") or "grad" in ast.unparse(function.value)):
-            self.emit("zero_grad", None, node)
-            return True, None
-        if name in ("mul_", "multiply_") and _is_grad(function.value) and node.args and _is_zero(node.args[0]):
-            self._clears(_owner_of_grad(function.value), node, env)
-            return True, None
-        if name in ("copy_", "add_", "sub_", "set_") and _is_grad(function.value):
-            self.doubt("gradients are changed by hand")
-            return True, None
-        if name in ("clip_grad_norm_", "clip_grad_value_", "clip_grad_norm", "clip_gradients", "clip_grads"):
-            self.emit("clip", None, node)
+        if name in CLIPS:
+            self._clip(node, env)
             return True, None
         if name == "unscale_":
             if node.args:
                 self._emit_for(node.args[0], arguments[0], "unscale", node, env)
             return True, None
-        if name == "unscale_gradients":
+        if name == "unscale_gradients" or name in HOOKS:
             return True, None
         if name == "update" and (role == "scaler" or "scaler" in last.lower()):
-            self.emit("scaler_update", None, node)
+            self.emit("scaler_update", self.path(function.value, env), node, receiver)
             return True, None
-        if name in HOOKS:
+        if name == "set_epoch":
+            self.emit("set_epoch", self.path(function.value, env), node, receiver)
             return True, None
-        is_accelerator = role == "accelerator" or re.search("accel|fabric", last, re.IGNORECASE)
+        is_accelerator = role == "accelerator" or _ACCELERATOR.search(last)
         if (is_accelerator and name in PREPARES) or (last == "amp" and name == "initialize"):
             given = [self._as_argument(v, a, env) for v, a in zip(arguments, node.args, strict=True)]
             given += [v for v in named.values() if isinstance(v, Optimizer)]
-            return True, given[0] if len(given) == 1 else Group(tuple(given))
+            for value in given:
+                if is_accelerator and isinstance(value, Optimizer):
+                    value.prepared = node
+            return True, given[0] if len(given) == 1 else Group(given)
         if name == "initialize" and text.endswith("deepspeed"):
             return True, Group((Thing("engine"), Thing("engine"), Thing("engine"), Thing("engine")))
         if isinstance(receiver, Optimizer):
@@ -652,9 +776,65 @@ class Walk:
             return True, None
         if name in ("parameters", "named_parameters", "trainable_parameters"):
             return True, Thing("parameters", None, self.holds(node, env))
+        if name in ("train", "eval"):
+            self._mode(node, function, receiver, env)
         if name in SAME_OBJECT:
             return True, receiver
         return False, None
+
+    def _in_place(self, node: ast.Call, function: ast.Attribute, last: str, env: Env) -> bool:
+        """Return whether a method changes a gradient in place; record it."""
+        name, grad = function.attr, is_grad(function.value)
+        if name in ("zero_", "fill_") and grad:
+            self._clears(owner_of_grad(function.value), node, env)
+        elif name == "zero_" and (last in ("g", "gr") or "grad" in ast.unparse(function.value)):
+            self.emit("zero_grad", None, node)
+        elif name in ("mul_", "multiply_") and grad and node.args and is_zero(node.args[0]):
+            self._clears(owner_of_grad(function.value), node, env)
+        elif name in ("copy_", "add_", "sub_", "set_") and grad:
+            self.doubt("gradients are changed by hand")
+        else:
+            return False
+        return True
+
+    def _backward(self, node: ast.Call, function: ast.Attribute, env: Env) -> None:
+        """Record a backward pass: `loss.backward()`, `scaler.scale(loss).backward()` or `accelerator.backward(loss)`."""
+        given = node.args[0] if node.args and function.attr != "fused_backward" else None
+        # The one argument of `loss.backward(gradient)` is a tensor too: an owner by a known name is no loss.
+        owner = self.value(function.value, env) if isinstance(function.value, ast.Name | ast.Attribute) else None
+        is_owner = (isinstance(owner, Thing) and owner.role in ("accelerator", "engine")) or (
+            last_of(function.value) in ("self", "engine", "model_engine") or _ACCELERATOR.search(last_of(function.value))
+        )
+        loss = given if given is not None and is_owner else function.value
+        scaled = None
+        if isinstance(loss, ast.Call) and isinstance(loss.func, ast.Attribute) and loss.func.attr == "scale" and loss.args:
+            scaled, loss = self.path(loss.func.value, env), loss.args[0]
+        self.emit("backward", None, node, loss=Loss(loss, self.path(loss, env), scaled))
+
+    def _mode(self, node: ast.Call, function: ast.Attribute, receiver: Value, env: Env) -> None:
+        """Record `model.train()`, `model.eval()` and `model.train(mode)`; a mode that is not known may be either."""
+        kind, target = function.attr, self.path(function.value, env)
+        mode = node.args[0] if node.args else next((k.value for k in node.keywords if k.arg == "mode"), None)
+        if isinstance(mode, ast.Constant):
+            self.emit("train" if mode.value else "eval", target, node, receiver)
+        elif mode is None:
+            self.emit(kind, target, node, receiver)
+        elif kind == "train":
+            key, truth = self._condition(mode)
+            before = self.branch
+            for mode_is in (True, False):
+                self.branch = (*before, (key, mode_is == truth))
+                self.emit("train" if mode_is else "eval", target, node, receiver)
+            self.branch = before
+
+    def _clip(self, node: ast.Call, env: Env) -> None:
+        """Record that gradients are clipped, with whose they are."""
+        holds: frozenset[str] | None = None
+        if node.args:
+            value = self.value(node.args[0], env) if isinstance(node.args[0], ast.Name | ast.Attribute) else None
+            known = isinstance(value, Thing) and value.role == "parameters"
+            holds = value.holds if isinstance(value, Thing) and known else self.holds(node.args[0], env)
+        self.emit("clip", None, node, Thing("parameters", None, holds))
 
     def _step(
         self,
@@ -668,15 +848,14 @@ class Walk:
         is_optimizer: bool,
     ) -> bool:
         """Record a call of a method named step; return whether it is known what it does."""
-        text = ast.unparse(function.value) if isinstance(function.value, ast.Name | ast.Attribute) else ""
-        last = text.rsplit(".", 1)[-1]
+        text, last = text_of(function.value), last_of(function.value)
         role = receiver.role if isinstance(receiver, Thing) else ""
         if role == "engine" or text in self.stale:
             self.emit("step", None, node)
             self.doubt(f"{text} steps and clears on its own")
             return True
         if role == "scheduler" or (not isinstance(receiver, Optimizer | Instance) and SCHEDULER_NAME.search(last)):
-            self.emit("scheduler_step", self.path(function.value, env), node)
+            self.emit("scheduler_step", self.path(function.value, env), node, receiver)
             return True
         if node.args and (isinstance(arguments[0], Optimizer) or role == "scaler" or "scaler" in last.lower()):
             self._emit_for(node.args[0], arguments[0], "step", node, env)
@@ -687,7 +866,7 @@ class Walk:
         if isinstance(receiver, Optimizer) and receiver.constructor == "LBFGS":
             self.doubt("LBFGS calls its closure several times in one step")
         if isinstance(closure, Function):
-            self.inline(closure, [], {})
+            self.inline(closure, [], {}, node)
         elif node.args or "closure" in named:
             self.doubt(f"{text}.step is given a closure that is not in this file")
         self._emit_for(function.value, receiver, "step", node, env)
@@ -701,14 +880,14 @@ class Walk:
             return True
         while isinstance(node, ast.Subscript | ast.Call):
             node = node.value if isinstance(node, ast.Subscript) else node.func
-        name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+        name = last_of(node)
         return bool(OPT_NAME.search(name)) and name not in ("torch.optim", "optim")
 
     def _emit_for(self, expression: ast.expr, value: Value, kind: str, node: ast.Call, env: Env) -> None:
         """Record a call on an optimizer: resolved, or known by its name only."""
         if isinstance(value, Group):
             for item in value.items:
-                self.emit(kind, item.id if isinstance(item, Optimizer) else None, node)
+                self.emit(kind, item.id if isinstance(item, Optimizer) else None, node, item)
             return
         if isinstance(value, Optimizer):
             if value.doubt:
@@ -716,9 +895,9 @@ class Walk:
             for frame in self.frames[1:]:
                 if frame in value.born and kind == "step":
                     self.doubt("the optimizer is built in the loop", frame)
-            self.emit(kind, value.id, node)
+            self.emit(kind, value.id, node, value)
             return
-        self.emit(kind, self.path(expression, env), node)
+        self.emit(kind, self.path(expression, env), node, value)
 
     def _clears(self, what: ast.expr, node: ast.AST, env: Env) -> None:
         """Record that gradients of a model, a tensor or an element of a group of parameters are cleared."""
@@ -741,32 +920,43 @@ class Walk:
                 continue
             covered = [any(h == p or h.startswith((f"{p}.", f"{p}[")) for p in paths) for h in optimizer.holds]
             if covered and all(covered):
-                self.emit("zero_grad", optimizer.id, node)
+                self.emit("zero_grad", optimizer.id, node, optimizer)
                 held = True
         if not held:
             self.emit("zero_grad", None, node)
 
+    # -- what is built
+
     def _constructed(
         self, node: ast.Call, env: Env, arguments: Sequence[Value] = (), named: dict[str, Value] | None = None
     ) -> Value:
-        """Return the optimizer, scheduler, scaler or wrapper that a call builds; None for anything else."""
-        parts = _dotted(node.func)
+        """Return the optimizer, scheduler, scaler, context or wrapper that a call builds; None for anything else."""
+        parts = dotted(node.func)
         name = parts[-1] if parts else ""
         first = arguments[0] if arguments else None
+        given = [*arguments, *(named or {}).values()]
         if name in WRAPPERS or (name.endswith("Optimizer") and isinstance(first, Optimizer)):
-            given = next((v for v in [*arguments, *(named or {}).values()] if isinstance(v, Optimizer)), None)
-            if given is not None:
-                return given
+            wrapped = next((v for v in given if isinstance(v, Optimizer)), None)
+            if wrapped is not None:
+                return wrapped
         if (
             "lr_scheduler" in parts
             or name.endswith(("LR", "Scheduler", "OnPlateau", "_scheduler", "WarmRestarts"))
-            or name.startswith("get_scheduler")
+            or (name.startswith("get_") and "schedule" in name)
         ):
-            return Thing("scheduler")
+            scheduler = Scheduler(name, node, env.script, next((v for v in given if isinstance(v, Optimizer)), None), self.around)
+            self.schedulers.append(scheduler)
+            self._build(node, scheduler)
+            return scheduler
         if name == "GradScaler":
-            return Thing("scaler")
+            scaler = Scaler(node, env.script, _enabled(node, env.script), self.around)
+            self.scalers.append(scaler)
+            self._build(node, scaler)
+            return scaler
+        if name in CONTEXTS or name == "set_grad_enabled":
+            return _context(name, node, env.script)
         if name in ("Accelerator", "Fabric"):
-            return Thing("accelerator")
+            return Thing("accelerator", node=node, script=env.script)
         if name in ("SimpleNamespace", "parse_args", "Namespace"):
             return Thing("settings", None)
         if name in MODEL_WRAPPERS and node.args:
@@ -774,7 +964,7 @@ class Walk:
         if name in ("list", "tuple", "chain", "filter", "iter", "reversed", "sorted"):
             holds = self.holds(node, env)
             return Thing("parameters", None, holds) if holds else first if isinstance(first, Group) else None
-        chosen = isinstance(node.func, ast.Subscript | ast.Call) and re.search("opt", ast.unparse(node.func), re.IGNORECASE)
+        chosen = isinstance(node.func, ast.Subscript | ast.Call) and OPT_NAME.search(ast.unparse(node.func))
         if name in OPTIMIZERS or ("optim" in parts[:-1] and name[:1].isupper()) or chosen:
             parameters = (
                 node.args[0] if node.args else next((k.value for k in node.keywords if k.arg in ("params", "parameters")), None)
@@ -782,41 +972,45 @@ class Walk:
             holds = self.holds(parameters, env) if parameters is not None else None
             if isinstance(first, Thing) and first.role == "parameters":
                 holds = first.holds
-            return self._optimizer(name or "chosen by name", holds)
+            return self._optimizer(name or "chosen by name", node, env, holds)
         if name[:1].isupper() and OPT_NAME.search(name) and not name.isupper():
-            return self._optimizer(name, None, doubt=f"what {name} does is not known")
+            return self._optimizer(name, node, env, None, doubt=f"what {name} does is not known")
         return None
 
-    def _optimizer(self, constructor: str, holds: frozenset[str] | None, doubt: str = "") -> Optimizer:
-        made = Optimizer(constructor, holds, None, tuple(self.frames[1:]), doubt)
+    def _optimizer(self, constructor: str, node: ast.Call, env: Env, holds: frozenset[str] | None, doubt: str = "") -> Optimizer:
+        made = Optimizer(constructor, node, env.script, holds, self.around, doubt)
         self.optimizers.append(made)
+        self._build(node, made)
         return made
 
+    def _build(self, node: ast.Call, thing: Value) -> None:
+        """Record what is built; its name is known only when it is bound to one."""
+        self.emit("build", None, node, thing)
+        item = self.frames[-1].items[-1]
+        assert isinstance(item, TracedEvent)
+        self.built.append(item)
+
     def _instantiate(self, of: Class, node: ast.Call, arguments: list[Value], named: dict[str, Value], env: Env) -> Value:
-        """Return an object of a class of the file, its constructor walked."""
-        bases = {_dotted(base)[-1] for base in of.node.bases if _dotted(base)}
+        """Return an object of a class of the project, its constructor walked."""
+        bases = {dotted(base)[-1] for base in self.names.foreign_bases(of) if dotted(base)}
         if bases & (OPTIMIZERS | {"Optimizer"}):
             holds = self.holds(node.args[0], env) if node.args else None
-            step = self._method(of, "step")
-            clears = step is not None and "zero_grad" in _attributes(step)
-            return self._optimizer(of.node.name, holds, "its step also clears" if clears else "")
-        instance = Instance(of, id=None)
-        init = self._method(of, "__init__")
-        if init is not None:
+            step = self.names.method(of, "step")
+            clears = step is not None and "zero_grad" in self._attributes_of(step[1])
+            return self._optimizer(of.node.name, node, env, holds, "its step also clears" if clears else "")
+        instance = Instance(of, None, node)
+        init = self.names.method(of, "__init__")
+        if init is not None and ("Module" not in bases or "optim" in init[0].script.source(init[1]).lower()):
             instance.id = "self"
-            self.inline(
-                Function(init, of.env, instance),
-                [self._as_argument(v, a, env) for v, a in zip(arguments, node.args, strict=True)],
-                {k.arg: self._as_argument(named[k.arg], k.value, env) for k in node.keywords if k.arg},
-            )
+            self.inline(self._bound(init, instance), *self._given(node, arguments, named, env), node)
             instance.id = None
         return instance
 
     def _unresolved(self, node: ast.Call, function: ast.expr, receiver: Value, given: list[Value]) -> None:
-        """Doubt the loop when a function that is not in the file may touch the optimizer."""
-        parts = _dotted(function)
+        """Doubt the loop when a function that is not in the project may touch the optimizer."""
+        parts = dotted(function)
         name = parts[-1] if parts else ""
-        takes_grad = any(_mentions_grad(a) for a in node.args) or (
+        takes_grad = any(a in self.facts.grads for a in node.args) or (
             name == "setattr" and any(isinstance(a, ast.Constant) and a.value == "grad" for a in node.args)
         )
         if CLEARING_NAME.search(name) or (takes_grad and re.search("setattr|zero|mul", name)):
@@ -830,91 +1024,84 @@ class Walk:
             return
         if HARMLESS.search(name):
             return
-        by_name = any(
-            isinstance(a, ast.Name | ast.Attribute) and re.search("optim", _dotted(a)[-1] if _dotted(a) else "", re.IGNORECASE)
-            for a in [*node.args, *(k.value for k in node.keywords)]
-        )
-        if by_name or any(_carries_optimizer(value) for value in given):
+        by_name = any("optim" in last_of(a).lower() for a in [*node.args, *(k.value for k in node.keywords)])
+        if by_name or any(carries_optimizer(value) for value in given):
             self.doubt(f"{name or 'a function'} is given the optimizer and is not in this file")
 
-    def inline(self, function: Function, arguments: Sequence[Value], named: dict[str, Value]) -> Value:
-        """Walk the body of a function of the file in the place of a call; return what it gives back."""
+    # -- functions
+
+    def inline(self, function: Function, arguments: Sequence[Value], named: dict[str, Value], at: ast.AST) -> Value:
+        """Walk the body of a function in the place of a call; return what it gives back."""
         node = function.node
         if node in self.stack or len(self.stack) >= DEPTH or self.left <= 0:
-            if "zero_grad" in _attributes(node) or "step" in _attributes(node):
+            if {"zero_grad", "step"} & self._attributes_of(node):
                 self.doubt("calls are nested too deeply to be followed")
             return None
         self.visited.add(node)
-        env = Env({}, function.env)
+        env = Env(function.script, {}, function.env)
         parameters = [a.arg for a in [*node.args.posonlyargs, *node.args.args]]
-        is_static = not isinstance(node, ast.Lambda) and any(_dotted(d)[-1:] == ["staticmethod"] for d in node.decorator_list)
+        decorators = [] if isinstance(node, ast.Lambda) else [(dotted(d) or [""])[-1] for d in node.decorator_list]
         given = list(arguments)
-        if function.owner is not None and not is_static:
+        if function.owner is not None and "staticmethod" not in decorators:
             given.insert(0, function.owner)
         env.names.update(dict.fromkeys([*parameters, *(a.arg for a in node.args.kwonlyargs)]))
         env.names.update(zip(parameters, given, strict=False))
         env.names.update({name: value for name, value in named.items() if name in env.names})
+        kept = self.script, self.facts, self.via, self.within, self.branch
+        if function.script is not self.script:
+            self._enter_script(function.script)
+            self.via = at if self.via is None else self.via
+            if self.script is self.names.scripts[0]:
+                self.via = None
+        self.within |= {CONTEXTS[d] for d in decorators if d in CONTEXTS} - {"grad"}
         self.stack.append(node)
+        self.methods.append(function)
         self.loop_depth.append(len(self.frames))
         self.returned.append([])
-        branch = self.branch
         lightning = function.owner is not None and self._is_lightning(function.owner.of)
-        before = [len(list(self.frames[-1].items))] if lightning else []
+        before = len(self.frames[-1].items)
         if isinstance(node, ast.Lambda):
             self.returned[-1].append(self.value(node.body, env))
         else:
             self.block(node.body, env)
-        if before:
-            for item in self.frames[-1].items[before[0] :]:
-                if isinstance(item, LoopNode):
+        if lightning:
+            for item in self.frames[-1].items[before:]:
+                if isinstance(item, TracedLoop):
                     item.unsure.append("Lightning or a Trainer calls this code")
-        self.branch = branch
+        self.script, self.facts, self.via, self.within, self.branch = kept
         self.stack.pop()
+        self.methods.pop()
         self.loop_depth.pop()
         results = self.returned.pop()
         return next((value for value in reversed(results) if value is not None), None)
 
-    def _method(self, of: Class, name: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
-        """Return a method of a class of the file or of its bases in the file."""
-        pending, seen = [of], set()
-        while pending:
-            current = pending.pop(0)
-            if current.node in seen:
-                continue
-            seen.add(current.node)
-            for node in current.node.body:
-                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
-                    return node
-            for base in current.node.bases:
-                value = current.env.find(base.id)[1] if isinstance(base, ast.Name) else None
-                if isinstance(value, Class):
-                    pending.append(value)
-        return None
-
-    def _foreign_bases(self, of: Class) -> list[ast.expr]:
-        """Return the bases of a class, and of its bases in the file, that are not in the file."""
-        pending, seen, foreign = [of], set(), []
-        while pending:
-            current = pending.pop()
-            if current.node in seen:
-                continue
-            seen.add(current.node)
-            for base in current.node.bases:
-                value = current.env.find(base.id)[1] if isinstance(base, ast.Name) else None
-                if isinstance(value, Class):
-                    pending.append(value)
-                else:
-                    foreign.append(base)
-        return foreign
+    def _enter_script(self, script: Script) -> None:
+        self.script = script
+        known = self._facts.get(script)
+        if known is None:
+            known = self._facts[script] = _Facts(script)
+            self.stale |= engines(script)
+        self.facts = known
 
     def _inherits_the_unknown(self, of: Class) -> bool:
-        """Return whether a class has methods that are in another file, other than those of a PyTorch module."""
-        bases = [_dotted(base) for base in self._foreign_bases(of)]
+        """Return whether a class has methods that are in another project, other than those of a PyTorch module."""
+        bases = [dotted(base) for base in self.names.foreign_bases(of)]
         return any(parts and parts[-1] not in KNOWN_BASES and not {"nn", "torch"} & set(parts) for parts in bases)
 
     def _is_lightning(self, of: Class) -> bool:
-        names = [".".join(_dotted(base)) for base in self._foreign_bases(of)]
-        return any(re.search(r"Lightning|(^|\.)pl\.|Trainer$|Optimizer$", name) for name in names)
+        known = self._lightning.get(of.node)
+        if known is None:
+            names = [".".join(dotted(base)) for base in self.names.foreign_bases(of)]
+            known = self._lightning[of.node] = any(_LIGHTNING.search(name) for name in names)
+        return known
+
+    def _attributes_of(self, node: ast.AST) -> set[str]:
+        if node not in self._attributes:
+            self._attributes[node] = attributes(node)
+        return self._attributes[node]
+
+    def _trains(self, node: ast.AST) -> bool:
+        return bool({"zero_grad", "step", "backward"} & self._attributes_of(node))
 
     # -- small things
 
@@ -942,15 +1129,16 @@ class Walk:
 
     def holds(self, node: ast.expr, env: Env) -> frozenset[str] | None:
         """Return the paths of the models and tensors whose parameters an expression gives; None when not known."""
-        found: set[str] = set()
-        for call in ast.walk(node):
-            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr.endswith("parameters"):
-                path = self.path(call.func.value, env)
-                if path is None:
-                    return None
-                found.add(path)
-        if found:
-            return frozenset(found)
+        if node in self.facts.parameters:
+            found: set[str] = set()
+            for call in ast.walk(node):
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr.endswith("parameters"):
+                    path = self.path(call.func.value, env)
+                    if path is None:
+                        return None
+                    found.add(path)
+            if found:
+                return frozenset(found)
         if isinstance(node, ast.Name | ast.Attribute):
             value = env.find(node.id)[1] if isinstance(node, ast.Name) else None
             if isinstance(value, Thing) and value.holds is not None:
@@ -962,11 +1150,13 @@ class Walk:
             return frozenset(p for p in paths if p is not None) if paths and None not in paths else None
         return None
 
-    def emit(self, kind: str, target: str | None, node: ast.AST) -> None:
+    def emit(self, kind: str, target: str | None, node: ast.AST, thing: Value = None, *, loss: Loss | None = None) -> None:
         """Record a call in the innermost loop."""
-        if kind == "zero_grad":
+        if kind == "zero_grad" and self.counts:
             self.cleared |= {node, node.func} if isinstance(node, ast.Call) else {node}
-        self.frames[-1].items.append(TracedEvent(kind, target, self.place(node), not self.branch, self.branch))
+        event = TracedEvent(kind, target, node, self.script, via=self.via or node, branch=self.branch, thing=thing, loss=loss)
+        event.within, event.loops = self.within, self.around
+        self.frames[-1].items.append(event)
 
     def overlap(self, first: str, second: str) -> bool:
         """Return whether two optimizers, by their names, may hold the same parameters: all that is not known may."""
@@ -976,7 +1166,7 @@ class Walk:
             if not known or None in known:
                 return True
             held.append(frozenset().union(*(holds for holds in known if holds is not None)))
-        return any(_related(a, b) or self._share(a, b) for a in held[0] for b in held[1])
+        return any(related(a, b) or self._share(a, b) for a in held[0] for b in held[1])
 
     def _share(self, first: str, second: str) -> bool:
         """Return whether two models are built from one object, or one is given a part of the other."""
@@ -984,7 +1174,7 @@ class Walk:
         built = set()
         for text, value in self._assigned:
             names = {n.id for n in ast.walk(value) if isinstance(n, ast.Name)}
-            if isinstance(value, ast.Call) and (_dotted(value.func) or [""])[-1][:1].isupper():
+            if isinstance(value, ast.Call) and (dotted(value.func) or [""])[-1][:1].isupper():
                 built.add(text)
             for name, other in ((first, second), (second, first)):
                 if text == name:
@@ -995,161 +1185,77 @@ class Walk:
 
     @cached_property
     def _assigned(self) -> list[tuple[str, ast.expr]]:
-        """All assignments to names and attributes, tuples element by element."""
-        pairs = (pair for node in ast.walk(self.tree) if isinstance(node, ast.Assign) for pair in _pairs(node))
-        return [(ast.unparse(target), value) for target, value in pairs if isinstance(target, ast.Name | ast.Attribute)]
+        """All assignments to names and attributes in the scripts that were followed, tuples element by element."""
+        statements = (node for script in self.scripts for node in script.nodes.get(ast.Assign, ()))
+        found = (pair for node in statements if isinstance(node, ast.Assign) for pair in pairs(node))
+        return [(text_of(target), value) for target, value in found if text_of(target)]
 
     @cached_property
     def unfollowed(self) -> int | None:
         """The line of a call that clears gradients, or of a mention of one, that no part of the walk has met."""
-        for node in ast.walk(self.tree):
+        script = self.scripts[0]
+        for node in script.all(ast.Attribute, ast.Constant):
             if isinstance(node, ast.Attribute) and CLEARING_NAME.search(node.attr) and node not in self.cleared:
+                if isinstance(script.parents.get(node), ast.Expr):
+                    continue  # named, not called
                 return node.lineno
             if isinstance(node, ast.Constant) and node.value == "zero_grad":
                 return node.lineno
         return None
 
-    def place(self, node: ast.AST) -> Location:
-        """Return where a node stands, the column in characters."""
-        line, column = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
-        text = self.lines[line - 1] if line <= len(self.lines) else ""
-        return Location(self.file, line, len(text.encode()[:column].decode(errors="ignore")) + 1)
-
-    def doubt(self, why: str, only: LoopNode | None = None) -> None:
+    def doubt(self, why: str, only: TracedLoop | None = None) -> None:
         """Say why the order in the current loops is not known."""
         for frame in self.frames if only is None else [only]:
             if why not in frame.unsure:
                 frame.unsure.append(why)
-
-    @contextmanager
-    def under(self, key: str, *, value: bool) -> Iterator[None]:
-        """Record what follows as done only where the condition has this value."""
-        branch = self.branch
-        self.branch = (*branch, (key, value))
-        yield
-        self.branch = branch
 
     def _condition(self, test: ast.expr) -> tuple[str, bool]:
         """Return a name for a test, the same for the same test of unchanged variables, and what it is when it holds."""
         truth = True
         while isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
             test, truth = test.operand, not truth
-        if any(isinstance(n, ast.Call | ast.Await | ast.NamedExpr | ast.Subscript) for n in ast.walk(test)):
+        text, names = self.facts.condition(test)
+        if not text:
             return f"line {test.lineno}:{test.col_offset}", truth
-        names = sorted({ast.unparse(n) for n in ast.walk(test) if isinstance(n, ast.Name | ast.Attribute)})
-        return f"{ast.unparse(test)} {[self.writes.get(name, 0) for name in names]}", truth
+        return f"{text} {[self.writes.get(name, 0) for name in names]}", truth
 
     def _has_backward(self) -> bool:
         return any(event.kind in ("backward", "step") for event in self.frames[-1].flat())
 
 
-def _carries_optimizer(value: Value, depth: int = 2) -> bool:
-    if isinstance(value, Optimizer):
-        return True
-    if depth and isinstance(value, Group):
-        return any(_carries_optimizer(item, depth - 1) for item in value.items)
-    if depth and isinstance(value, Instance):
-        return any(_carries_optimizer(item, depth - 1) or OPT_NAME.search(name) for name, item in value.attributes.items())
+_IN_PLACE = frozenset({"zero_", "fill_", "mul_", "multiply_", "copy_", "add_", "sub_", "set_"})
+_ACCELERATOR = re.compile("accel|fabric", re.IGNORECASE)
+_LIGHTNING = re.compile(r"Lightning|(^|\.)pl\.|Trainer$|Optimizer$")
+#: Calls without which a function that nobody calls is not worth a walk of its own.
+TRAINING = ("backward", "manual_backward", "step", "optimizer_step", "zero_grad", "train", "eval", *sorted(CLIPS))
+
+
+def _is_super(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
+
+
+def _is_once(node: ast.expr) -> bool:
+    """Return whether a loop runs over `range(1)`."""
+    match node:
+        case ast.Call(func=ast.Name(id="range"), args=[ast.Constant(value=1)], keywords=[]):
+            return True
     return False
 
 
-def _dotted(node: ast.expr) -> list[str]:
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    if isinstance(node, ast.Name):
-        parts.append(node.id)
-    elif isinstance(node, ast.Call):
-        parts += _dotted(node.func)[::-1]
-    return parts[::-1]
+def _enabled(node: ast.Call, script: Script) -> bool | None:
+    """Return whether a GradScaler is on: `amp.GradScaler(device, .., enabled)`, `cuda.amp.GradScaler(.., enabled)`."""
+    first = script.constant(node.args[0]) if node.args else None
+    given = script.argument(node, "enabled", 5 if isinstance(first, str) else 4)
+    if given is None:
+        return None if script.open_ended(node) else True
+    value = script.constant(given)
+    return value if isinstance(value, bool) else None
 
 
-def _is_grad(node: ast.expr) -> bool:
-    """Return whether an expression is `x.grad` or `x.grad.data`."""
-    if isinstance(node, ast.Attribute) and node.attr == "data":
-        node = node.value
-    return isinstance(node, ast.Attribute) and node.attr == "grad"
-
-
-def _trains(node: ast.AST) -> bool:
-    return bool({"zero_grad", "step", "backward"} & _attributes(node))
-
-
-def _is_zero(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value == 0
-
-
-def _related(first: str, second: str) -> bool:
-    """Return whether one path is the other, or a part of it."""
-    return any(a == b or a.startswith((f"{b}.", f"{b}[")) for a, b in ((first, second), (second, first)))
-
-
-def _pairs(node: ast.Assign) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """Yield what is assigned to what, tuples element by element."""
-    for target in node.targets:
-        if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple) and len(target.elts) == len(node.value.elts):
-            yield from zip(target.elts, node.value.elts, strict=True)
-        else:
-            yield target, node.value
-
-
-def _owner_of_grad(node: ast.expr) -> ast.expr:
-    while isinstance(node, ast.Attribute) and node.attr in ("grad", "data"):
-        node = node.value
-    return node
-
-
-def _is_main(test: ast.expr) -> bool:
-    return "__name__" in {n.id for n in ast.walk(test) if isinstance(n, ast.Name)} or (
-        isinstance(test, ast.Constant) and bool(test.value)
-    )
-
-
-def _mentions_grad(test: ast.expr) -> bool:
-    return any(isinstance(n, ast.Attribute) and n.attr == "grad" for n in ast.walk(test))
-
-
-def _may_continue(node: ast.stmt) -> bool:
-    """Return whether a `continue` of the loop around the statement stands in it."""
-    if isinstance(node, ast.Continue):
-        return True
-    if isinstance(node, ast.For | ast.AsyncFor | ast.While | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return False
-    return any(_may_continue(child) for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt))
-
-
-def _attributes(node: ast.AST) -> set[str]:
-    return {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
-
-
-def _functions(tree: ast.Module) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, ast.ClassDef | None]]:
-    """Yield the functions and methods of a module, those of branches and classes too, not those inside functions."""
-    pending: list[tuple[ast.AST, ast.ClassDef | None]] = [(tree, None)]
-    while pending:
-        node, owner = pending.pop(0)
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-                yield child, owner
-            elif isinstance(child, ast.ClassDef):
-                pending.append((child, child))
-            elif isinstance(child, ast.stmt):
-                pending.append((child, owner))
-
-
-def _called(tree: ast.Module) -> set[str]:
-    """Return the names of all functions and methods that are called somewhere."""
-    calls = (n.func for n in ast.walk(tree) if isinstance(n, ast.Call))
-    return {parts[-1] for parts in map(_dotted, calls) if parts}
-
-
-def _engines(tree: ast.Module) -> set[str]:
-    """Return the receivers on which both `backward(loss)` and `step()` are called: DeepSpeed engines and their like."""
-    receivers: dict[str, set[str]] = {"backward": set(), "step": set()}
-    for node in ast.walk(tree):
-        match node:
-            case ast.Call(func=ast.Attribute(value=ast.Name() | ast.Attribute() as receiver, attr="backward"), args=[_, *_]):
-                receivers["backward"].add(ast.unparse(receiver))
-            case ast.Call(func=ast.Attribute(value=ast.Name() | ast.Attribute() as receiver, attr="step")):
-                receivers["step"].add(ast.unparse(receiver))
-    return receivers["backward"] & receivers["step"]
+def _context(name: str, node: ast.Call, script: Script) -> Thing | None:
+    """Return the context that a call opens; None for one that is switched off, or may be."""
+    if name == "set_grad_enabled":
+        on = script.constant(node.args[0]) if node.args else UNKNOWN
+        return Thing("grad" if on else "no_grad", None, None, node, script) if isinstance(on, bool) else None
+    enabled = script.constant(script.argument(node, "enabled")) if script.argument(node, "enabled") is not None else True
+    return Thing(CONTEXTS[name], None, None, node, script) if enabled is not False else None

@@ -10,7 +10,6 @@ r"""A launch script, or what argparse leaves of a command line, as text -> its e
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from traindoctor.configs.documents import MAX_ENTRIES, NOWHERE, TOO_MANY, Entry, Note, ParseError, Span, plain_scalar
@@ -175,7 +174,7 @@ def _shell(text: str, notes: list[Note]) -> Iterator[Entry]:
                 found[key] = known
     for kept in found.values():
         if kept is not None:
-            yield replace(kept, path=tuple(part for part in kept.key.split(".") if part) or kept.path)
+            yield kept._replace(path=tuple(part for part in kept.key.split(".") if part) or kept.path)
 
 
 def _arguments(

@@ -10,7 +10,6 @@ framework means by a key otherwise stands with that framework, in `frameworks/`,
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from traindoctor.configs.frameworks import PLAIN, Dialect, Shape, dialect_of
@@ -190,5 +189,5 @@ def _with_both_betas(slots: dict[str, Slot]) -> dict[str, Slot]:
         for index, setting in enumerate(("optimizer.beta1", "optimizer.beta2")):
             known = slots.get(setting)
             if known is None or known.value is None:
-                slots[setting] = replace(pair, setting=setting, value=pair.value[index])
+                slots[setting] = pair._replace(setting=setting, value=pair.value[index])
     return slots

@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 #: A config is written by hand; what is larger is data. The YAML reader takes up to 4 s for its limit.
@@ -28,6 +27,10 @@ Span = tuple[int, int]
 NOWHERE: Span = (-1, -1)
 
 
+#: Why a file that parses is no config.
+NO_MAPPING = "not a mapping of keys to values"
+
+
 class ParseError(Exception):
     """A config file that cannot be read, with the line where reading stopped (0 when it has none)."""
 
@@ -37,8 +40,7 @@ class ParseError(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One key with a scalar, or a list of scalars.
 
     `path`: keys from the top, lists by index. `line` and `column`: of the key, from 1; of the value where a name or an
@@ -46,7 +48,7 @@ class Entry:
     known. `items`: spans of the elements of a list. `key_start`: first character of the key. `flow`: inside `{...}` or
     `[...]`. `shared`: reached through an alias. `as_text`: a number here, but text to a loader of YAML 1.1 (`3e-4`).
     `file`: another file that it was inherited from, None for the file itself. `interpolated`: `${...}` of OmegaConf stands
-    at the key, the value elsewhere.
+    at the key, the value elsewhere. `extent`: characters of the expression that the value was computed from, in Python.
     """
 
     path: tuple[str, ...]
@@ -61,6 +63,7 @@ class Entry:
     as_text: bool = False
     file: Path | None = None
     interpolated: bool = False
+    extent: Span = NOWHERE
 
     @property
     def key(self) -> str:
@@ -73,12 +76,26 @@ class Entry:
         return self.path[:-1]
 
 
+class Repeat(NamedTuple):
+    """A key that stands twice in one mapping: its path, and the column of its last place; where it stood first, and both values.
+
+    A value is None where it is no scalar.
+    """
+
+    path: tuple[str, ...]
+    column: int
+    first_line: int
+    first_value: object
+    value: object
+
+
 class Note(NamedTuple):
-    """What is doubtful at a line of a file that could be read; `kind` as in Damage."""
+    """What is doubtful at a line of a file that could be read; `kind` as in Damage. `repeat`: of a key that stands twice."""
 
     line: int
     kind: str
     detail: str
+    repeat: Repeat | None = None
 
 
 class Document(NamedTuple):
@@ -117,22 +134,29 @@ def read_document(text: str, suffix: str) -> Document:
 
     Raises: ParseError for text that does not parse, or that is no mapping of keys to values.
     """
-    from traindoctor.configs.command_text import command_entries
     from traindoctor.configs.interpolation import resolved
-    from traindoctor.configs.python_text import python_entries
 
     notes: list[Note] = []
-    suffix = suffix.lower()
-    reader = {".json": _json, ".toml": _toml, ".py": python_entries, **dict.fromkeys(COMMANDS, command_entries)}.get(
-        suffix, _yaml
-    )
     try:
-        entries = list(reader(text, notes))
+        entries = list(_reader(suffix.lower())(text, notes))
     except RecursionError:
         raise ParseError(0, "nested too deeply for a config") from None
     if len(entries) > MAX_ENTRIES:
         raise ParseError(0, TOO_MANY)
     return Document(resolved(list(unwrapped(entries))), notes)
+
+
+def _reader(suffix: str) -> Callable[[str, list[Note]], Iterable[Entry]]:
+    """Return what reads a file of this suffix; only that is imported."""
+    if suffix == ".py":
+        from traindoctor.configs.python_text import python_entries
+
+        return python_entries
+    if suffix in COMMANDS:
+        from traindoctor.configs.command_text import command_entries
+
+        return command_entries
+    return {".json": _json, ".toml": _toml}.get(suffix, _yaml)
 
 
 TOO_MANY = f"holds more than {MAX_ENTRIES:,} values: data, or aliases of aliases"
@@ -142,7 +166,7 @@ def unwrapped(entries: Iterable[Entry]) -> Iterator[Entry]:
     """Yield the entries with `lr: {value: 0.1, desc: null}`, as Weights & Biases writes it, as the entry `lr`."""
     for entry in entries:
         if entry.key != "desc" or len(entry.path) == 1:
-            yield replace(entry, path=entry.block) if entry.key == "value" and len(entry.path) > 1 else entry
+            yield entry._replace(path=entry.block) if entry.key == "value" and len(entry.path) > 1 else entry
 
 
 # -- YAML -------------------------------------------------------------------------------------------------------------
@@ -218,7 +242,7 @@ def _yaml(text: str, notes: list[Note]) -> Iterator[Entry]:
         if kind == "mapping" or _pairs(root) is not None:
             yield from walk.entries(root, (), shared=False)
         else:
-            raise ParseError(root.start_mark.line + 1, "not a mapping of keys to values")
+            raise ParseError(root.start_mark.line + 1, NO_MAPPING)
 
 
 def _pairs(node: Any) -> list[tuple[Any, Any]] | None:
@@ -256,7 +280,7 @@ class _YamlWalk:
         if pairs is None:
             pairs = [(None, child) for child in node.value]
         elif not again:
-            self.note_repeated(pairs)
+            self.note_repeated(pairs, path)
         merges = [pair for pair in pairs if pair[0] is not None and pair[0].value == "<<"]
         for _, child in merges:  # first, so that the mapping's own keys override
             for parent in reversed(child.value) if child.id == "sequence" else [child]:
@@ -294,20 +318,22 @@ class _YamlWalk:
         tagged = self.text[node.start_mark.index : node.start_mark.index + 1] == "!"
         return node.style is None and not tagged and is_text_in_yaml_1_1(str(node.value))
 
-    def note_repeated(self, pairs: list[tuple[Any, Any]]) -> None:
-        first: dict[str, int] = {}
-        for key, _ in pairs:
+    def note_repeated(self, pairs: list[tuple[Any, Any]], path: tuple[str, ...]) -> None:
+        first: dict[str, tuple[int, object]] = {}
+        for key, child in pairs:
             if key is not None and key.id == "scalar" and key.value != "<<":
-                line = key.start_mark.line + 1
+                line, value = key.start_mark.line + 1, _scalar(child) if child.id == "scalar" else None
                 if str(key.value) in first:
-                    repeated(self.notes, line, str(key.value), first[str(key.value)])
-                first.setdefault(str(key.value), line)
+                    repeat = Repeat((*path, str(key.value)), key.start_mark.column + 1, *first[str(key.value)], value)
+                    repeated(self.notes, line, repeat)
+                first.setdefault(str(key.value), (line, value))
 
 
-def repeated(notes: list[Note], line: int, key: str, first: int) -> None:
+def repeated(notes: list[Note], line: int, repeat: Repeat) -> None:
     """Note a key that stands twice in one mapping; at most 20 of them."""
     if len(notes) < 20:
-        notes.append(Note(line, "duplicate-key", f"`{key[:60]}` stood at line {first} already: the last one counts"))
+        detail = f"`{repeat.path[-1][:60]}` stood at line {repeat.first_line} already: the last one counts"
+        notes.append(Note(line, "duplicate-key", detail, repeat))
 
 
 def _scalar(node: Any) -> object:
@@ -337,17 +363,23 @@ def _json(text: str, notes: list[Note]) -> Iterator[Entry]:
     except ValueError as error:
         raise ParseError(1, f"not JSON: {error}") from None
     if not isinstance(top, dict):
-        raise ParseError(1, "not a mapping of keys to values")
+        raise ParseError(1, NO_MAPPING)
     found: list[Entry | None] = []
-    twice: list[tuple[str, int, int]] = []
+    twice: list[_Twice] = []
     _json_value(text, _SPACE.match(text).end(), (), found, None, twice)  # type: ignore[union-attr]
-    for key, second, first in twice[:20]:
-        repeated(notes, text.count("\n", 0, second) + 1, key, text.count("\n", 0, first) + 1)
+    for path, second, value, first, first_value in twice[:20]:
+        column = second - text.rfind("\n", 0, second)
+        repeat = Repeat(path, column, text.count("\n", 0, first) + 1, first_value, value)
+        repeated(notes, text.count("\n", 0, second) + 1, repeat)
     at, line = 0, 1
     for entry in sorted((e for e in found if e is not None), key=lambda e: e.key_start):
         line += text.count("\n", at, entry.key_start)
         at = entry.key_start
-        yield replace(entry, line=line, column=at - text.rfind("\n", 0, at))
+        yield entry._replace(line=line, column=at - text.rfind("\n", 0, at))
+
+
+#: Path of a key that stands twice, its last place and value, its first place and value.
+_Twice = tuple[tuple[str, ...], int, object, int, object]
 
 
 def _json_value(
@@ -356,7 +388,7 @@ def _json_value(
     path: tuple[str, ...],
     found: list[Entry | None],
     key_start: int | None,
-    twice: list[tuple[str, int, int]],
+    twice: list[_Twice],
 ) -> tuple[int, object]:
     """Return the end of the value that starts at `at`, and its value where it is no object.
 
@@ -373,20 +405,24 @@ def _json_value(
         is_object, closing = text[at] == "{", "}" if text[at] == "{" else "]"
         values: list[object] = []
         before, index, at = len(found), 0, _skip(text, at + 1)
-        held: dict[str, tuple[int, int, int]] = {}  # key -> its place, and the range of its entries in `found`
+        held: dict[str, tuple[int, int, int, object]] = {}  # key -> its place, the range of its entries in `found`, its value
         while text[at] != closing:
             child_key, child_start = str(index), at
             if is_object:
                 child_key, at = json.decoder.scanstring(text, at + 1, False)  # type: ignore[attr-defined]
                 at = _skip(text, _skip(text, at) + 1)
                 if child_key in held:
-                    place, start_of, stop_of = held[child_key]
-                    twice.append((child_key, child_start, place))
+                    _, start_of, stop_of, _ = held[child_key]
                     found[start_of:stop_of] = [None] * (stop_of - start_of)
             first, n_before = at, len(found)
             at, child = _json_value(text, at, (*path, child_key), found, child_start if is_object else None, twice)
             if is_object:
-                held[child_key] = held.get(child_key, (child_start,))[0], n_before, len(found)
+                known = held.get(child_key)
+                its = child if isinstance(child, str | int | float) else None
+                if known is not None:
+                    twice.append(((*path, child_key), child_start, its, known[0], known[3]))
+                place, value_there = (child_start, its) if known is None else (known[0], known[3])
+                held[child_key] = place, n_before, len(found), value_there
             values.append(child)
             items.append((first, at))
             at = _skip(text, at)

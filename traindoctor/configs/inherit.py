@@ -13,13 +13,11 @@ hydra.cc, "The Defaults List" (`group: option` is `group/option.yaml` under the 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from traindoctor.configs.documents import MAX_ENTRIES, TOO_MANY, Document, Entry, Note, ParseError, read_document, read_text
 from traindoctor.configs.interpolation import resolved
-from traindoctor.configs.python_text import entries_of, names_of
 from traindoctor.configs.vocabulary import GROUPS, OPTIMIZERS, SCHEDULES, normal
 
 if TYPE_CHECKING:
@@ -33,12 +31,14 @@ MAX_BASE_BYTES = 500_000
 _YAML = (".yaml", ".yml")
 
 
-def read_config(path: Path, root: Path) -> Document:
+def read_config(path: Path, root: Path, text: str | None = None) -> Document:
     """Return the entries of a config with those of its bases, overridden ones left out, and what is doubtful in it.
+
+    `text`: of the file, where it is not, or not yet, the one on the disk.
 
     Raises: ParseError when the file itself cannot be read.
     """
-    family = _Family(path, root)
+    family = _Family(path, root, text)
     document = family.read(path, 0)
     entries = [e for e in document.entries if e.key not in ("_base_", "_BASE_", "_delete_")]
     if len(entries) > MAX_ENTRIES:
@@ -49,8 +49,9 @@ def read_config(path: Path, root: Path) -> Document:
 class _Family:
     """A config and its bases: what was opened, and what could not be."""
 
-    def __init__(self, first: Path, root: Path) -> None:
+    def __init__(self, first: Path, root: Path, text: str | None) -> None:
         self.first = first
+        self.text = text
         self.top = _top(first, root)
         self.open: list[Path] = []
         self.n_read = self.n_bytes = 0
@@ -64,11 +65,14 @@ class _Family:
         try:
             if path.suffix.lower() == ".py":
                 return self.python(path, depth)
-            document = read_document(read_text(path), path.suffix)
-            own = document.entries if path == self.first else [replace(e, file=e.file or path) for e in document.entries]
+            document = read_document(self.text_of(path), path.suffix)
+            own = document.entries if path == self.first else [e._replace(file=e.file or path) for e in document.entries]
             return Document(self.composed(own, path, depth), document.notes)
         finally:
             self.open.pop()
+
+    def text_of(self, path: Path) -> str:
+        return self.text if path == self.first and self.text is not None else read_text(path)
 
     def base(self, path: Path, line: int, depth: int) -> list[Entry]:
         """Return the entries of a base; none, and a note, when it is not at hand or cannot be read."""
@@ -149,7 +153,7 @@ class _Family:
         key = package or (header.group(1) if header else "") or name.rpartition("/")[0].replace("/", ".")
         key = "" if key in ("_global_", "_here_") else key.removeprefix("_group_.").removeprefix("_global_.")
         parts = tuple(part for part in key.split(".") if part)
-        return [replace(entry, path=(*parts, *entry.path)) for entry in self.base(file, line, depth)]
+        return [entry._replace(path=(*parts, *entry.path)) for entry in self.base(file, line, depth)]
 
     def places(self, path: Path, name: str, *, absolute: bool) -> Iterator[Path]:
         """Yield the files that an option may be: beside the file that names it, else up to the top."""
@@ -161,6 +165,8 @@ class _Family:
     # -- Python -------------------------------------------------------------------------------------------------------
 
     def python(self, path: Path, depth: int) -> Document:
+        from traindoctor.configs.python_text import entries_of
+
         notes: list[Note] = []
         names = self.names(path, depth, notes)
         own = list(entries_of(names))
@@ -173,6 +179,8 @@ class _Family:
         return Document(_over(entries, own), notes)
 
     def names(self, path: Path, depth: int, notes: list[Note]) -> dict[str, Tree]:
+        from traindoctor.configs.python_text import names_of
+
         def load(module: str) -> dict[str, Tree] | None:
             """Return what a module that is imported relative to this file assigns."""
             dotted = module.lstrip(".")
@@ -196,7 +204,7 @@ class _Family:
             finally:
                 self.open.pop()
 
-        return names_of(read_text(path), notes, load, None if path == self.first else path)
+        return names_of(self.text_of(path), notes, load, None if path == self.first else path)
 
 
 def _top(first: Path, root: Path) -> Path:

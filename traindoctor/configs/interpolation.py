@@ -10,7 +10,6 @@ the value stands in, each further dot the one above.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def _resolved(entry: Entry, places: Mapping[tuple[str, ...], Entry]) -> Entry:
             return entry
     if target is None or target is entry or _path(target) is not None:
         return entry
-    return replace(target, path=entry.path, key_start=-1, interpolated=True)
+    return target._replace(path=entry.path, key_start=-1, interpolated=True)
 
 
 def _path(entry: Entry | None) -> tuple[str, ...] | None:

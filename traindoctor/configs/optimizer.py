@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from traindoctor.configs.frameworks import dialect_named
 from traindoctor.configs.vocabulary import number, pair, truth, word
-from traindoctor.model import OptimizerSpec, Series, Setting
 from traindoctor.optim.defaults import FRAMEWORKS, KERAS, RATES, TORCH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from traindoctor.model import OptimizerSpec, Series, Setting
 
 __all__ = ["KERAS", "TORCH", "normal_name", "optimizer_spec", "with_defaults"]
 
@@ -91,6 +92,8 @@ def optimizer_spec(settings: Mapping[str, Setting], series: Sequence[Series]) ->
     from the framework. A value that cannot be what it claims (text, a negative number, NaN) counts as not set; limits
     such as beta1 = 1, eps = 0 and lr = 0 are kept.
     """
+    from traindoctor.model import OptimizerSpec
+
     settings = with_defaults(settings)
     values: dict[str, float | bool | str] = {}
     origin: dict[str, str] = {}
@@ -245,6 +248,8 @@ def with_defaults(settings: Mapping[str, Setting]) -> dict[str, Setting]:
 
     Only where "dialect" names one. Betas and eps are filled in for optimizers that have them as Adam does.
     """
+    from traindoctor.model import Setting
+
     merged = dict(settings)
     told = settings.get("dialect")
     dialect = dialect_named(str(told.value)) if told is not None else None

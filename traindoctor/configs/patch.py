@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from decimal import Decimal
@@ -13,9 +12,10 @@ from traindoctor.configs.dialects import interpret
 from traindoctor.configs.documents import NOWHERE, Entry, ParseError, parse, read_text
 from traindoctor.configs.optimizer import KERAS, TORCH, normal_name
 from traindoctor.configs.vocabulary import Slot, normal, number, pair, truth
+from traindoctor.diff import unified_diff
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from traindoctor.model import Setting
 
@@ -79,7 +79,7 @@ def patch_for(
         after[name] = new
     if not _changes_just(before, after, wanted):
         return None
-    return "".join(_diff(root, name, before[name], after[name]) for name in before if before[name] != after[name]) or None
+    return "".join(diff for name in before if (diff := _diff(root, name, before[name], after[name])) is not None) or None
 
 
 def _text(root: Path, name: str) -> str | None:
@@ -311,7 +311,7 @@ def write_number(value: float, suffix: str) -> str:
     return f"{mantissa}e{int(exponent):+d}"
 
 
-# -- the check and the diff -------------------------------------------------------------------------------------------
+# -- the check -------------------------------------------------------------------------------------------
 
 
 def _changes_just(before: Mapping[str, str], after: Mapping[str, str], wanted: Mapping[str, object]) -> bool:
@@ -360,18 +360,5 @@ def _same_name(one: object, other: object) -> bool:
     return isinstance(one, str) and isinstance(other, str) and normal_name(one) == normal_name(other)
 
 
-def _diff(root: Path, name: str, old: str, new: str) -> str:
-    """Return the unified diff of one file, with the marks that git needs where a file ends without a line end."""
-    if (root / name).read_bytes()[:3] == b"\xef\xbb\xbf":
-        old, new = "\ufeff" + old, "\ufeff" + new
-    lines = difflib.unified_diff(_lines(old), _lines(new), f"a/{name}", f"b/{name}", n=3)
-    return "".join(_ended(lines))
-
-
-def _lines(text: str) -> list[str]:
-    return re.findall(r"[^\n]*\n|[^\n]+", text)
-
-
-def _ended(lines: Iterable[str]) -> Iterable[str]:
-    for line in lines:
-        yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+def _diff(root: Path, name: str, old: str, new: str) -> str | None:
+    return unified_diff(name, old, new, marked=(root / name).read_bytes()[:3] == b"\xef\xbb\xbf")

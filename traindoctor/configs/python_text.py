@@ -14,10 +14,20 @@ import ast
 import math
 import re
 import warnings
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from traindoctor.configs.documents import MAX_DEPTH, MAX_ENTRIES, NOWHERE, TOO_MANY, Entry, Note, ParseError, Span, repeated
+from traindoctor.configs.documents import (
+    MAX_DEPTH,
+    MAX_ENTRIES,
+    NOWHERE,
+    TOO_MANY,
+    Entry,
+    Note,
+    ParseError,
+    Repeat,
+    Span,
+    repeated,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,9 +46,11 @@ _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 LAZY = frozenset({"L", "LazyCall"})
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """A folded constant and where it stands; the span is that of a literal, (-1, -1) for what was computed."""
+class Leaf(NamedTuple):
+    """A folded constant and where it stands.
+
+    `span`: of a literal, (-1, -1) for what was computed. `extent`: the characters of the expression, computed or not.
+    """
 
     value: object
     line: int
@@ -46,15 +58,17 @@ class Leaf:
     span: Span = NOWHERE
     items: tuple[Span, ...] = ()
     file: Path | None = None
+    extent: Span = NOWHERE
 
 
-@dataclass(slots=True)
 class Block:
     """A dict that was folded, or a list with blocks in it under the keys "0", "1", ..."""
 
-    children: dict[str, Tree] = field(default_factory=dict)
-    line: int = 1
-    is_list: bool = False
+    __slots__ = ("children", "is_list")
+
+    def __init__(self, children: dict[str, Tree] | None = None, *, is_list: bool = False) -> None:
+        self.children: dict[str, Tree] = {} if children is None else children
+        self.is_list = is_list
 
 
 Tree: TypeAlias = Leaf | Block
@@ -84,7 +98,9 @@ def entries_of(names: dict[str, Tree]) -> Iterator[Entry]:
         if n > MAX_ENTRIES:
             raise ParseError(0, TOO_MANY)
         if isinstance(tree, Leaf):
-            yield Entry(path, tree.value, tree.line, tree.span, tree.items, -1, column=tree.column, file=tree.file)
+            yield Entry(
+                path, tree.value, tree.line, tree.span, tree.items, column=tree.column, file=tree.file, extent=tree.extent
+            )
         elif len(path) < MAX_DEPTH:
             pending += [((*path, key), child) for key, child in reversed(tree.children.items())]
 
@@ -299,9 +315,8 @@ class _Reading:
         for key in place[1:]:
             if isinstance(tree, Leaf) and isinstance(tree.value, list) and key.isdigit() and int(key) < len(tree.value):
                 index = int(key)
-                tree = Leaf(
-                    tree.value[index], tree.line, tree.column, tree.items[index] if tree.items else NOWHERE, (), tree.file
-                )
+                span = tree.items[index] if tree.items else NOWHERE
+                tree = Leaf(tree.value[index], tree.line, tree.column, span, (), tree.file, tree.extent)
             else:
                 tree = tree.children.get(key) if isinstance(tree, Block) else None
         if tree is None:
@@ -321,11 +336,11 @@ class _Reading:
         if len(leaves) == len(trees):
             spans = tuple(leaf.span if leaf.file == self.file else NOWHERE for leaf in leaves)
             leaf = self.at(node, [leaf.value for leaf in leaves], literal=True)
-            return Leaf(leaf.value, leaf.line, leaf.column, leaf.span, spans if NOWHERE not in spans else (), self.file)
-        return Block({str(i): tree for i, tree in enumerate(trees) if isinstance(tree, Block)}, node.lineno, is_list=True)
+            return leaf._replace(items=spans if NOWHERE not in spans else ())
+        return Block({str(i): tree for i, tree in enumerate(trees) if isinstance(tree, Block)}, is_list=True)
 
     def mapping(self, node: ast.Dict, depth: int) -> Block:
-        block, first = Block(line=node.lineno), dict[str, int]()
+        block, first = Block(), dict[str, tuple[int, object]]()
         for key, value in zip(node.keys, node.values, strict=True):
             if key is None:
                 self.spread(block, value, depth)
@@ -333,10 +348,12 @@ class _Reading:
             if not isinstance(key, ast.Constant) or not isinstance(key.value, str | int):
                 continue
             name = str(key.value)
-            if name in first:
-                repeated(self.notes, key.lineno, name, first[name])
-            first.setdefault(name, key.lineno)
             self.keep(block, name, value, depth)
+            its = value.value if isinstance(value, ast.Constant) else None
+            if name in first:
+                column = self.character(key.lineno, key.col_offset) + 1
+                repeated(self.notes, key.lineno, Repeat((name,), column, *first[name], its))
+            first.setdefault(name, (key.lineno, its))
         return block
 
     def keep(self, block: Block, name: str, value: ast.expr, depth: int) -> None:
@@ -356,7 +373,7 @@ class _Reading:
 
     def called(self, node: ast.Call, depth: int) -> Block:
         """Return the block that `dict(...)`, `ConfigDict(...)` or `L(torch.optim.SGD)(...)` makes."""
-        block = Block(line=node.lineno)
+        block = Block()
         maker = node.func
         if isinstance(maker, ast.Call) and _last(maker.func) in LAZY and len(maker.args) == 1:
             place = _place(maker.args[0])
@@ -388,11 +405,12 @@ class _Reading:
     def at(self, node: ast.expr, value: object, *, literal: bool = False) -> Leaf:
         """Return a value with its place; with its span where it stands as it is, on one line."""
         column = self.character(node.lineno, node.col_offset)
-        span = NOWHERE
-        if literal and node.end_lineno == node.lineno and node.end_col_offset is not None:
-            start = self.starts[node.lineno - 1]
-            span = start + column, start + self.character(node.lineno, node.end_col_offset)
-        return Leaf(value, node.lineno, column + 1, span, (), self.file)
+        extent = NOWHERE
+        if node.end_lineno is not None and node.end_col_offset is not None:
+            stop = self.starts[node.end_lineno - 1] + self.character(node.end_lineno, node.end_col_offset)
+            extent = self.starts[node.lineno - 1] + column, stop
+        span = extent if literal and node.end_lineno == node.lineno else NOWHERE
+        return Leaf(value, node.lineno, column + 1, span, (), self.file, extent)
 
     def character(self, line: int, n_bytes: int) -> int:
         """Return the column in characters: Python's parser counts bytes of UTF-8."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -204,8 +203,7 @@ SCHEDULE_KEYS = _table(IN_SCHEDULE)
 GRADIENT_KEYS = _table(IN_GRADIENT)
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """The place of one setting in a file, and the value it reads there; None for a value that says nothing (`auto`)."""
 
     setting: str

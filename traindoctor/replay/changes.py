@@ -149,11 +149,14 @@ def _value(key: str, written: str, where: str) -> object:
     return number
 
 
+#: A number as config files write it; `float` takes underscores and the digits of every script too.
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|[-+]?(?:nan|inf)", re.ASCII | re.IGNORECASE)
+
+
 def _number(key: str, written: str, setting: Setting, where: str) -> float:
-    try:
-        number = float(written)
-    except ValueError:
-        raise TraindoctorError(where, f"{key} is a number, not {written!r}") from None
+    if not _NUMBER.fullmatch(written.strip()):
+        raise TraindoctorError(where, f"{key} is a number, not {written!r}")
+    number = float(written)
     if not setting.holds(number):
         raise TraindoctorError(where, f"{key} must be {setting.range}, not {written}")
     return number

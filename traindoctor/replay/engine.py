@@ -227,16 +227,19 @@ def _trials(
     weight: list[float] = []
     said: list[list[tuple[TrialVerdict, float]]] = [[] for _ in tried]
     bars: list[list[str]] = [[] for _ in tried]
+    larger = [False] * len(tried)
     curves: list[FloatArray] = []
     for rival, share in standing:
         assert rival.fit is not None
         settings = [_settings(c, obs, rival) for c in tried]
+        steps = [_step_ratio(obs, rival, settings[0], s) for s in settings]
+        larger = [was or step > 1.0 + SAME for was, step in zip(larger, steps, strict=True)]
         simulated = nq.simulate(obs, rival.fit, settings)
         n_draws = simulated.loss.shape[1]
         weight += [share / n_draws] * n_draws
         held = bool(np.mean(noise_share(obs, rival.fit) > 0.5) > 0.5) or _floor_share(obs, rival.fit) > 0.5
         for k in range(len(tried)):
-            bars[k].append(_bar(obs, rival, settings[0], settings[k], held=held))
+            bars[k].append(_bar(obs, rival, settings[0], settings[k], steps[k], held=held))
             for d in range(n_draws):
                 first, mine = (_even(at, simulated.loss[j, d]) for j in (0, k))
                 judgement = judge(first, mine)
@@ -265,6 +268,9 @@ def _trials(
             verdict = "not tried"
         elif verdict != "repairs" and any(r.name in (NOISE_FLOOR, ON_THE_LIMIT) for r, _ in standing):
             note = "held up by noise or large steps, a network may find its way with smaller ones where a quadratic only slows"
+            verdict = "not tried"
+        elif verdict != "repairs" and larger[k]:
+            note = "with larger steps than the recorded ones only a repair is claimed: how steep it gets is not in the log"
             verdict = "not tried"
         trials[id(candidate)] = Trial(
             candidate.title,
@@ -299,23 +305,31 @@ def _floor_share(obs: nq.Observation, fit: nq.Fit) -> float:
     return float(fit.floor[0] / np.median(obs.loss[-max(1, obs.loss.size // 6) :]))
 
 
-def _bar(obs: nq.Observation, rival: Rival, base: nq.Settings, tried: nq.Settings, *, held: bool) -> str:
-    """Return why a candidate cannot be decided by what the log has seen, "" when nothing is in the way.
+def _step_ratio(obs: nq.Observation, rival: Rival, base: nq.Settings, tried: nq.Settings) -> float:
+    """Return how large a candidate's steps are against the recorded ones: the median ratio of effective rates, open loop.
 
-    The effective learning rates are compared on the recorded gradients, open loop.
+    The recorded gradients are fed to both; NaN where the recorded rate was zero.
     """
     assert rival.fit is not None
     with np.errstate(divide="ignore", invalid="ignore"):
         was, now = (_open_loop_rate(obs, s, rival.fit.root) for s in (base, tried))
         ratio = float(np.nanmedian(now / was))
-    gain = nq.gain_of(tried.form) / nq.gain_of(base.form) if base.seen == "x" else 1.0
-    ratio *= gain
+    return ratio * (nq.gain_of(tried.form) / nq.gain_of(base.form) if base.seen == "x" else 1.0)
+
+
+def _bar(obs: nq.Observation, rival: Rival, base: nq.Settings, tried: nq.Settings, ratio: float, *, held: bool) -> str:
+    """Return why a candidate cannot be decided by what the log has seen, "" when nothing is in the way.
+
+    `ratio`: of its steps to the recorded ones.
+    """
+    assert rival.fit is not None
     if base.seen == "b" and np.isfinite(tried.clip_norm):
         return "a clip of gradients that add up is not simulated"
     if not np.isfinite(ratio):
         return "the recorded learning rate was zero there"
     if ratio > 1.0 + SAME and held:
         return "a larger step would be taken where a floor, or noise, holds the loss up: what lies below is not in the log"
+    now = _open_loop_rate(obs, tried, rival.fit.root)
     if not rival.fit.dynamics.capped and np.max(now) * rival.fit.curvature.max() > tried.limit:
         return "the steepest mode would pass its stability limit: whether its curvature gives way is not in the log"
     if not 1.0 / FARTHEST <= ratio <= FARTHEST:

@@ -260,7 +260,7 @@ def ladder(obs: Observation, rate: FloatArray, dynamics: Dynamics) -> FloatArray
     low = min(STILL / way, top / 10.0)
     rungs = np.geomspace(low, top, max(4, int(np.ceil(np.log10(top / low) * PER_DECADE)) + 1))
     if dynamics.around is not None:
-        near = dynamics.around / float(np.median(rate)) * np.linspace(1.0 - NEAR, 1.0 + NEAR, N_NEAR)
+        near = dynamics.around / float(np.median(rate[rate > 0.0])) * np.linspace(1.0 - NEAR, 1.0 + NEAR, N_NEAR)
         rungs = np.unique(np.concatenate((rungs, near[near < top])))
     return np.asarray(rungs)
 

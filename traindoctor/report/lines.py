@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,9 +9,21 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-#: Words with a style: "fault", "fix", "bold", "soft" or "" for none.
+#: Words with a style: "fault", "doubt", "note", "fine", "fix", "bold", "soft" or "" for none.
 Words = tuple[str, str]
-RICH = {"fault": "bold red", "fix": "bold blue", "bold": "bold", "soft": "dim", "ink": "bold", "": ""}
+#: The same styles as SGR codes of a terminal, for what must not wait for rich.
+ANSI = {"fault": "1;31", "doubt": "1;33", "note": "1;36", "fine": "1;32", "fix": "1;34", "bold": "1", "soft": "2"}
+RICH = {
+    "fault": "bold red",
+    "doubt": "bold yellow",
+    "note": "bold cyan",
+    "fine": "bold green",
+    "fix": "bold blue",
+    "bold": "bold",
+    "soft": "dim",
+    "ink": "bold",
+    "": "",
+}
 #: Width of the labels on the left.
 MARGIN = 15
 
@@ -20,6 +31,11 @@ MARGIN = 15
 def plain_text(lines: Iterable[Sequence[Words]]) -> str:
     """Return the lines without their styles, each with a line break at its end."""
     return "".join("".join(text for text, _ in line).rstrip() + "\n" for line in lines)
+
+
+def ansi_text(lines: Iterable[Sequence[Words]]) -> str:
+    """Return the lines with their styles as escape sequences of a terminal."""
+    return "".join("".join(f"\x1b[{ANSI[s]}m{t}\x1b[0m" if t and s in ANSI else t for t, s in line) + "\n" for line in lines)
 
 
 def print_lines(lines: Iterable[Sequence[Words]], console: Console) -> None:
@@ -41,6 +57,8 @@ def entry(label: str, words: Sequence[Words], width: int) -> list[list[Words]]:
 
 def wrapped(words: Sequence[Words], width: int) -> list[list[Words]]:
     """Return styled words wrapped to a width, each keeping its style."""
+    import textwrap
+
     whole = "".join(text for text, _ in words)
     styles = [style for text, style in words for _ in text]
     made: list[list[Words]] = []

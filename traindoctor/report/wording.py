@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 LONGEST = 300
 
 _EXPONENT = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([-+]?)0*(\d+)(?![\w.])")
+_SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z`\"'(])")
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufff9-\uffff]",
 )
@@ -38,6 +39,18 @@ def sentence(text: object, longest: int = 1000) -> str:
 def stopped(text: str) -> str:
     """Return the words with a full stop, where they have no end of their own."""
     return text if not text or text[-1] in ".!?…" else text + "."
+
+
+def first_sentence(text: str) -> str:
+    """Return the words up to the end of the first sentence, with its full stop."""
+    end = _SENTENCE_END.search(text)
+    return text[: end.start() + 1] if end else text
+
+
+def begun(text: str) -> str:
+    """Return the words with a capital at their beginning, where that is a word and not code."""
+    first = text.partition(" ")[0]
+    return text[:1].upper() + text[1:] if first.isalpha() and first.islower() else text
 
 
 def clean_block(text: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping  # noqa: TC003 -- fields of a named tuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from traindoctor.configs.documents import NOWHERE, plain_scalar
 from traindoctor.configs.vocabulary import Slot, normal, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable
 
     from traindoctor.configs.documents import Entry
 
@@ -58,8 +58,7 @@ def _nothing_more(shape: Shape, slots: Slots) -> None:
     del shape, slots
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
+class Dialect(NamedTuple):
     """The configs of one framework.
 
     `name`: as people call it. `is_it`: told from the keys alone. `keys`: end of a dotted path -> the setting it means
@@ -71,8 +70,8 @@ class Dialect:
 
     name: str
     is_it: Callable[[Shape], bool]
-    keys: Mapping[str, str] = field(default_factory=dict)
-    defaults: Mapping[str, object] = field(default_factory=dict)
+    keys: Mapping[str, str] = {}
+    defaults: Mapping[str, object] = {}
     refine: Callable[[Shape, Slots], None] = _nothing_more
     casts: bool = True
     builds: bool = False
@@ -90,7 +89,7 @@ class Dialect:
 def put(slots: Slots, setting: str, value: object, entry: Entry, note: str = "") -> None:
     """Set a setting to what was worked out from an entry; where that is not what stands there, no patch replaces it."""
     if note:
-        entry = replace(entry, span=NOWHERE, items=(), key_start=-1)
+        entry = entry._replace(span=NOWHERE, items=(), key_start=-1)
     slots[setting] = Slot(setting, value, entry, "optimizer" if setting.startswith("optimizer.") else "", note)
 
 
@@ -128,7 +127,7 @@ def read_arguments(slots: Slots, entry: Entry) -> None:
             }.get(key)
             if setting is None:
                 continue
-            one = replace(entry, path=(*entry.path, key), value=plain_scalar(written), span=NOWHERE, items=(), key_start=-1)
+            one = entry._replace(path=(*entry.path, key), value=plain_scalar(written), span=NOWHERE, items=(), key_start=-1)
             value = value_of(setting, one)
             if value is not None:
                 slots[setting] = Slot(setting, value, one, "optimizer")

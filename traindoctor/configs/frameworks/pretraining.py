@@ -22,6 +22,8 @@ def _is_nanogpt(shape: Shape) -> bool:
         "wandb_run_name",
         "decay_lr",
     )
+    if shape.has("learning_rate", "max_iters", "lr_decay_iters", "warmup_iters"):
+        return True
     return shape.count("max_iters", "learning_rate", "batch_size", "warmup_iters") >= 1 and shape.count(*own) >= 3
 
 

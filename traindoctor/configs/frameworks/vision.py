@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 from traindoctor.configs.frameworks.dialect import Dialect, Shape, Slots, drop, put, read
-from traindoctor.configs.vocabulary import number, truth
+from traindoctor.configs.vocabulary import GROUPS, number, truth
 
 # -- OpenMMLab --------------------------------------------------------------------------------------------------------
 
@@ -217,7 +217,8 @@ LAZY_CONFIG = Dialect(
 
 
 def _is_timm(shape: Shape) -> bool:
-    return "opt" in shape.keys and shape.count("sched", "lr_base", "warmup_lr", "cooldown_epochs", "opt_eps", "reprob", "aa") >= 2
+    flat = any(path.rpartition(".")[2] == "opt" and set(path.split(".")[:-1]) <= GROUPS for path in shape.at)
+    return flat and shape.count("sched", "lr_base", "warmup_lr", "cooldown_epochs", "opt_eps", "reprob", "aa") >= 2
 
 
 #: Options of timm's schedules that are followed here at these values alone.

@@ -1,0 +1,127 @@
+"""Gradients are computed and cleared again in each iteration, and the optimizer never steps.
+
+## What it looks like
+The weights do not move, while the gradient norm is that of a network at its start.
+
+## Why it happens
+`optimizer.step()` is missing, commented out, or named without being called (`optimizer.step`).
+
+## When it is wrong
+Code that wants the gradient itself (saliency, adversarial examples) reads `.grad`, and mostly has no optimizer. A step in a hook, or
+in a function that could not be followed, is taken for one.
+
+## What repairs it
+`optimizer.step()` behind the backward pass.
+
+## References
+PyTorch documentation, torch.optim, "Taking an optimization step".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from traindoctor.code.lacking import backward_without_step
+from traindoctor.code.order import place, text_of_call
+from traindoctor.mistake import Mistake
+from traindoctor.rule import Cause, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from traindoctor.code.script import Script
+    from traindoctor.rule import Limits
+
+CAUSE = Cause(
+    code="TD305",
+    name="backward-without-step",
+    summary="gradients are computed and cleared, and the optimizer never steps",
+    explanation=__doc__,
+)
+
+
+@CAUSE.in_script("backward(", "grad")
+def find(script: Script, limits: Limits) -> Iterator[Mistake]:
+    """Yield the backward passes whose gradients are cleared without a step of their optimizer."""
+    for lack in backward_without_step(script):
+        yield Mistake(
+            place(script, lack.event),
+            f"`{text_of_call(lack.event)}` computes gradients that no step uses: `{lack.zero.target}` never steps. "
+            "The weights do not move.",
+            f"Call {lack.zero.target}.step() behind the backward pass",
+            related=((place(script, lack.zero), "gradients are cleared"),),
+        )
+
+
+_HEAD = """import torch
+model = torch.nn.Linear(1, 1)
+opt = torch.optim.Adam(model.parameters(), lr=1e-3)
+"""
+CAUSE.valid_code = (
+    Sample("with a step", _HEAD + "for x in dl:\n    opt.zero_grad()\n    model(x).backward()\n    opt.step()\n"),
+    Sample("saliency", "for x in dl:\n    model.zero_grad()\n    model(x).backward()\n    show(x.grad)\n"),
+    Sample(
+        "adversarial examples",
+        _HEAD
+        + "for x in dl:\n    x.requires_grad_()\n    opt.zero_grad()\n    loss(model(x)).backward()\n    x = x + 0.1 * x.grad.sign()\n",
+    ),
+    Sample(
+        "GradScaler",
+        _HEAD + "scaler = torch.amp.GradScaler()\nfor x in dl:\n    opt.zero_grad()\n    scaler.scale(model(x)).backward()\n"
+        "    scaler.step(opt)\n    scaler.update()\n",
+    ),
+    Sample("xm", _HEAD + "for x in dl:\n    opt.zero_grad()\n    model(x).backward()\n    xm.optimizer_step(opt)\n"),
+    Sample(
+        "in a hook",
+        _HEAD + "def hook(p):\n    opt.step()\nfor p in model.parameters():\n    p.register_post_accumulate_grad_hook(hook)\n"
+        "for x in dl:\n    opt.zero_grad()\n    model(x).backward()\n",
+    ),
+    Sample("one step after the loop", _HEAD + "opt.zero_grad()\nfor x in dl:\n    model(x).backward()\nopt.step()\n"),
+    Sample(
+        "given to a function that is not there",
+        _HEAD + "from elsewhere import finish\nfor x in dl:\n    opt.zero_grad()\n    model(x).backward()\n    finish(opt)\n",
+    ),
+    Sample(
+        "stepped in a function of another file",
+        _HEAD + "from engine import finish\nfor x in dl:\n    opt.zero_grad()\n    model(x).backward()\n    finish(opt)\n",
+        others={"engine.py": "def finish(o):\n    o.step()\n"},
+    ),
+    Sample(
+        "the discriminator is cleared in the turn of the generator",
+        "import torch\nopt_g = torch.optim.Adam(G.parameters())\nopt_d = torch.optim.Adam(D.parameters())\nfor x in dl:\n"
+        "    opt_g.zero_grad()\n    opt_d.zero_grad()\n    D(G(x)).backward()\n    opt_g.step()\n",
+    ),
+    Sample(
+        "a method that is not followed",
+        _HEAD + "for x in dl:\n    opt.zero_grad()\n    model(x).backward()\n    runner.optimizer_update()\n",
+    ),
+)
+CAUSE.invalid_code = (
+    Sample("missing", _HEAD + "for x in dl:\n    opt.zero_grad()\n    model(x).backward()  # <-\n"),
+    Sample(
+        "named, not called",
+        _HEAD
+        + "for x in dl:\n    opt.zero_grad()\n    loss = model(x)\n    loss.backward()  # <-\n    opt.step\n    losses.update(loss)\n",
+    ),
+    Sample(
+        "the scheduler steps, the optimizer does not",
+        _HEAD
+        + "sched = torch.optim.lr_scheduler.StepLR(opt, 10)\nfor x in dl:\n    opt.zero_grad()\n    model(x).backward()  # <-\n"
+        "    sched.step()\n",
+    ),
+    Sample(
+        "GAN, one of two",
+        "import torch\nopt_g = torch.optim.Adam(G.parameters())\nopt_d = torch.optim.Adam(D.parameters())\nfor x in dl:\n"
+        "    opt_d.zero_grad()\n    D(x).backward()  # <-\n    opt_g.zero_grad()\n    D(G(x)).backward()\n    opt_g.step()\n",
+    ),
+    Sample(
+        "accelerate, cleared at the end",
+        "import torch\nfrom accelerate import Accelerator\nacc = Accelerator()\nopt = torch.optim.AdamW(model.parameters())\n"
+        "model, opt, dl = acc.prepare(model, opt, dl)\nfor x in dl:\n    acc.backward(model(x))  # <-\n    opt.zero_grad()\n",
+    ),
+    Sample(
+        "function with parameters",
+        "def train(model, loader, optimizer):\n    for x, y in loader:\n        loss = model(x, y)\n        optimizer.zero_grad()\n"
+        "        loss.backward()  # <-\n",
+    ),
+)

@@ -1,0 +1,553 @@
+"""The model is put into evaluation mode inside the training loop and never back: it trains without dropout from then on.
+
+## What it looks like
+The curve changes its character at the first evaluation: the training loss drops, the validation loss stops improving or rises.
+Running means of batch normalisation stand still, and drift away from what the layers see.
+
+## Why it happens
+`model.eval()` stays in force until `model.train()` is called. It was called once before the loop, and the evaluation within the
+loop undoes it for good.
+
+## When it is wrong
+A model without dropout, batch normalisation or the like behaves the same in both modes; where that is seen, this is but a note.
+Fine-tuning with frozen statistics calls `eval()` on purpose, on parts of the model or before each training pass; both are left
+alone, and so are other models: a teacher, a network for the loss, an average of weights.
+
+## What repairs it
+`model.train()` at the top of the epoch, or at the end of the function that evaluates.
+
+## References
+PyTorch documentation, torch.nn.Module.train and eval; Autograd mechanics, "Evaluation mode".
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import TYPE_CHECKING
+
+from traindoctor.code.edits import line_before
+from traindoctor.code.scaler import meet
+from traindoctor.code.values import Instance, Optimizer
+from traindoctor.mistake import Mistake, Repair
+from traindoctor.rule import Cause, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from traindoctor.code.events import TracedEvent, TracedLoop
+    from traindoctor.code.script import Script
+    from traindoctor.mistake import Severity
+    from traindoctor.rule import Limits
+
+CAUSE = Cause(
+    code="TD701",
+    name="eval-mode-not-undone",
+    summary="the model is put into evaluation mode in the training loop and never back",
+    explanation=__doc__,
+)
+
+#: What differs between the two modes, and libraries whose models have some of it.
+_TWO_MODES = re.compile(
+    r"dropout|drop_?path|drop_(rate|prob)|batch_?norm|instance_?norm|sync_?bn|nn\.Transformer|TransformerEncoder|TransformerDecoder"
+    r"|torchvision\.models|models\.resnet|\btimm\b|transformers|torch\.hub",
+    re.IGNORECASE,
+)
+#: Imports of a file that hold no models but those whose names `_TWO_MODES` knows.
+_NO_MODELS = frozenset({"torch", "numpy", "math", "typing", "collections", "functools", "__future__"})
+#: Functions that may put a model back, whatever they are called on.
+_MAY_PUT_BACK = re.compile(
+    r"(set|to|switch|prep|put|mode|restore|toggle)\w*train|train\w*mode|set_mode|\.training *=|\.mode\(", re.IGNORECASE
+)
+_NO_GRADIENTS = re.compile(r"no_grad|inference_mode|set_grad_enabled")
+
+#: What comes of it, and how bad it is, where the two modes differ, where they do not, and where that is not known.
+_CONSEQUENCE: dict[bool | None, str] = {
+    True: ": without dropout, and with the running statistics of batch normalisation.",
+    False: ", which makes no difference to this model as long as it has no dropout and no batch normalisation.",
+    None: ": without dropout, and with the running statistics of batch normalisation, where it has them.",
+}
+_SEVERITY: dict[bool | None, Severity] = {True: "error", False: "info", None: "warning"}
+
+
+@CAUSE.in_script(".eval()|.train(False)", "backward")
+def find(script: Script, limits: Limits) -> Iterator[Mistake]:
+    """Yield the calls of `eval()` in loops that train the same model and hold no `train()` of it."""
+    trained_before = {e.target for e in script.trace.events() if e.kind == "train"}
+    seen: set[tuple[str, ast.AST]] = set()
+    for root in script.trace.roots:
+        for loop in root.inner():
+            events = list(loop.flat())
+            if loop.node is None or not any(e.kind == "backward" for e in events) or _may_put_back(loop):
+                continue
+            for at, event in enumerate(events):
+                model = event.target
+                if event.kind != "eval" or model is None or (model, event.node) in seen:
+                    continue
+                trains = [e for e in events if e.kind == "train" and (e.target is None or _is_part(e.target, model))]
+                if trains or _is_bound_in(loop, model) or not _is_trained(model, events, model in trained_before):
+                    continue
+                if not any(e.kind == "backward" for e in events[:at]) and not _is_evaluation(event, model, events):
+                    continue
+                matters = _mode_matters(event)
+                seen.add((model, event.node))
+                first = next(e for e in events if e.kind == "backward")
+                name = event.script.source(event.node.func.value)  # type: ignore[attr-defined]
+                yield Mistake(
+                    script.place(event.node if event.script is script else event.via),
+                    f"{name}.eval() is not undone in this loop. From the first evaluation on it trains in evaluation mode"
+                    + _CONSEQUENCE[matters],
+                    f"Call {name}.train() at the top of the loop, before the training pass",
+                    severity=_SEVERITY[matters],
+                    repair=_train_first(script, loop, event, model),
+                    related=((first.script.place(first.node), f"{name} is trained here"),),
+                )
+
+
+def _is_part(other: str, model: str) -> bool:
+    """Return whether one path is the other, or a part of it."""
+    return other == model or other.startswith(f"{model}.") or model.startswith(f"{other}.")
+
+
+def _is_bound_in(loop: TracedLoop, model: str) -> bool:
+    """Return whether the model is another one in each round: it, or the object it is a part of, is assigned in the loop."""
+    parts = model.split(".")
+    return any(".".join(parts[: n + 1]) in loop.bound for n in range(len(parts)))
+
+
+def _is_trained(model: str, events: list[TracedEvent], has_trained: bool) -> bool:
+    """Return whether an optimizer that steps in the loop holds the model, or some part of it."""
+    for event in events:
+        if event.kind == "step":
+            holds = event.thing.holds if isinstance(event.thing, Optimizer) else None
+            if holds is None:
+                if has_trained:
+                    return True
+            elif any(h == model or h.startswith(f"{model}.") for h in holds):
+                return True
+    return False
+
+
+def _is_evaluation(event: TracedEvent, model: str, events: list[TracedEvent]) -> bool:
+    """Return whether a call begins an evaluation, not a training pass in evaluation mode.
+
+    It stands in the other branch than the training pass, in a function of its own that computes without gradients, or
+    before a block without gradients that the model is used in.
+    """
+    passes = [e for e in events if e.kind == "backward"]
+    if not any(meet(event, e) for e in passes):
+        return True
+    script = event.script
+    function = script.function(event.node)
+    if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) and not any(
+        function in e.script.above(e.node) for e in passes
+    ):
+        text = script.source(function) + "".join(script.source(d) for d in function.decorator_list)
+        return bool(_NO_GRADIENTS.search(text))
+    statement = script.statement(event.node)
+    block = getattr(script.parents[statement], "body", [])
+    after = block[block.index(statement) + 1 :] if statement in block else []
+    used = re.compile(rf"\b{re.escape(model)}\b")
+    return any(
+        isinstance(s, ast.With) and _NO_GRADIENTS.search(script.source(s.items[0].context_expr)) and used.search(script.source(s))
+        for s in after
+    )
+
+
+def _may_put_back(loop: TracedLoop) -> bool:
+    """Return whether something in the loop may put a model back in a way that is not followed, or the loop runs but once."""
+    if any("first iteration" in why or "Lightning" in why for why in loop.unsure):
+        return True
+    return loop.node is not None and bool(_MAY_PUT_BACK.search(loop.script.source(loop.node)))
+
+
+def _mode_matters(event: TracedEvent) -> bool | None:
+    """Return whether the model behaves differently in its two modes; None where its class is not known."""
+    if not isinstance(event.thing, Instance):
+        return _is_built_with_two_modes(event)
+    owner = event.thing.of.script
+    if _TWO_MODES.search(owner.text):
+        return True
+    parts = {n.id for n in owner.all(ast.Name) if any(isinstance(above, ast.ClassDef) for above in owner.above(n))}  # type: ignore[attr-defined]
+    foreign = any(owner.imports[name].partition(".")[0] not in _NO_MODELS for name in parts & owner.imports.keys())
+    return None if foreign else False
+
+
+def _is_built_with_two_modes(event: TracedEvent) -> bool | None:
+    """Return True where the call that builds the model names a library of such models, or layers of this kind; else None."""
+    script = event.script
+    built = script.origin(event.node.func.value)  # type: ignore[attr-defined]
+    if isinstance(built, ast.Call) and _TWO_MODES.search(f"{script.dotted(built.func)} {script.source(built)}"):
+        return True
+    return None
+
+
+def _train_first(script: Script, loop: TracedLoop, event: TracedEvent, model: str) -> Repair | None:
+    """Return the line that puts the model back at the top of the loop, where it goes by the same name there."""
+    node = loop.node
+    if node is None or loop.script is not script or event.script is not script:
+        return None
+    same_function = script.function(event.node) is script.function(node)
+    if not same_function and not any(
+        script.dotted(n) == model for n in ast.walk(node) if isinstance(n, ast.Name | ast.Attribute)
+    ):
+        return None
+    line = line_before(script, node.body[0], f"{model}.train()")
+    return Repair(f"Put {model} back into training mode in each round", (line,)) if line is not None else None
+
+
+_NET = """\
+import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(10, 2)
+        self.drop = nn.Dropout(0.5)
+    def forward(self, x):
+        return self.fc(self.drop(x))
+model = Net()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+"""
+_PASS = """\
+    for x, y in loader:
+        optimizer.zero_grad()
+        criterion(model(x), y).backward()
+        optimizer.step()
+"""
+CAUSE.valid_code = (
+    Sample(
+        "train at the top of the epoch",
+        f"""\
+{_NET}for epoch in range(10):
+    model.train()
+{_PASS}    model.eval()
+    with torch.no_grad():
+        evaluate(model)
+""",
+    ),
+    Sample(
+        "train in the function of the pass",
+        f"""\
+{_NET}def train_one_epoch(model, optimizer):
+    model.train()
+{_PASS}def evaluate(model):
+    model.eval()
+    return score(model)
+for epoch in range(10):
+    train_one_epoch(model, optimizer)
+    evaluate(model)
+""",
+    ),
+    Sample(
+        "undone at the end of the evaluation",
+        f"""\
+{_NET}def evaluate():
+    model.eval()
+    with torch.no_grad():
+        score(model)
+    model.train()
+for epoch in range(10):
+{_PASS}    evaluate()
+""",
+    ),
+    Sample(
+        "the mode is kept and given back",
+        f"""\
+{_NET}def evaluate():
+    was = model.training
+    model.eval()
+    score(model)
+    model.train(was)
+for epoch in range(10):
+{_PASS}    evaluate()
+""",
+    ),
+    Sample(
+        "another model",
+        f"""\
+{_NET}teacher = Net()
+for epoch in range(10):
+    model.train()
+    teacher.eval()
+{_PASS}    ema.eval()
+""",
+    ),
+    Sample(
+        "another model, before the loop trains",
+        f"""\
+{_NET}vgg = Net()
+for epoch in range(10):
+{_PASS}    vgg.eval()
+""",
+    ),
+    Sample(
+        "frozen statistics: eval before each pass",
+        f"""\
+{_NET}for epoch in range(10):
+    model.eval()
+{_PASS}""",
+    ),
+    Sample(
+        "frozen statistics: parts of the model",
+        f"""\
+{_NET}for epoch in range(10):
+{_PASS}    for m in model.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            m.eval()
+    model.fc.eval()
+""",
+    ),
+    Sample(
+        "a new model in each round",
+        """\
+import torch
+for seed in range(5):
+    model = make(seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model.train()
+    for x, y in loader:
+        optimizer.zero_grad()
+        criterion(model(x), y).backward()
+        optimizer.step()
+    model.eval()
+    test(model)
+""",
+    ),
+    Sample(
+        "a run in a function, for each seed",
+        """\
+import torch
+def run(seed):
+    net = make(seed)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for x, y in loader:
+        optimizer.zero_grad()
+        criterion(net(x), y).backward()
+        optimizer.step()
+    net.eval()
+    return test(net)
+for seed in range(5):
+    run(seed)
+""",
+    ),
+    Sample(
+        "after the loop",
+        f"""\
+{_NET}model.train()
+for epoch in range(10):
+{_PASS}model.eval()
+test(model)
+""",
+    ),
+    Sample(
+        "put back by a function that is not here",
+        f"""\
+{_NET}for epoch in range(10):
+    set_train_mode(model)
+{_PASS}    model.eval()
+""",
+    ),
+    Sample(
+        "phases",
+        """\
+import torch
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for epoch in range(10):
+    for phase in ["train", "val"]:
+        if phase == "train":
+            model.train()
+        else:
+            model.eval()
+        for x, y in loaders[phase]:
+            optimizer.zero_grad()
+            loss = criterion(model(x), y)
+            if phase == "train":
+                loss.backward()
+                optimizer.step()
+""",
+    ),
+    Sample(
+        "by the argument of train",
+        """\
+import torch
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for epoch in range(10):
+    for phase in ["train", "val"]:
+        model.train(phase == "train")
+        for x, y in loaders[phase]:
+            criterion(model(x), y).backward()
+            optimizer.step()
+    model.eval()
+""",
+    ),
+    Sample(
+        "the wrapped model is put back",
+        f"""\
+{_NET}model = nn.DataParallel(model)
+for epoch in range(10):
+    model.train()
+{_PASS}    model.module.eval()
+    evaluate(model.module)
+""",
+    ),
+)
+CAUSE.invalid_code = (
+    Sample(
+        "train before the loop only",
+        f"""\
+{_NET}model.train()
+for epoch in range(10):
+{_PASS}    model.eval()  # <-
+    with torch.no_grad():
+        evaluate(model)
+""",
+        fixed=f"""\
+{_NET}model.train()
+for epoch in range(10):
+    model.train()
+{_PASS}    model.eval()  # <-
+    with torch.no_grad():
+        evaluate(model)
+""",
+    ),
+    Sample(
+        "no train at all, in functions",
+        f"""\
+{_NET}def train_one_epoch(model, optimizer):
+{_PASS}def evaluate(model):
+    model.eval()  # <-
+    with torch.no_grad():
+        return score(model)
+for epoch in range(10):
+    train_one_epoch(model, optimizer)
+    evaluate(model)
+""",
+        fixed=f"""\
+{_NET}def train_one_epoch(model, optimizer):
+{_PASS}def evaluate(model):
+    model.eval()  # <-
+    with torch.no_grad():
+        return score(model)
+for epoch in range(10):
+    model.train()
+    train_one_epoch(model, optimizer)
+    evaluate(model)
+""",
+    ),
+    Sample(
+        "every hundredth step, at the top of the loop",
+        f"""\
+{_NET}@torch.no_grad()
+def estimate_loss():
+    model.eval()  # <-
+    return score(model)
+step = 0
+while step < 1000:
+    if step % 100 == 0:
+        print(estimate_loss())
+    optimizer.zero_grad()
+    criterion(model(x), y).backward()
+    optimizer.step()
+    step += 1
+""",
+    ),
+    Sample(
+        "methods of a class",
+        """\
+import torch
+from torchvision.models import resnet18
+class Trainer:
+    def __init__(self):
+        self.model = resnet18()
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+    def fit(self):
+        self.model.train()
+        for epoch in range(10):
+            for x, y in self.loader:
+                self.optimizer.zero_grad()
+                self.criterion(self.model(x), y).backward()
+                self.optimizer.step()
+            self.validate()
+    def validate(self):
+        self.model.eval()  # <-
+        with torch.no_grad():
+            self.score()
+""",
+    ),
+    Sample(
+        "train(False)",
+        f"""\
+{_NET}for epoch in range(10):
+{_PASS}    model.train(False)  # <-
+    evaluate(model)
+""",
+    ),
+    Sample(
+        "an optimizer that is not known, train() before the loop",
+        """\
+def fit(model, optimizer, loader, val_loader):
+    model.train()
+    for epoch in range(10):
+        for x, y in loader:
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            optimizer.step()
+        model.eval()  # <-
+        validate(model, val_loader)
+""",
+    ),
+    Sample(
+        "a model that has one mode only",
+        """\
+import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(10, 2)
+    def forward(self, x):
+        return self.fc(x)
+model = Net()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for epoch in range(10):
+    for x, y in loader:
+        optimizer.zero_grad()
+        criterion(model(x), y).backward()
+        optimizer.step()
+    model.eval()  # <-
+""",
+    ),
+    Sample(
+        "phases, the one for training without train()",
+        """\
+import torch
+model.fc = torch.nn.Linear(2048, 5)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+for epoch in range(10):
+    for phase in ["train", "val"]:
+        if phase == "val":
+            model.eval()  # <-
+        for x, y in loaders[phase]:
+            optimizer.zero_grad()
+            loss = criterion(model(x), y)
+            if phase == "train":
+                loss.backward()
+                optimizer.step()
+""",
+    ),
+    Sample(
+        "an evaluation at the top of the loop, in its own block",
+        f"""\
+{_NET}while True:
+    if step % 250 == 0:
+        model.eval()  # <-
+        with torch.no_grad():
+            print(criterion(model(xb), yb))
+    optimizer.zero_grad()
+    criterion(model(x), y).backward()
+    optimizer.step()
+    step += 1
+""",
+    ),
+)

@@ -1,0 +1,166 @@
+"""The loss is put into a new tensor before backward(): it no longer knows the model.
+
+## What it looks like
+The loss does not fall, and no error is shown: `requires_grad=True` makes the new tensor a leaf, `backward()` gives this leaf
+a gradient of 1, and no weight gets any.
+
+## Why it happens
+`torch.tensor(loss)`, `Variable(loss.data, requires_grad=True)` and `loss.detach().requires_grad_()` copy the number and leave
+the graph behind. They are often written to silence "element 0 of tensors does not require grad", whose cause lies earlier.
+
+## When it is wrong
+A number that is wrapped to be logged, or reduced over processes, is not differentiated and is not reported.
+
+## What repairs it
+Call `backward()` of the loss itself. Where that fails, something before it cut the graph: a detached prediction, argmax, no_grad.
+
+## References
+PyTorch documentation, torch.tensor: "When working with tensors prefer using torch.Tensor.clone, detach, requires_grad_";
+"Autograd mechanics".
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import TYPE_CHECKING
+
+from traindoctor.code.losses import rewrapped, written
+from traindoctor.mistake import Edit, Mistake, Repair
+from traindoctor.rule import Cause, Limits, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from traindoctor.code.script import Script
+
+CAUSE = Cause(
+    code="TD605",
+    name="loss-rewrapped",
+    summary="the loss is put into a new tensor before backward(): it no longer knows the model",
+    explanation=__doc__,
+)
+_LOSS = re.compile(r"loss|err|cost|objective|criterion", re.IGNORECASE)
+
+
+@CAUSE.in_script("torch", "backward|training_step|compute_loss", "tensor|Tensor|Variable|requires_grad")
+def find(script: Script, limits: Limits) -> Iterator[Mistake]:
+    """Yield the new tensors that are differentiated in the place of the loss they were made from."""
+    for term in script.losses.terms:
+        inner = rewrapped(term.node)
+        if inner is None or not term.whole or term.frame.script is not script:
+            continue
+        flows = {t.flow for t in script.tensors.of(inner, term.frame)}
+        named = any(isinstance(n, ast.Name | ast.Attribute) and _LOSS.search(_last(n)) for n in ast.walk(inner))
+        if flows == {"data"} or not (named or flows <= {"live", "cut"}):
+            continue
+        yield Mistake(
+            script.place(term.node),
+            f"`{written(script, term.node)}` is a new tensor without a graph, and is what backward() differentiates. No weight "
+            "gets a gradient from it, so the model does not learn.",
+            "Differentiate the loss itself.",
+            repair=_unwrapped(script, term.node),
+            related=((script.place(term.backward), "differentiated here"),),
+        )
+
+
+def _last(node: ast.Name | ast.Attribute) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr
+
+
+def _unwrapped(script: Script, node: ast.expr) -> Repair | None:
+    """Return the repair that removes `loss = torch.tensor(loss)` and its kin; None where the loss has another name before."""
+    statement = script.parents.get(node)
+    if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
+        return None
+    inner = rewrapped(node)
+    while isinstance(inner, ast.Call | ast.Attribute) and not (isinstance(inner, ast.Call) and inner.args):
+        follow = inner.func if isinstance(inner, ast.Call) else inner
+        if not isinstance(follow, ast.Attribute) or follow.attr not in ("data", "item", "detach", "clone", "cpu"):
+            break
+        inner = follow.value
+    lines = script.line_span(statement)
+    if inner is None or lines is None or script.source(inner) != script.source(statement.targets[0]):
+        return None
+    return Repair("Differentiate the loss itself", (Edit(*lines, ""),))
+
+
+_HEAD = """\
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.autograd import Variable
+
+"""
+_LOOP = """\
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+"""
+_STEP = """\
+        loss.backward()
+        optimizer.step()
+"""
+_FIXED = f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}{_STEP}"
+CAUSE.valid_code = (
+    Sample("loss itself", _FIXED),
+    Sample(
+        "wrapped for logging",
+        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}{_STEP}        logged = torch.tensor(loss.item(), device='cuda')\n        dist.all_reduce(logged)\n",
+    ),
+    Sample(
+        "sum that begins with a tensor",
+        f"{_HEAD}def train(model, loader, optimizer):\n    for x, y in loader:\n        loss = torch.tensor(0.0, requires_grad=True)\n        for i in range(3):\n"
+        f"            loss = loss + F.cross_entropy(model(x), y)\n{_STEP}",
+    ),
+    Sample("a tutorial's leaf", "import torch\nx = torch.tensor([2.0], requires_grad=True)\nx.backward()\n"),
+    Sample(
+        "a constant term",
+        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = loss + torch.tensor(0.5)\n{_STEP}",
+    ),
+    Sample(
+        "stack of losses",
+        f"{_HEAD}def train(model, loader, optimizer):\n    for xs in loader:\n        losses = [F.cross_entropy(model(x), y) for x, y in xs]\n        loss = torch.stack(losses).mean()\n{_STEP}",
+    ),
+    Sample(
+        "inputs in Variable",
+        f"{_HEAD}def train(model, loader, optimizer):\n    for x, y in loader:\n        x, y = Variable(x), Variable(y)\n        loss = F.cross_entropy(model(x), y)\n{_STEP}",
+    ),
+)
+CAUSE.invalid_code = (
+    Sample(
+        "tensor of the item",
+        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = torch.tensor(loss.item(), requires_grad=True)  # <-\n{_STEP}",
+        fixed=_FIXED,
+    ),
+    Sample(
+        "tensor",
+        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = torch.tensor(loss, requires_grad=True)  # <-\n{_STEP}",
+        fixed=_FIXED,
+    ),
+    Sample(
+        "Variable",
+        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = Variable(loss.data, requires_grad=True)  # <-\n{_STEP}",
+        fixed=_FIXED,
+    ),
+    Sample(
+        "detach and requires_grad_",
+        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = loss.detach().requires_grad_(True)  # <-\n{_STEP}",
+        fixed=_FIXED,
+    ),
+    Sample(
+        "list of losses",
+        f"{_HEAD}def train(model, loader, optimizer):\n    for xs in loader:\n        losses = []\n        for x, y in xs:\n            losses.append(F.cross_entropy(model(x), y))\n"
+        f"        loss = torch.FloatTensor(losses).mean()  # <-\n{_STEP}",
+    ),
+    Sample(
+        "in the call, scaled",
+        f"{_HEAD}def train(model, loader, optimizer, scaler):\n{_LOOP}        scaler.scale(torch.autograd.Variable(loss, requires_grad=True)).backward()  # <-\n        scaler.step(optimizer)\n",
+    ),
+    Sample(
+        "in a helper",
+        f"{_HEAD}class T:\n    def loss(self, x, y):\n        loss = F.cross_entropy(self.model(x), y)\n        return torch.tensor(loss, requires_grad=True)  # <-\n"
+        "    def fit(self, loader):\n        for x, y in loader:\n            self.loss(x, y).backward()\n            self.opt.step()\n",
+    ),
+)

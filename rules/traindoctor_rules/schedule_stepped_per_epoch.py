@@ -1,0 +1,266 @@
+"""A schedule that counts batches is stepped once an epoch: it hardly begins.
+
+## What it looks like
+The logged learning rate stays near where it began. Under `OneCycleLR`, that is a 25th of the rate that was asked for, and a
+linear warmup stays close to zero.
+
+## Why it happens
+A scheduler counts its own calls of `step()`. One that was built for `epochs * steps_per_epoch` calls and gets `epochs` of them is
+as many times too slow as an epoch has batches.
+
+## When it is wrong
+`OneCycleLR(optimizer, lr, total_steps=epochs)`, which counts epochs, is left alone, and so is a horizon that does not say what it
+counts.
+
+## What repairs it
+Step the scheduler after each `optimizer.step()`.
+
+## References
+PyTorch documentation, torch.optim.lr_scheduler.OneCycleLR: "step should be called after a batch has been used for training";
+div_factor 25. Smith and Topin 2017, Super-Convergence, arXiv:1708.07120.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from traindoctor.code.schedulers import counts_batches_surely, horizon, loop_of_loops, steps_of_schedulers
+from traindoctor.mistake import Mistake
+from traindoctor.rule import Cause, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from traindoctor.code.schedulers import Built
+    from traindoctor.code.script import Script
+    from traindoctor.rule import Limits
+
+CAUSE = Cause(
+    code="TD208",
+    name="schedule-stepped-per-epoch",
+    summary="a schedule that counts batches is stepped once an epoch",
+    explanation=__doc__,
+)
+
+
+@CAUSE.in_script("LR|WarmRestarts|_schedule", ".step(")
+def find(script: Script, limits: Limits) -> Iterator[Mistake]:
+    """Yield the steps of schedulers outside of batch loops whose horizons are all in batches, and that step nowhere else."""
+    stepped = list(steps_of_schedulers(script))
+    elsewhere = [one.call for event, built in stepped if loop_of_loops(event) is None for one in built]
+    for event, built in stepped:
+        loop = loop_of_loops(event)
+        if loop is None or any(one.call in elsewhere for one in built):
+            continue
+        said = [_horizon_in_batches(one) for one in built]
+        if all(said):
+            name = event.script.source(event.node.func.value)  # type: ignore[attr-defined]
+            yield Mistake(
+                script.place(event.node if event.script is script else event.via),
+                f"{name} is stepped once an epoch, but {said[0]}. The schedule hardly begins before the training is over.",
+                f"Call {name}.step() in the batch loop, after optimizer.step()",
+                related=((built[0].script.place(built[0].call), f"{built[0].kind} is built here"),),
+            )
+
+
+def _horizon_in_batches(built: Built) -> str:
+    """Return the words for what shows that a schedule counts batches; "" where nothing does for certain."""
+    found = horizon(built.script, built.kind, built.call)
+    if found is None or found.unit != "batches" or not counts_batches_surely(built.script, found):
+        return ""
+    if found.name == "steps_per_epoch":
+        return f"its {built.kind} plans {built.script.source(found.node)} steps for each epoch"
+    return f"the {found.name} of its {built.kind}, {built.script.source(found.node)}, counts batches"
+
+
+_TWO_LOOPS = """\
+for epoch in range(args.epochs):
+    for x, y in loader:
+        optimizer.zero_grad()
+        criterion(model(x), y).backward()
+        optimizer.step()
+"""
+CAUSE.valid_code = (
+    Sample(
+        "one cycle, once a batch",
+        f"""\
+from torch.optim.lr_scheduler import OneCycleLR
+scheduler = OneCycleLR(optimizer, 0.1, epochs=args.epochs, steps_per_epoch=len(loader))
+{_TWO_LOOPS}        scheduler.step()
+""",
+    ),
+    Sample(
+        "one cycle over epochs",
+        f"""\
+from torch.optim.lr_scheduler import OneCycleLR
+scheduler = OneCycleLR(optimizer, 0.1, total_steps=args.epochs)
+{_TWO_LOOPS}    scheduler.step()
+""",
+    ),
+    Sample(
+        "one step an epoch, said so",
+        f"""\
+from torch.optim.lr_scheduler import OneCycleLR
+scheduler = OneCycleLR(optimizer, 0.1, epochs=args.epochs, steps_per_epoch=1)
+{_TWO_LOOPS}    scheduler.step()
+""",
+    ),
+    Sample(
+        "a number that says nothing",
+        f"""\
+from torch.optim.lr_scheduler import OneCycleLR
+scheduler = OneCycleLR(optimizer, 0.1, total_steps=100)
+{_TWO_LOOPS}    scheduler.step()
+""",
+    ),
+    Sample(
+        "StepLR",
+        f"""\
+from torch.optim.lr_scheduler import StepLR
+scheduler = StepLR(optimizer, step_size=30)
+{_TWO_LOOPS}    scheduler.step()
+""",
+    ),
+    Sample(
+        "in both loops",
+        f"""\
+from torch.optim.lr_scheduler import CosineAnnealingLR
+scheduler = CosineAnnealingLR(optimizer, T_max=args.epochs * len(loader))
+{_TWO_LOOPS}        if per_batch:
+            scheduler.step()
+    if not per_batch:
+        scheduler.step()
+""",
+    ),
+    Sample(
+        "one of two schedules",
+        f"""\
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
+if args.one_cycle:
+    scheduler = OneCycleLR(optimizer, 0.1, total_steps=args.epochs * len(loader))
+else:
+    scheduler = CosineAnnealingLR(optimizer, T_max=args.epochs)
+{_TWO_LOOPS}    if not args.one_cycle:
+        scheduler.step()
+""",
+    ),
+    Sample(
+        "an iteration of several small passes",
+        """\
+from torch.optim.lr_scheduler import LinearLR
+scheduler = LinearLR(optimizer, total_iters=num_steps)
+for step in range(num_steps):
+    for _ in range(n_critic):
+        optimizer.zero_grad()
+        criterion(model(x), y).backward()
+        optimizer.step()
+    scheduler.step()
+""",
+    ),
+    Sample(
+        "epochs counted by their list",
+        f"""\
+from torch.optim.lr_scheduler import CosineAnnealingLR
+scheduler = CosineAnnealingLR(optimizer, T_max=args.epochs)
+n = len(loader) * args.epochs
+{_TWO_LOOPS}    scheduler.step()
+""",
+    ),
+    Sample(
+        "one optimizer step an epoch",
+        """\
+from torch.optim.lr_scheduler import OneCycleLR
+scheduler = OneCycleLR(optimizer, 0.1, epochs=args.epochs, steps_per_epoch=len(loader))
+for epoch in range(args.epochs):
+    for x, y in loader:
+        criterion(model(x), y).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    scheduler.step()
+""",
+    ),
+    Sample(
+        "several passes over each batch",
+        """\
+from torch.optim.lr_scheduler import CosineAnnealingLR
+scheduler = CosineAnnealingLR(optimizer, T_max=args.epochs * len(loader))
+for epoch in range(args.epochs):
+    for batch in loader:
+        for part in batch:
+            optimizer.zero_grad()
+            criterion(model(part)).backward()
+            optimizer.step()
+        scheduler.step()
+""",
+    ),
+)
+CAUSE.invalid_code = (
+    Sample(
+        "one cycle, once an epoch",
+        f"""\
+from torch.optim.lr_scheduler import OneCycleLR
+scheduler = OneCycleLR(optimizer, max_lr=0.1, epochs=args.epochs, steps_per_epoch=len(loader))
+{_TWO_LOOPS}    scheduler.step()  # <-
+""",
+    ),
+    Sample(
+        "in the main function, batches in another",
+        """\
+import torch
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        criterion(model(x), y).backward()
+        optimizer.step()
+def main(args):
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    sched = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, steps_per_epoch=len(loader), epochs=args.epochs)
+    for epoch in range(args.epochs):
+        train(model, loader, optimizer)
+        sched.step()  # <-
+""",
+    ),
+    Sample(
+        "a cosine over batches",
+        f"""\
+from torch.optim.lr_scheduler import CosineAnnealingLR
+total = args.epochs * len(loader)
+scheduler = CosineAnnealingLR(optimizer, T_max=total)
+{_TWO_LOOPS}    scheduler.step()  # <-
+""",
+    ),
+    Sample(
+        "a warmup of transformers, with a scaler",
+        """\
+from transformers import get_linear_schedule_with_warmup
+scheduler = get_linear_schedule_with_warmup(optimizer, num_warmup_steps=100, num_training_steps=len(loader) * epochs)
+for epoch in range(epochs):
+    for batch in loader:
+        optimizer.zero_grad()
+        scaler.scale(model(**batch).loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    scheduler.step()  # <-
+""",
+    ),
+    Sample(
+        "methods of a class",
+        """\
+from torch.optim import lr_scheduler
+class Trainer:
+    def __init__(self, model, loader, epochs):
+        self.loader, self.epochs = loader, epochs
+        self.optimizer = Adam(model.parameters())
+        self.scheduler = lr_scheduler.OneCycleLR(self.optimizer, 1e-3, steps_per_epoch=len(loader), epochs=epochs)
+    def epoch(self):
+        for x, y in self.loader:
+            self.optimizer.zero_grad()
+            self.criterion(self.model(x), y).backward()
+            self.optimizer.step()
+    def fit(self):
+        for epoch in range(self.epochs):
+            self.epoch()
+            self.scheduler.step()  # <-
+""",
+    ),
+)

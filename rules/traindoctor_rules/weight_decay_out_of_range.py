@@ -1,0 +1,286 @@
+"""The weight decay is negative, or so large that it outweighs the gradients.
+
+## What it looks like
+A weight decay below 0 is refused by PyTorch when the optimizer is built; where nothing checks, weights grow exponentially. One
+above 1 pulls every weight to zero faster than the data can hold it: the loss settles at that of a model that says nothing.
+
+## Why it happens
+A sign too many, or the value of another setting (the learning rate's schedule, a percentage).
+
+## When it is wrong
+Lion is used with a decay of 1 to 10, as its learning rate is smaller by the same factor; so such an optimizer is not judged.
+A decay of exactly 1 is used to study grokking.
+
+## What repairs it
+1e-4 for SGD, 0.01 to 0.1 for AdamW.
+
+## References
+PyTorch documentation, torch.optim.SGD and AdamW: "weight_decay"; both raise ValueError for a negative value.
+Loshchilov and Hutter 2019, Decoupled weight decay regularization, arXiv:1711.05101, Algorithm 2.
+Chen et al. 2023, Symbolic discovery of optimization algorithms, arXiv:2302.06675, section 4.1 (Lion's decay).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from traindoctor.mistake import Mistake
+from traindoctor.optim.families import DECAYED
+from traindoctor.rule import Cause, Limits, Sample, Threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from traindoctor.code.script import Script
+    from traindoctor.configs.file import ConfigFile
+
+CAUSE = Cause(
+    code="TD106",
+    name="weight-decay-out-of-range",
+    summary="weight decay is negative, or outweighs the gradients",
+    explanation=__doc__,
+    thresholds=(
+        Threshold(
+            "large", 1.0, unit="weight decay", source="arXiv:1711.05101, figures 1 to 3 and AdamW's default 0.01: 100 times that"
+        ),
+    ),
+    standalone=True,
+    experiment="log the norm of the weights",
+    refutation="A norm of the weights that settles.",
+)
+
+
+@CAUSE.in_script("optim|optax")
+def built_with_it(script: Script, limits: Limits) -> Iterator[Mistake]:
+    """Yield each negative or very large weight decay that an optimizer is built with."""
+    for made in script.constructions:
+        for given in made.everywhere("weight_decay"):
+            value = given.number
+            if value is None:
+                continue
+            if value < 0.0:
+                refuses = made.signature.checks and not given.in_group
+                yield Mistake(
+                    script.place(given.node),
+                    f"weight_decay of {made.shown} is {value:g}, below 0. "
+                    + (f"{made.signature.library} raises ValueError when it builds the optimizer." if refuses else _GROWS),
+                    "set weight_decay to 0 or above",
+                    given.severity("error"),
+                    related=made.related(given),
+                )
+            elif value > limits["large"] and made.name in DECAYED:
+                yield Mistake(
+                    script.place(given.node),
+                    f"weight_decay of {made.shown} is {value:g}. {_PULLS}",
+                    "set weight_decay to 0.1 or below",
+                    given.severity("warning"),
+                    related=made.related(given),
+                )
+
+
+@CAUSE.in_file
+def set_to_it(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
+    """Yield each negative or very large weight decay of the config."""
+    from traindoctor.configs.optimizer_values import numbers, refused
+
+    name = config.optimizer_name
+    for slot, value in numbers(config, "weight_decay"):
+        if value < 0.0:
+            yield Mistake(
+                config.place(slot),
+                f"{slot.entry.key} is {value:g}, below 0. "
+                + ("PyTorch raises ValueError when it builds the optimizer." if refused(config) else _GROWS),
+                f"set {slot.entry.key} to 0 or above",
+                "error" if name else "warning",
+            )
+        elif value > limits["large"] and name in DECAYED:
+            yield Mistake(
+                config.place(slot),
+                f"{slot.entry.key} is {value:g}, with {name}. {_PULLS}",
+                f"set {slot.entry.key} to 0.1 or below",
+                "warning",
+            )
+
+
+_GROWS = "Nothing refuses it, and each step makes the weights larger by a constant factor."
+_PULLS = "It pulls the weights to zero faster than gradients of usual size can hold them."
+
+CAUSE.valid_code = (
+    Sample(
+        "usual decays",
+        """import torch
+a = torch.optim.SGD(m.parameters(), lr=0.1, weight_decay=5e-4)
+b = torch.optim.AdamW(m.parameters(), weight_decay=0.1)
+""",
+    ),
+    Sample("none", "import torch\nopt = torch.optim.Adam(m.parameters(), lr=1e-3, weight_decay=0)\n"),
+    Sample(
+        "no decay for one group",
+        """import torch
+opt = torch.optim.AdamW([{'params': a, 'weight_decay': 0.0}, {'params': b, 'weight_decay': 0.05}])
+""",
+    ),
+    Sample("grokking", "import torch\nopt = torch.optim.AdamW(m.parameters(), lr=1e-3, weight_decay=1.0)\n"),
+    Sample("Lion decays more", "from lion_pytorch import Lion\nopt = Lion(m.parameters(), lr=1e-5, weight_decay=10.0)\n"),
+    Sample("from the command line", "import torch\nopt = torch.optim.AdamW(m.parameters(), weight_decay=args.wd)\n"),
+    Sample(
+        "usual decay in a config",
+        """optimizer:
+  name: sgd
+  lr: 0.1
+  weight_decay: 0.0001
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "not set",
+        """optimizer:
+  name: adamw
+  lr: 0.1
+  weight_decay: null
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "interpolated",
+        """optimizer:
+  _target_: torch.optim.AdamW
+  lr: 1e-4
+  weight_decay: ${wd}
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "Lion in a config",
+        """optimizer:
+  name: lion
+  lr: 1e-5
+  weight_decay: 10.0
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "left to the Trainer",
+        """{"train_batch_size": "auto", "zero_optimization": {"stage": 2},
+ "optimizer": {"type": "AdamW", "params": {"weight_decay": "auto"}}}
+""",
+        file="ds.json",
+    ),
+)
+CAUSE.invalid_code = (
+    Sample(
+        "negative",
+        """import torch
+opt = torch.optim.AdamW(m.parameters(), lr=1e-3, weight_decay=-0.01)  # <-
+""",
+    ),
+    Sample("by position", "from torch.optim import SGD\nopt = SGD(m.parameters(), 0.1, 0.9, 0, -5e-4, True)  # <-\n"),
+    Sample(
+        "in a group",
+        """import torch
+groups = [
+    {'params': decayed, 'weight_decay': -0.1},  # <-
+    {'params': rest, 'weight_decay': 0.0},
+]
+opt = torch.optim.AdamW(groups, lr=1e-3)
+""",
+    ),
+    Sample(
+        "a constant of the module",
+        """import torch.optim as optim
+WEIGHT_DECAY = 50  # <-
+
+def main(model):
+    return optim.Adam(model.parameters(), weight_decay=WEIGHT_DECAY)
+""",
+    ),
+    Sample(
+        "default of an option",
+        """import argparse, torch
+parser = argparse.ArgumentParser()
+parser.add_argument('--wd', '--weight-decay', default=-1e-4, type=float, dest='weight_decay')  # <-
+args = parser.parse_args()
+opt = torch.optim.SGD(m.parameters(), 0.1, weight_decay=args.weight_decay)
+""",
+    ),
+    Sample("Keras", "import keras\nopt = keras.optimizers.AdamW(1e-3, weight_decay=-0.004)  # <-\n"),
+    Sample("Optax", "import optax\ntx = optax.adamw(1e-3, weight_decay=-1e-4)  # <-\n"),
+    Sample(
+        "Hugging Face",
+        """output_dir: o
+per_device_train_batch_size: 4
+learning_rate: 5.0e-5
+weight_decay: -0.1  # <-
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "LLaMA-Factory, large",
+        """stage: sft
+finetuning_type: lora
+learning_rate: 1.0e-4
+optim: adamw_torch
+weight_decay: 10.0  # <-
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "Detectron2",
+        """SOLVER:
+  BASE_LR: 0.02
+  MAX_ITER: 90000
+  IMS_PER_BATCH: 16
+  WEIGHT_DECAY: -0.0001  # <-
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "timm",
+        """opt: adamw
+sched: cosine
+lr: 0.001
+warmup_lr: 1.0e-6
+reprob: 0.1
+weight_decay: -0.05  # <-
+""",
+        file="args.yaml",
+    ),
+    Sample(
+        "MMEngine",
+        """optim_wrapper = dict(
+    optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=-0.0001))  # <-
+""",
+        file="config_small.py",
+    ),
+    Sample(
+        "nanoGPT",
+        """out_dir = 'out'
+block_size = 64
+n_layer = 2
+eval_iters = 20
+learning_rate = 1e-3
+max_iters = 2000
+weight_decay = -1e-1  # <-
+""",
+        file="config_small.py",
+    ),
+    Sample(
+        "torchtune",
+        """optimizer:
+  _component_: torch.optim.AdamW
+  lr: 2e-5
+  weight_decay: -0.01  # <-
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "DeepSpeed",
+        """{"train_batch_size": 8,
+ "zero_optimization": {"stage": 1},
+ "optimizer": {"type": "AdamW", "params": {"lr": 1e-4,
+  "weight_decay": -0.01}}}
+""",
+        file="ds_config.json",
+        line=4,
+    ),
+)

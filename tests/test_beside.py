@@ -1,0 +1,80 @@
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from traindoctor.diagnose import diagnose
+
+ROOT = Path(__file__).parents[1]
+SICK = ROOT / "fixtures" / "sick"
+SCRIPT = """import torch
+model = torch.nn.Linear(1000, 1)
+optimizer = torch.optim.Adam(model.parameters(), lr=0.001, betas=(0.9, 0.999), eps=1e-8)
+for step in range(6000):
+    optimizer.zero_grad()
+    ((model(x) - y) ** 2).sum().backward()
+    optimizer.step()
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Return the folder of a run that collapses, with no config beside it."""
+    folder = tmp_path / "run"
+    shutil.copytree(SICK / "overtrained-perceptron", folder)
+    for file in folder.rglob("*"):
+        if file.is_file() and (file.suffix in (".yaml", ".json", ".py")):
+            file.unlink()
+    return folder
+
+
+def applied(folder, patch):
+    """Return the folder after `git apply`."""
+    subprocess.run(["git", "apply", "-"], input=patch, text=True, cwd=folder, check=True)
+    return folder
+
+
+def test_the_optimizer_that_the_script_builds_stands_for_a_config(run):
+    (run / "train.py").write_text(SCRIPT)
+    (report,) = diagnose([run]).runs
+    assert report.run.optimizer.eps == 1e-8
+    assert report.run.optimizer.origin["eps"] == "train.py:3"
+    finding = report.findings[0]
+    assert finding.code == "TD101"
+    fix = finding.fixes[0]
+    assert list(fix.settings) == ["optimizer.eps"]
+    assert ("train.py", 3) in [(place.file, place.line) for place in finding.locations]
+    assert f"eps={fix.settings['optimizer.eps']:g}" in (applied(run, fix.patch) / "train.py").read_text()
+
+
+def test_the_config_goes_before_the_script(run):
+    (run / "train.py").write_text(SCRIPT.replace("eps=1e-8", "eps=1e-3"))
+    (run / "config.yaml").write_text("optimizer:\n  name: adam\n  lr: 0.001\n  eps: 1.0e-8\n")
+    (report,) = diagnose([run]).runs
+    assert report.run.optimizer.eps == 1e-8
+    assert report.findings[0].locations[0].file == "config.yaml"
+
+
+def test_a_fault_that_the_script_alone_shows_is_named_with_its_line_and_patch(tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(ROOT / "fixtures" / "healthy" / "digits-adam-tensorboard", folder)
+    for file in folder.rglob("*.py"):
+        file.unlink()
+    (folder / "train.py").write_text(
+        SCRIPT.replace("((model(x) - y) ** 2).sum()", "torch.nn.functional.cross_entropy(torch.softmax(model(x), 1), y)")
+    )
+    (report,) = diagnose([folder]).runs
+    finding = report.findings[0]
+    assert finding.code == "TD601"
+    assert report.verdict == "suspicious"
+    assert [place.line for place in finding.locations] == [6]
+    assert "softmax" not in (applied(folder, finding.fixes[0].patch) / "train.py").read_text()
+    assert json.dumps(finding.title)
+
+
+def test_what_lacks_a_script_or_config_is_said_not_to_be_checked(run):
+    (report,) = diagnose([run]).runs
+    assert {"TD601", "TD206"} <= {silent.code for silent in report.not_checked}
+    assert all("script" in silent.reason for silent in report.not_checked if silent.code == "TD601")

@@ -1,0 +1,210 @@
+"""The evaluation loops of a script in which gradients are on."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from traindoctor.code.tensors import MODEL, fence_of, is_loader, plain, without_gradients
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from traindoctor.code.script import Script
+
+EVALUATION = re.compile(
+    r"(^|_)(eval|evaluate|evaluation|validate|validation|valid|val|test|testing|infer|inference|predict)(_|$)", re.IGNORECASE
+)
+#: Decorators that leave gradients as they are.
+HARMLESS = frozenset(
+    {"staticmethod", "classmethod", "property", "abstractmethod", "main", "command", "record", "override", "option"}
+)
+#: Methods that a framework calls with gradients off, or with the mode it chooses.
+HOOKS = frozenset(
+    {"validation_step", "test_step", "predict_step", "training_step", "forward", "validation_epoch_end", "test_epoch_end"}
+)
+#: Words after which gradients may be on or off by a value, in the whole script.
+_BY_VALUE = ("set_grad_enabled", "volatile")
+_GRADIENTS = ("backward", "manual_backward", "grad", "jacobian", "hessian", "attribute", "perturb", "attack")
+
+
+class Evaluation(NamedTuple):
+    """A call of a model in an evaluation loop; `keeps`: outputs with their graph are gathered over the batches.
+
+    `is_alone`: the function does nothing but evaluate.
+    """
+
+    call: ast.Call
+    function: ast.AST | None
+    keeps: bool
+    is_alone: bool
+
+
+def evaluations(script: Script) -> Iterator[Evaluation]:
+    """Yield the first call of a model in each evaluation loop under which nothing switches gradients off."""
+    if any(word in script.text for word in _BY_VALUE):
+        return
+    seen: set[ast.AST] = set()
+    for call, loop in [*_after_eval(script), *_in_named(script)]:
+        function = script.function(call)
+        if loop in seen or _is_fenced(script, call, set()) or _needs_gradients(script, function, loop):
+            continue
+        seen.add(loop)
+        tensors = script.tensors.of(call, script.tensors.frame(call))
+        if all(t.flow in ("cut", "data") for t in tensors) or _proves_fence(script, function):
+            continue
+        alone = not any(
+            script.function(c) is function for name in ("backward", "step", "train") for c in script.calls.get(name, ())
+        )
+        yield Evaluation(call, function, _keeps(script, loop), alone and function is not None)
+
+
+def _after_eval(script: Script) -> Iterator[tuple[ast.Call, ast.AST]]:
+    """Yield the calls of a model in loops that follow its `eval()` in the same block, before its `train()`."""
+    for switch in script.calls.get("eval", ()):
+        if not isinstance(switch.func, ast.Attribute) or switch.args:
+            continue
+        path, statement = plain(switch.func.value), script.statement(switch)
+        parent = script.parents.get(statement)
+        block = next((b for f in ("body", "orelse") if statement in (b := getattr(parent, f, None) or [])), [])
+        if not path or path == "self" or not isinstance(statement, ast.Expr | ast.Assign):
+            continue
+        following: list[ast.AST] = []
+        for one in block[block.index(statement) + 1 :] if block else ():
+            if isinstance(one, ast.Expr) and _is_train(one.value, path):
+                break
+            following.append(one)
+        yield from _model_calls(script, path, following, script.function(switch))
+
+
+def _is_train(node: ast.expr, path: str) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "train"
+        and plain(node.func.value) == path
+    )
+
+
+def _model_calls(
+    script: Script, path: str, blocks: list[ast.AST], function: ast.AST | None
+) -> Iterator[tuple[ast.Call, ast.AST]]:
+    """Yield the calls of a model, with the outermost loop, that stand in loops within some statements."""
+    if not blocks:
+        return
+    for call in script.calls.get(path.rpartition(".")[2], ()):
+        if plain(call.func) != path or not (call.args or call.keywords):
+            continue
+        here = script.function(call)
+        if here is function:
+            for loop in [*reversed(script.loops(call)), *_comprehension(script, call)]:
+                if any(b is loop or b in script.above(loop) for b in blocks):
+                    if not isinstance(loop, ast.While):
+                        yield call, loop
+                    break
+        elif isinstance(here, ast.FunctionDef) and script.function(here) is function is not None and EVALUATION.search(here.name):
+            for loop in script.loops(call)[-1:]:
+                yield call, loop
+        elif isinstance(here, ast.FunctionDef) and "." in path:
+            for outer in script.calls.get(here.name, ()):  # the model is called by a helper that the loop calls
+                for loop in script.loops(outer)[-1:] if script.function(outer) is function else ():
+                    if any(b is loop or b in script.above(loop) for b in blocks):
+                        yield outer, loop
+
+
+def _comprehension(script: Script, call: ast.Call) -> list[ast.AST]:
+    """Return the comprehension over batches that a call stands in."""
+    for parent in script.above(call):
+        if isinstance(parent, ast.ListComp | ast.GeneratorExp | ast.SetComp | ast.DictComp):
+            return [parent] if is_loader(script, parent.generators[0].iter) else []
+        if isinstance(parent, ast.stmt):
+            break
+    return []
+
+
+def _in_named(script: Script) -> Iterator[tuple[ast.Call, ast.AST]]:
+    """Yield the calls of a model in loops over batches of functions whose name says evaluation, and whose caller called `eval()`."""
+    for function in script.all(ast.FunctionDef):
+        assert isinstance(function, ast.FunctionDef)
+        if not EVALUATION.search(function.name) or not _is_switched_by_caller(script, function):
+            continue
+        for name in {a.arg for a in function.args.args if MODEL.search(a.arg)}:
+            for call in script.calls.get(name, ()):
+                if script.function(call) is function and isinstance(call.func, ast.Name):
+                    loop = next(
+                        (x for x in reversed(script.loops(call)) if isinstance(x, ast.For) and is_loader(script, x.iter)), None
+                    )
+                    if loop is not None:
+                        yield call, loop
+
+
+def _is_switched_by_caller(script: Script, function: ast.FunctionDef) -> bool:
+    """Return whether each call of a function at hand stands in a function in which some model was put into evaluation mode."""
+    callers = [c for c in script.calls.get(function.name, ()) if isinstance(c.func, ast.Name)]
+    switches = {script.function(c): c.lineno for c in script.calls.get("eval", ()) if isinstance(c.func, ast.Attribute)}
+    return bool(callers) and all(switches.get(script.function(c), c.lineno + 1) < c.lineno for c in callers)
+
+
+def _is_fenced(script: Script, node: ast.AST, seen: set[ast.AST], depth: int = 0) -> bool:
+    """Return whether gradients are, or may be, off at a node: by a `with`, a decorator, or a caller."""
+    if without_gradients(script, node) is not None:
+        return True
+    function = script.function(node)
+    if function is None or function in seen or depth > 3:
+        return False
+    seen.add(function)
+    if isinstance(function, ast.Lambda) or fence_of(function) is not None:
+        return True
+    assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+    if function.name in HOOKS:
+        return True
+    for decorator in function.decorator_list:
+        target = decorator.func if isinstance(decorator, ast.Call) else decorator
+        if getattr(target, "attr", getattr(target, "id", "")) not in HARMLESS:
+            return True
+    return any(_is_fenced(script, call, seen, depth + 1) for call in script.calls.get(function.name, ()))
+
+
+def _needs_gradients(script: Script, function: ast.AST | None, loop: ast.AST) -> bool:
+    """Return whether a loop, or what it calls, takes gradients, or the function asks for some."""
+    first, last = loop.lineno, loop.end_lineno or loop.lineno  # type: ignore[attr-defined]
+    for name in (*_GRADIENTS, "requires_grad_"):
+        for call in script.calls.get(name, ()):
+            if first <= call.lineno <= last or (name in ("requires_grad_", "grad") and script.function(call) is function):
+                return True
+    stores = script.definitions.stores_of_attribute("requires_grad")
+    if any(script.function(n) is function for n in stores):
+        return True
+    calls = [c for c in script.nodes.get(ast.Call, ()) if first <= c.lineno <= last]  # type: ignore[attr-defined]
+    for call in calls:
+        assert isinstance(call, ast.Call)
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        if re.search(r"attack|adversar|pgd|fgsm|perturb|saliency|explain|attribut", name, re.IGNORECASE):
+            return True
+        for frame in script.tensors.called(call, script.tensors.frame(call)):
+            if frame.function is not None and any(
+                c.lineno >= frame.function.lineno and c.lineno <= (frame.function.end_lineno or 0)  # type: ignore[attr-defined]
+                for name in ("backward", "grad", "requires_grad_")
+                for c in frame.script.calls.get(name, ())
+            ):
+                return True
+    return False
+
+
+def _proves_fence(script: Script, function: ast.AST | None) -> bool:
+    """Return whether an output is turned into numpy as it is: that fails with gradients on, so something switches them off."""
+    for call in script.calls.get("numpy", ()):
+        if isinstance(call.func, ast.Attribute) and script.function(call) is function:
+            tensors = script.tensors.of(call.func.value, script.tensors.frame(call))
+            if all(t.flow == "live" for t in tensors):
+                return True
+    return False
+
+
+def _keeps(script: Script, loop: ast.AST) -> bool:
+    """Return whether a loop adds a tensor with its graph to a sum or a list."""
+    first, last = loop.lineno, loop.end_lineno or loop.lineno  # type: ignore[attr-defined]
+    values = [n.value for n in script.nodes.get(ast.AugAssign, ()) if first <= n.lineno <= last]  # type: ignore[attr-defined]
+    values += [c.args[0] for c in script.calls.get("append", ()) if c.args and first <= c.lineno <= last]
+    return any(t.flow == "live" for v in values for t in script.tensors.of(v, script.tensors.frame(v)))
