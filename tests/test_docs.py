@@ -101,10 +101,10 @@ def test_catalogue_is_that_of_the_rules():
 
 
 def test_every_command_and_cause_is_in_the_readme():
-    from traindoctor.cli import cli
+    from traindoctor.cli.commands import COMMANDS
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name in cli.commands:
+    for name in COMMANDS:
         assert f"traindoctor {name}" in text, name
     for code in load_rules().causes:
         assert code in text, code

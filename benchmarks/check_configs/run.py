@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 #: Where each dialect's own examples lie: the repository and the paths in it.
@@ -55,13 +55,15 @@ ALL = ("--level", "info", "--fail-on", "never", "--isolated", "--no-cache")
 
 @dataclass
 class Count:
-    """Of one dialect: files asked for, with findings of each severity, that could not be read, and recognised as what."""
+    """Of one tool: files, those named as a dialect and those named as no training config, with findings, and not read."""
 
     files: int = 0
+    named: int = 0
+    other: int = 0
     errors: int = 0
     warnings: int = 0
     unread: int = 0
-    lines: list[str] | None = None
+    lines: list[str] = field(default_factory=list)
 
 
 def examples(corpus: Path, repo: str, pattern: str) -> list[Path]:
@@ -100,8 +102,10 @@ def main() -> None:
             continue
         root = options.corpus / repo.replace("/", "__")
         said, beside = check(files, root)
-        count = counts.setdefault(dialect, Count(lines=[]))
+        count = counts.setdefault(dialect, Count())
         count.files += len(files)
+        count.named += sum(entry["dialect"] is not None for entry in said["files"])
+        count.other += said["summary"]["n_other_files"] + sum(entry["dialect"] is None for entry in said["files"])
         for entry in said["files"]:
             severities = [f["severity"] for f in entry["findings"]]
             count.errors += "error" in severities
@@ -116,11 +120,11 @@ def main() -> None:
         problems = [line for line in beside.splitlines() if line.startswith(("error", "warning"))]
         count.unread += len(problems)
         count.lines += [f"  {repo}: {line}" for line in problems]
-    print(f"{'dialect':26} {'files':>6} {'with error':>11} {'with warning':>13} {'not read':>9}")
-    for dialect, count in counts.items():
-        print(f"{dialect:26} {count.files:6d} {count.errors:11d} {count.warnings:13d} {count.unread:9d}")
+    print(f"{'examples of':24} {'files':>6} {'a dialect':>10} {'no training':>12} {'not read':>9} {'error':>6} {'warning':>8}")
+    for dialect, c in counts.items():
+        print(f"{dialect:24} {c.files:6d} {c.named:10d} {c.other:12d} {c.unread:9d} {c.errors:6d} {c.warnings:8d}")
         if options.list:
-            print("\n".join(count.lines or []))
+            print("\n".join(c.lines))
     print("\nby code:", ", ".join(f"{code} {n}" for code, n in codes.most_common()))
 
 

@@ -61,8 +61,53 @@ def find(script: Script, limits: Limits) -> Iterator[Mistake]:
             if prepared is None or not isinstance(prepared.func, ast.Attribute):
                 continue
             for one in passes_before(events, at):
-                if is_plain_backward(one) and not _chosen(one, events):
+                if is_plain_backward(one) and not _chosen(one, step, events):
                     yield _mistake(script, one, prepared.func.value)
+
+
+@CAUSE.in_script("Trainer", "training_step", "backward", "self.accelerator")
+def in_a_trainer(script: Script, limits: Limits) -> Iterator[Mistake]:
+    """Yield the plain backward passes of a `training_step` that overrides that of transformers, where no other kind is left."""
+    for function in script.all(ast.FunctionDef):
+        owner = script.parents[function]
+        if function.name != "training_step" or not isinstance(owner, ast.ClassDef) or not _is_trainer(script, owner):  # type: ignore[attr-defined]
+            continue
+        calls = [c for c in script.calls["backward"] if function in script.above(c) and isinstance(c.func, ast.Attribute)]
+        plain = [c for c in calls if not _is_of_apex(script, c)]
+        if len(plain) == 1 and not plain[0].args and isinstance(plain[0].func.value, ast.Name):  # type: ignore[attr-defined]
+            call, loss = plain[0], plain[0].func.value.id  # type: ignore[attr-defined]
+            yield Mistake(
+                script.place(call),
+                f"{loss}.backward() goes around self.accelerator, with which the Trainer prepared the optimizer. "
+                "Its loss scaling, gradient accumulation and DeepSpeed are left out, whichever of them the run is started with.",
+                f"Call self.accelerator.backward({loss})",
+                severity="warning",
+                repair=Repair(
+                    "Let the accelerator run the backward pass",
+                    (script.replaced(call, f"self.accelerator.backward({_arguments(script, call, loss)})"),),
+                    safe=True,
+                ),
+            )
+
+
+def _is_trainer(script: Script, owner: ast.ClassDef) -> bool:
+    bases = [script.dotted(base) for base in owner.bases]
+    return any(base.startswith(("transformers.", "trl.")) and base.endswith("Trainer") for base in bases)
+
+
+def _is_of_apex(script: Script, call: ast.Call) -> bool:
+    """Return whether a backward pass stands in a block of `amp.scale_loss`."""
+    return any(
+        isinstance(item.context_expr, ast.Call) and last_of(item.context_expr.func) == "scale_loss"
+        for node in script.above(call)
+        if isinstance(node, ast.With)
+        for item in node.items
+    )
+
+
+def _arguments(script: Script, call: ast.Call, loss: str) -> str:
+    """Return what an accelerator is given in the place of `loss.backward(...)`."""
+    return ", ".join([loss, *(script.source(a) for a in call.args), *(script.source(k) for k in call.keywords)])
 
 
 def _prepared(script: Script, step: TracedEvent) -> ast.Call | None:
@@ -78,9 +123,10 @@ def _prepared(script: Script, step: TracedEvent) -> ast.Call | None:
     return None
 
 
-def _chosen(plain: TracedEvent, events: list[TracedEvent]) -> bool:
-    """Return whether a condition chooses between a plain backward pass and one of another kind."""
-    return any(e.kind == "backward" and not meet(e, plain) and not is_plain_backward(e) for e in events)
+def _chosen(plain: TracedEvent, step: TracedEvent, events: list[TracedEvent]) -> bool:
+    """Return whether a condition chooses between a plain backward pass and one of another kind, for the same step."""
+    others = (e for e in events if e.kind == "backward" and not is_plain_backward(e))
+    return any(meet(e, step) and not meet(e, plain) for e in others)
 
 
 def _mistake(script: Script, plain: TracedEvent, accelerator: ast.expr) -> Mistake:
@@ -94,8 +140,7 @@ def _mistake(script: Script, plain: TracedEvent, accelerator: ast.expr) -> Mista
         script.function(call) is script.function(accelerator) or script.function(accelerator) is None or name.startswith("self.")
     )
     if same:
-        rest = "".join(f", {script.source(a)}" for a in call.args) + "".join(f", {script.source(k)}" for k in call.keywords)
-        edit = script.replaced(call, f"{name}.backward({loss}{rest})")
+        edit = script.replaced(call, f"{name}.backward({_arguments(script, call, loss)})")
         repair = Repair(f"Let {name} run the backward pass", (edit,), safe=True)
     return Mistake(
         script.place(call if plain.script is script else plain.via),
@@ -217,6 +262,38 @@ for x, y in loader:
     optimizer.step()
 """,
     ),
+    Sample(
+        "a Trainer of transformers, with apex",
+        """\
+from transformers import Trainer
+class MyTrainer(Trainer):
+    def training_step(self, model, inputs):
+        loss = self.compute_loss(model, inputs)
+        if self.use_apex:
+            with amp.scale_loss(loss, self.optimizer) as scaled_loss:
+                scaled_loss.backward()
+        else:
+            self.accelerator.backward(loss)
+        return loss.detach()
+""",
+    ),
+    Sample(
+        "a Trainer of before accelerate",
+        """\
+from transformers import Trainer
+class MyTrainer(Trainer):
+    def training_step(self, model, inputs):
+        loss = self.compute_loss(model, inputs)
+        if self.do_grad_scaling:
+            self.scaler.scale(loss).backward()
+        elif self.deepspeed:
+            loss = self.deepspeed.backward(loss)
+        else:
+            loss.backward()
+        return loss.detach()
+# self.accelerator came later
+""",
+    ),
 )
 CAUSE.invalid_code = (
     Sample(
@@ -321,6 +398,54 @@ for x, y in loader:
     loss.backward()  # <-
     optimizer.step()
     optimizer.zero_grad()
+""",
+    ),
+    Sample(
+        "the discriminator alone, in a branch of its own",
+        """\
+from accelerate import Accelerator
+accelerator = Accelerator()
+opt_g = AdamW(G.parameters())
+opt_d = AdamW(D.parameters())
+G, D, opt_g, opt_d = accelerator.prepare(G, D, opt_g, opt_d)
+for i, x in enumerate(loader):
+    if i % 2 == 0:
+        loss = g_loss(x)
+        accelerator.backward(loss)
+        opt_g.step()
+        opt_g.zero_grad()
+    else:
+        loss = d_loss(x)
+        loss.backward()  # <-
+        opt_d.step()
+        opt_d.zero_grad()
+""",
+    ),
+    Sample(
+        "a Trainer of transformers",
+        """\
+from transformers import Trainer
+class MyTrainer(Trainer):
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        loss = self.compute_loss(model, inputs)
+        loss.backward()  # <-
+        return loss.detach()
+    def gather(self, x):
+        return self.accelerator.gather(x)
+""",
+        fixed="""\
+from transformers import Trainer
+class MyTrainer(Trainer):
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        loss = self.compute_loss(model, inputs)
+        self.accelerator.backward(loss)  # <-
+        return loss.detach()
+    def gather(self, x):
+        return self.accelerator.gather(x)
 """,
     ),
 )

@@ -1,14 +1,15 @@
 """Gradients of several batches are added up, and the loss of a batch mean is not divided by their number.
 
 ## What it looks like
-A run with accumulation that behaves as if its learning rate were multiplied by the number of accumulated batches: under SGD the update
-is that many times larger. Adam hides it, but weight decay, epsilon and clipping see gradients of another size.
+A run with accumulation that behaves as if its learning rate were multiplied by the number of accumulated batches: under SGD the
+update is that many times larger. Adam hides it, but weight decay, epsilon and clipping see gradients of another size.
 
 ## Why it matters
 `backward()` adds to `.grad`. The mean over k batches is the sum of their means divided by k.
 
 ## When it is wrong
-A loss that is a sum, gradients that are divided later, or a learning rate that was tuned with the sum. This is a hint, no proof.
+A loss that is a sum, gradients that are divided later, or a learning rate that was tuned with the sum. This is a hint, no
+proof.
 
 ## What repairs it
 `(loss / k).backward()`.
@@ -22,7 +23,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
-from traindoctor.code.accumulation import accumulations
+from traindoctor.code.micro_batches import accumulations
 from traindoctor.code.order import place, text_of_call
 from traindoctor.mistake import Mistake
 from traindoctor.rule import Cause, Sample
@@ -57,7 +58,8 @@ def find(script: Script, limits: Limits) -> Iterator[Mistake]:
         if first.script is script and len(found.passes) == 1 and not _is_divided(script, first):
             yield Mistake(
                 place(script, first),
-                f"`{text_of_call(first)}` adds to the gradients of the batches before, and its loss is not divided by their number. "
+                f"`{text_of_call(first)}` adds to the gradients of the batches before, and its loss is not divided "
+                f"by their number. "
                 "The update is as large as if the learning rate were that many times higher.",
                 "Divide the loss by the number of accumulated batches",
                 related=((script.place(found.test), "steps only then"),),
@@ -71,9 +73,11 @@ def _is_divided(script: Script, event: TracedEvent) -> bool:
     node = event.loss.node
     values = [node, *(v for v in script.bound(node) if v is not None)]
     if None in script.bound(node) and isinstance(node, ast.Name):
-        for aug in script.nodes.get(ast.AugAssign, ()):
-            if isinstance(aug, ast.AugAssign) and isinstance(aug.target, ast.Name) and aug.target.id == node.id:
-                values.append(ast.BinOp(aug.target, aug.op, aug.value))
+        values += [
+            ast.BinOp(aug.target, aug.op, aug.value)
+            for aug in script.nodes.get(ast.AugAssign, ())
+            if isinstance(aug, ast.AugAssign) and isinstance(aug.target, ast.Name) and aug.target.id == node.id
+        ]
         if not any(isinstance(v, ast.BinOp) for v in values):
             return True
     return any(
@@ -91,7 +95,9 @@ opt = torch.optim.Adam(model.parameters(), lr=1e-3)
 _STEP = "    if (i + 1) % 4 == 0:\n        opt.step()\n        opt.zero_grad()\n"
 CAUSE.valid_code = (
     Sample("divided", _HEAD + "for i, x in enumerate(dl):\n    loss = model(x).mean() / 4\n    loss.backward()\n" + _STEP),
-    Sample("divided in place", _HEAD + "for i, x in enumerate(dl):\n    loss = f(x)\n    loss /= 4\n    loss.backward()\n" + _STEP),
+    Sample(
+        "divided in place", _HEAD + "for i, x in enumerate(dl):\n    loss = f(x)\n    loss /= 4\n    loss.backward()\n" + _STEP
+    ),
     Sample("divided at the pass", _HEAD + "for i, x in enumerate(dl):\n    loss = f(x)\n    (loss / 4).backward()\n" + _STEP),
     Sample(
         "a sum",
@@ -103,7 +109,9 @@ CAUSE.valid_code = (
         _HEAD + "for i, x in enumerate(dl):\n    with accelerator.accumulate(model):\n        loss = f(x)\n"
         "        accelerator.backward(loss)\n        opt.step()\n        opt.zero_grad()\n",
     ),
-    Sample("no accumulation", _HEAD + "for x in dl:\n    opt.zero_grad()\n    loss = f(x)\n    loss.backward()\n    opt.step()\n"),
+    Sample(
+        "no accumulation", _HEAD + "for x in dl:\n    opt.zero_grad()\n    loss = f(x)\n    loss.backward()\n    opt.step()\n"
+    ),
 )
 CAUSE.invalid_code = (
     Sample(

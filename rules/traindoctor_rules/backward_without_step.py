@@ -7,8 +7,8 @@ The weights do not move, while the gradient norm is that of a network at its sta
 `optimizer.step()` is missing, commented out, or named without being called (`optimizer.step`).
 
 ## When it is wrong
-Code that wants the gradient itself (saliency, adversarial examples) reads `.grad`, and mostly has no optimizer. A step in a hook, or
-in a function that could not be followed, is taken for one.
+Code that wants the gradient itself (saliency, adversarial examples) reads `.grad`, and mostly has no optimizer. A step in a
+hook, or in a function that could not be followed, is taken for one.
 
 ## What repairs it
 `optimizer.step()` behind the backward pass.
@@ -62,8 +62,8 @@ CAUSE.valid_code = (
     Sample("saliency", "for x in dl:\n    model.zero_grad()\n    model(x).backward()\n    show(x.grad)\n"),
     Sample(
         "adversarial examples",
-        _HEAD
-        + "for x in dl:\n    x.requires_grad_()\n    opt.zero_grad()\n    loss(model(x)).backward()\n    x = x + 0.1 * x.grad.sign()\n",
+        _HEAD + "for x in dl:\n    x.requires_grad_()\n    opt.zero_grad()\n    loss(model(x)).backward()\n"
+        "    x = x + 0.1 * x.grad.sign()\n",
     ),
     Sample(
         "GradScaler",
@@ -88,8 +88,8 @@ CAUSE.valid_code = (
     ),
     Sample(
         "the discriminator is cleared in the turn of the generator",
-        "import torch\nopt_g = torch.optim.Adam(G.parameters())\nopt_d = torch.optim.Adam(D.parameters())\nfor x in dl:\n"
-        "    opt_g.zero_grad()\n    opt_d.zero_grad()\n    D(G(x)).backward()\n    opt_g.step()\n",
+        "def generator_turn(G, D, dl, opt_g, opt_d):\n    for x in dl:\n        opt_g.zero_grad()\n        opt_d.zero_grad()\n"
+        "        D(G(x)).backward()\n        opt_g.step()\n",
     ),
     Sample(
         "a method that is not followed",
@@ -100,8 +100,8 @@ CAUSE.invalid_code = (
     Sample("missing", _HEAD + "for x in dl:\n    opt.zero_grad()\n    model(x).backward()  # <-\n"),
     Sample(
         "named, not called",
-        _HEAD
-        + "for x in dl:\n    opt.zero_grad()\n    loss = model(x)\n    loss.backward()  # <-\n    opt.step\n    losses.update(loss)\n",
+        _HEAD + "for x in dl:\n    opt.zero_grad()\n    loss = model(x)\n    loss.backward()  # <-\n    opt.step\n"
+        "    losses.update(loss)\n",
     ),
     Sample(
         "the scheduler steps, the optimizer does not",
@@ -121,7 +121,8 @@ CAUSE.invalid_code = (
     ),
     Sample(
         "function with parameters",
-        "def train(model, loader, optimizer):\n    for x, y in loader:\n        loss = model(x, y)\n        optimizer.zero_grad()\n"
+        "def train(model, loader, optimizer):\n    for x, y in loader:\n        loss = model(x, y)\n"
+        "        optimizer.zero_grad()\n"
         "        loss.backward()  # <-\n",
     ),
 )

@@ -4,8 +4,8 @@
 A limit on the gradient norm that limits nothing: spikes of the loss that clipping was to prevent, update sizes above the limit.
 
 ## Why it happens
-`loss.backward(); optimizer.step(); clip_grad_norm_(...)`: the step has used the gradients as they were, and `zero_grad` clears what
-was clipped. Clipping between `zero_grad` and `backward` clips gradients that are not there yet.
+`loss.backward(); optimizer.step(); clip_grad_norm_(...)`: the step has used the gradients as they were, and `zero_grad` clears
+what was clipped. Clipping between `zero_grad` and `backward` clips gradients that are not there yet.
 
 ## When it is wrong
 A call that measures the norm (`max_norm=inf`), or one beside another that clips in time, is left alone.
@@ -104,7 +104,8 @@ CAUSE.valid_code = (
         "of another network",
         "import torch\nopt_g = torch.optim.Adam(G.parameters())\nopt_d = torch.optim.Adam(D.parameters())\nfor x in dl:\n"
         "    opt_d.zero_grad()\n    D(x).backward()\n    torch.nn.utils.clip_grad_norm_(D.parameters(), 1.0)\n    opt_d.step()\n"
-        "    opt_g.zero_grad()\n    D(G(x)).backward()\n    torch.nn.utils.clip_grad_norm_(G.parameters(), 1.0)\n    opt_g.step()\n",
+        "    opt_g.zero_grad()\n    D(G(x)).backward()\n    torch.nn.utils.clip_grad_norm_(G.parameters(), 1.0)\n"
+        "    opt_g.step()\n",
     ),
     Sample(
         "weights of a critic are clamped after the step",
@@ -125,19 +126,22 @@ CAUSE.invalid_code = (
     ),
     Sample(
         "by value, in a function for one batch",
-        "import torch\ndef update(model, optimizer, loss):\n    optimizer.zero_grad()\n    loss.backward()\n    optimizer.step()\n"
+        "import torch\ndef update(model, optimizer, loss):\n    optimizer.zero_grad()\n    loss.backward()\n"
+        "    optimizer.step()\n"
         "    torch.nn.utils.clip_grad_value_(model.parameters(), 0.5)  # <-\n",
     ),
     Sample(
         "GAN, one of two",
         "import torch\nopt_g = torch.optim.Adam(G.parameters())\nopt_d = torch.optim.Adam(D.parameters())\nfor x in dl:\n"
-        "    opt_d.zero_grad()\n    D(x).backward()\n    opt_d.step()\n    torch.nn.utils.clip_grad_norm_(D.parameters(), 1.0)  # <-\n"
+        "    opt_d.zero_grad()\n    D(x).backward()\n    opt_d.step()\n"
+        "    torch.nn.utils.clip_grad_norm_(D.parameters(), 1.0)  # <-\n"
         "    opt_g.zero_grad()\n    D(G(x)).backward()\n    opt_g.step()\n",
     ),
     Sample(
         "accelerate",
         "import torch\nfrom accelerate import Accelerator\nacc = Accelerator()\nopt = torch.optim.AdamW(model.parameters())\n"
-        "model, opt, dl = acc.prepare(model, opt, dl)\nfor x in dl:\n    opt.zero_grad()\n    acc.backward(model(x))\n    opt.step()\n"
+        "model, opt, dl = acc.prepare(model, opt, dl)\nfor x in dl:\n    opt.zero_grad()\n"
+        "    acc.backward(model(x))\n    opt.step()\n"
         "    acc.clip_grad_norm_(model.parameters(), 1.0)  # <-\n",
     ),
 )

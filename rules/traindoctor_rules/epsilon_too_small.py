@@ -162,11 +162,11 @@ SMALLEST_SINGLE = 2.0**-150
 #: Likewise of float16. Source: IEEE 754-2019, binary16.
 SMALLEST_HALF = 2.0**-25
 #: Optimizers that keep their state in the type of the parameters, and add eps there.
-_IN_THEIR_TYPE = frozenset({"adam", "adamw", "nadam", "adamax", "rmsprop", "adagrad"})
+_IN_THEIR_TYPE = frozenset({"adam", "adamw", "nadam", "radam", "adamax", "rmsprop", "adagrad"})
 #: Words of scripts that keep float32 copies of parameters in half precision, or train others.
 _MASTER_COPIES = re.compile(
-    r"FP16_?Optimizer|master_?(?:param|weight|copy|grad)|deepspeed|accelerat|amp\.initialize|fairscale|network_to_half"
-    r"|peft|lora|torch\.float32|bnb|fused|FullyShard|FSDP",
+    r"FP16_?Optimizer|master_?(?:param|weight|copy|grad)|deepspeed|accelerate|\bAccelerator\(|amp\.initialize|fairscale|network_to_half"
+    r"|peft|lora|bnb|fused|FullyShard|FSDP",
     re.IGNORECASE,
 )
 

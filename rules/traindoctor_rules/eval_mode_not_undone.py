@@ -27,8 +27,9 @@ import re
 from typing import TYPE_CHECKING
 
 from traindoctor.code.edits import line_before
+from traindoctor.code.names import last_of
 from traindoctor.code.scaler import meet
-from traindoctor.code.values import Instance, Optimizer
+from traindoctor.code.values import Instance, Optimizer, Thing
 from traindoctor.mistake import Mistake, Repair
 from traindoctor.rule import Cause, Sample
 
@@ -57,17 +58,28 @@ _TWO_MODES = re.compile(
 _NO_MODELS = frozenset({"torch", "numpy", "math", "typing", "collections", "functools", "__future__"})
 #: Functions that may put a model back, whatever they are called on.
 _MAY_PUT_BACK = re.compile(
-    r"(set|to|switch|prep|put|mode|restore|toggle)\w*train|train\w*mode|set_mode|\.training *=|\.mode\(", re.IGNORECASE
+    r"\b(set|to|switch|prep|put|mode|restore|toggle)\w*train\w*\(|train\w*mode\w*\(|set_mode\(|\.training *=|\.mode\(",
+    re.IGNORECASE,
 )
+#: Names of the one model of a script.
+_THE_MODEL = re.compile(r"(^|\.)(model|net|network)$")
 _NO_GRADIENTS = re.compile(r"no_grad|inference_mode|set_grad_enabled")
 
-#: What comes of it, and how bad it is, where the two modes differ, where they do not, and where that is not known.
+#: What comes of it where the two modes differ, where they do not, and where that is not known; and how bad it is, where a
+#: loop around calls `train()` again and where none does.
 _CONSEQUENCE: dict[bool | None, str] = {
     True: ": without dropout, and with the running statistics of batch normalisation.",
     False: ", which makes no difference to this model as long as it has no dropout and no batch normalisation.",
     None: ": without dropout, and with the running statistics of batch normalisation, where it has them.",
 }
-_SEVERITY: dict[bool | None, Severity] = {True: "error", False: "info", None: "warning"}
+_SEVERITY: dict[tuple[bool | None, bool], Severity] = {
+    (True, False): "error",
+    (True, True): "warning",
+    (None, False): "warning",
+    (None, True): "info",
+    (False, False): "info",
+    (False, True): "info",
+}
 
 
 @CAUSE.in_script(".eval()|.train(False)", "backward")
@@ -85,20 +97,20 @@ def find(script: Script, limits: Limits) -> Iterator[Mistake]:
                 if event.kind != "eval" or model is None or (model, event.node) in seen:
                     continue
                 trains = [e for e in events if e.kind == "train" and (e.target is None or _is_part(e.target, model))]
-                if trains or _is_bound_in(loop, model) or not _is_trained(model, events, model in trained_before):
+                if trains or _is_bound_in(loop, model) or not _is_trained(event, events, model in trained_before):
                     continue
                 if not any(e.kind == "backward" for e in events[:at]) and not _is_evaluation(event, model, events):
                     continue
                 matters = _mode_matters(event)
+                until = "until the next pass" if (later := _is_undone_later(loop, model)) else "from the first evaluation on"
                 seen.add((model, event.node))
                 first = next(e for e in events if e.kind == "backward")
                 name = event.script.source(event.node.func.value)  # type: ignore[attr-defined]
                 yield Mistake(
                     script.place(event.node if event.script is script else event.via),
-                    f"{name}.eval() is not undone in this loop. From the first evaluation on it trains in evaluation mode"
-                    + _CONSEQUENCE[matters],
+                    f"{name}.eval() is not undone in this loop. It trains in evaluation mode {until}" + _CONSEQUENCE[matters],
                     f"Call {name}.train() at the top of the loop, before the training pass",
-                    severity=_SEVERITY[matters],
+                    severity=_SEVERITY[matters, later],
                     repair=_train_first(script, loop, event, model),
                     related=((first.script.place(first.node), f"{name} is trained here"),),
                 )
@@ -115,15 +127,42 @@ def _is_bound_in(loop: TracedLoop, model: str) -> bool:
     return any(".".join(parts[: n + 1]) in loop.bound for n in range(len(parts)))
 
 
-def _is_trained(model: str, events: list[TracedEvent], has_trained: bool) -> bool:
-    """Return whether an optimizer that steps in the loop holds the model, or some part of it."""
-    for event in events:
-        if event.kind == "step":
-            holds = event.thing.holds if isinstance(event.thing, Optimizer) else None
-            if holds is None:
-                if has_trained:
-                    return True
-            elif any(h == model or h.startswith(f"{model}.") for h in holds):
+def _is_undone_later(loop: TracedLoop, model: str) -> bool:
+    """Return whether a loop around puts the model back in each of its rounds."""
+    around = loop.parent
+    while around is not None and around.node is not None:
+        if any(e.kind == "train" and e.target is not None and _is_part(e.target, model) for e in around.flat()):
+            return True
+        around = around.parent
+    return False
+
+
+def _is_trained(event: TracedEvent, events: list[TracedEvent], has_trained: bool) -> bool:
+    """Return whether an optimizer that steps in the loop holds the model, or some part of it.
+
+    Where it is not known what an optimizer holds: whether the model is put into training mode elsewhere, its gradients are
+    clipped, or it goes by the name of the one model and is called in the function of the training pass.
+    """
+    model = event.target or ""
+    unknown = False
+    for other in events:
+        if other.kind in ("step", "clip"):
+            holds = other.thing.holds if isinstance(other.thing, Optimizer | Thing) else None
+            unknown |= holds is None and other.kind == "step"
+            if holds is not None and any(h == model or h.startswith(f"{model}.") for h in holds):
+                return True
+    return unknown and (has_trained or (bool(_THE_MODEL.search(model)) and _is_called_for_training(event, events)))
+
+
+def _is_called_for_training(event: TracedEvent, events: list[TracedEvent]) -> bool:
+    """Return whether the model, by the name that the call of `eval()` uses, is called where a backward pass stands."""
+    name = event.node.func.value  # type: ignore[attr-defined]
+    text = event.script.source(name)
+    for other in events:
+        if other.kind == "backward":
+            function = other.script.function(other.node) or other.script.tree
+            calls = other.script.calls.get(last_of(name), ())
+            if any(other.script.source(c.func) == text and function in other.script.above(c) for c in calls):
                 return True
     return False
 
@@ -135,7 +174,7 @@ def _is_evaluation(event: TracedEvent, model: str, events: list[TracedEvent]) ->
     before a block without gradients that the model is used in.
     """
     passes = [e for e in events if e.kind == "backward"]
-    if not any(meet(event, e) for e in passes):
+    if event.within & {"no_grad", "inference_mode"} or not any(meet(event, e) for e in passes):
         return True
     script = event.script
     function = script.function(event.node)
@@ -548,6 +587,41 @@ for epoch in range(10):
     criterion(model(x), y).backward()
     optimizer.step()
     step += 1
+""",
+    ),
+    Sample(
+        "undone once an epoch, lost in the middle of it",
+        f"""\
+{_NET}for epoch in range(10):
+    model.train()
+    for i, (x, y) in enumerate(loader):
+        optimizer.zero_grad()
+        criterion(model(x), y).backward()
+        optimizer.step()
+        if i % 100 == 0:
+            model.eval()  # <-
+            validate(model)
+""",
+    ),
+    Sample(
+        "an optimizer that another file builds, and no train()",
+        """\
+from optim import create_optimizer
+def train(model, loader, optimizer):
+    for x, y in loader:
+        loss = criterion(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+def evaluate(model, loader):
+    model.eval()  # <-
+    with torch.no_grad():
+        return [model(x) for x in loader]
+def main(model):
+    optimizer = create_optimizer(args, model)
+    for epoch in range(10):
+        train(model, loader, optimizer)
+        evaluate(model, loader)
 """,
     ),
 )

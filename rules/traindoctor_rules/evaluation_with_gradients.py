@@ -76,107 +76,325 @@ import torch
 import torch.nn.functional as F
 
 """
-_BODY = """\
+CAUSE.valid_code = (
+    Sample(
+        "decorator",
+        _HEAD
+        + """\
+@torch.no_grad()
+def evaluate(model, loader):
     model.eval()
     right = 0
     for x, y in loader:
         out = model(x)
         right += (out.argmax(1) == y).sum().item()
     return right
-"""
-_FLAGGED = _BODY.replace("out = model(x)\n", "out = model(x)  # <-\n")
-CAUSE.valid_code = (
-    Sample("decorator", f"{_HEAD}@torch.no_grad()\ndef evaluate(model, loader):\n{_BODY}"),
-    Sample("decorator without a call", f"{_HEAD}@torch.inference_mode\ndef evaluate(model, loader):\n{_BODY}"),
+""",
+    ),
+    Sample(
+        "decorator without a call",
+        _HEAD
+        + """\
+@torch.inference_mode
+def evaluate(model, loader):
+    model.eval()
+    right = 0
+    for x, y in loader:
+        out = model(x)
+        right += (out.argmax(1) == y).sum().item()
+    return right
+""",
+    ),
     Sample(
         "with around the loop",
-        f"{_HEAD}def evaluate(model, loader):\n    model.eval()\n    with torch.no_grad():\n        for x, y in loader:\n            print(model(x))\n",
+        _HEAD
+        + """\
+def evaluate(model, loader):
+    model.eval()
+    with torch.no_grad():
+        for x, y in loader:
+            print(model(x))
+""",
     ),
     Sample(
         "with in the loop",
-        f"{_HEAD}def evaluate(model, loader):\n    model.eval()\n    for x, y in loader:\n        with torch.inference_mode():\n            out = model(x)\n",
+        _HEAD
+        + """\
+def evaluate(model, loader):
+    model.eval()
+    for x, y in loader:
+        with torch.inference_mode():
+            out = model(x)
+""",
     ),
     Sample(
         "with of the caller",
-        f"{_HEAD}def evaluate(model, loader):\n{_BODY}def main(model):\n    with torch.no_grad():\n        evaluate(model, loader)\n",
+        _HEAD
+        + """\
+def evaluate(model, loader):
+    model.eval()
+    right = 0
+    for x, y in loader:
+        out = model(x)
+        right += (out.argmax(1) == y).sum().item()
+    return right
+def main(model):
+    with torch.no_grad():
+        evaluate(model, loader)
+""",
     ),
     Sample(
         "decorator of the caller",
-        f"{_HEAD}def evaluate(model, loader):\n{_BODY}@torch.no_grad()\ndef main(model):\n    evaluate(model, loader)\n",
+        _HEAD
+        + """\
+def evaluate(model, loader):
+    model.eval()
+    right = 0
+    for x, y in loader:
+        out = model(x)
+        right += (out.argmax(1) == y).sum().item()
+    return right
+@torch.no_grad()
+def main(model):
+    evaluate(model, loader)
+""",
     ),
     Sample(
         "caller of the caller",
-        f"{_HEAD}def evaluate(model, loader):\n{_BODY}def run(model):\n    evaluate(model, loader)\ndef main(model):\n    with torch.no_grad():\n        run(model)\n",
+        _HEAD
+        + """\
+def evaluate(model, loader):
+    model.eval()
+    right = 0
+    for x, y in loader:
+        out = model(x)
+        right += (out.argmax(1) == y).sum().item()
+    return right
+def run(model):
+    evaluate(model, loader)
+def main(model):
+    with torch.no_grad():
+        run(model)
+""",
     ),
     Sample(
         "set_grad_enabled",
-        f"{_HEAD}def run(model, loader, train):\n    if not train:\n        model.eval()\n    with torch.set_grad_enabled(train):\n        for x, y in loader:\n            out = model(x)\n",
+        _HEAD
+        + """\
+def run(model, loader, train):
+    if not train:
+        model.eval()
+    with torch.set_grad_enabled(train):
+        for x, y in loader:
+            out = model(x)
+""",
     ),
     Sample(
         "switched off for good",
-        f"{_HEAD}torch.set_grad_enabled(False)\ndef evaluate(model, loader):\n{_BODY}",
+        _HEAD
+        + """\
+torch.set_grad_enabled(False)
+def evaluate(model, loader):
+    model.eval()
+    right = 0
+    for x, y in loader:
+        out = model(x)
+        right += (out.argmax(1) == y).sum().item()
+    return right
+""",
     ),
     Sample(
         "adversarial evaluation",
-        f"{_HEAD}def evaluate(model, loader):\n    model.eval()\n    for x, y in loader:\n        x.requires_grad = True\n        loss = F.cross_entropy(model(x), y)\n        loss.backward()\n"
-        "        out = model(x + 0.1 * x.grad.sign())\n",
+        _HEAD
+        + """\
+def evaluate(model, loader):
+    model.eval()
+    for x, y in loader:
+        x.requires_grad = True
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        out = model(x + 0.1 * x.grad.sign())
+""",
     ),
     Sample(
         "attack of another function",
-        f"{_HEAD}def attack(model, x, y):\n    loss = F.cross_entropy(model(x), y)\n    loss.backward()\n    return x.grad\n"
-        "def evaluate(model, loader):\n    model.eval()\n    for x, y in loader:\n        out = model(x + attack(model, x, y))\n",
+        _HEAD
+        + """\
+def attack(model, x, y):
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    return x.grad
+def evaluate(model, loader):
+    model.eval()
+    for x, y in loader:
+        out = model(x + attack(model, x, y))
+""",
     ),
     Sample(
         "gradients of the inputs",
-        f"{_HEAD}def evaluate(model, loader):\n    model.eval()\n    for x, y in loader:\n        e = model(x)\n        f = torch.autograd.grad(e.sum(), x)[0]\n",
+        _HEAD
+        + """\
+def evaluate(model, loader):
+    model.eval()
+    for x, y in loader:
+        e = model(x)
+        f = torch.autograd.grad(e.sum(), x)[0]
+""",
     ),
     Sample(
         "trained in evaluation mode",
-        f"{_HEAD}def finetune(model, loader, opt):\n    model.eval()\n    for x, y in loader:\n        F.cross_entropy(model(x), y).backward()\n        opt.step()\n",
+        _HEAD
+        + """\
+def finetune(model, loader, opt):
+    model.eval()
+    for x, y in loader:
+        F.cross_entropy(model(x), y).backward()
+        opt.step()
+""",
     ),
     Sample(
         "outputs are turned into numpy",
-        f"{_HEAD}def evaluate(model, loader):\n    model.eval()\n    for x, y in loader:\n        out = model(x)\n        save(out.cpu().numpy())\n",
+        _HEAD
+        + """\
+def evaluate(model, loader):
+    model.eval()
+    for x, y in loader:
+        out = model(x)
+        save(out.cpu().numpy())
+""",
     ),
     Sample(
         "Lightning switches gradients off",
-        f"{_HEAD}import lightning as L\nclass M(L.LightningModule):\n    def validation_step(self, batch, i):\n        for x in batch:\n            out = self.model(x)\n",
+        _HEAD
+        + """\
+import lightning as L
+class M(L.LightningModule):
+    def validation_step(self, batch, i):
+        for x in batch:
+            out = self.model(x)
+""",
     ),
     Sample(
         "train and evaluation phases",
-        f"{_HEAD}def run(model, loaders, opt):\n    for phase in ('train', 'val'):\n        if phase == 'train':\n            model.train()\n        else:\n            model.eval()\n"
-        "        for x, y in loaders[phase]:\n            loss = F.cross_entropy(model(x), y)\n            if phase == 'train':\n                loss.backward()\n                opt.step()\n",
+        _HEAD
+        + """\
+def run(model, loaders, opt):
+    for phase in ('train', 'val'):
+        if phase == 'train':
+            model.train()
+        else:
+            model.eval()
+        for x, y in loaders[phase]:
+            loss = F.cross_entropy(model(x), y)
+            if phase == 'train':
+                loss.backward()
+                opt.step()
+""",
     ),
     Sample(
         "forward switches gradients off",
-        f"{_HEAD}from torch import nn\nclass Net(nn.Module):\n    @torch.no_grad()\n    def forward(self, x):\n        return x\nmodel = Net()\nmodel.eval()\nfor x, y in loader:\n    out = model(x)\n",
+        _HEAD
+        + """\
+from torch import nn
+class Net(nn.Module):
+    @torch.no_grad()
+    def forward(self, x):
+        return x
+model = Net()
+model.eval()
+for x, y in loader:
+    out = model(x)
+""",
     ),
 )
 CAUSE.invalid_code = (
     Sample(
         "function",
-        f"{_HEAD}def evaluate(model, loader):\n{_FLAGGED}",
-        fixed=f"{_HEAD}@torch.no_grad()\ndef evaluate(model, loader):\n{_FLAGGED}",
+        _HEAD
+        + """\
+def evaluate(model, loader):
+    model.eval()
+    right = 0
+    for x, y in loader:
+        out = model(x)  # <-
+        right += (out.argmax(1) == y).sum().item()
+    return right
+""",
+        fixed=_HEAD
+        + """\
+@torch.no_grad()
+def evaluate(model, loader):
+    model.eval()
+    right = 0
+    for x, y in loader:
+        out = model(x)  # <-
+        right += (out.argmax(1) == y).sum().item()
+    return right
+""",
     ),
     Sample(
         "outputs are gathered",
-        f"{_HEAD}def evaluate(model, loader):\n    model.eval()\n    outputs = []\n    for x, y in loader:\n        outputs.append(model(x))  # <-\n    return outputs\n",
+        _HEAD
+        + """\
+def evaluate(model, loader):
+    model.eval()
+    outputs = []
+    for x, y in loader:
+        outputs.append(model(x))  # <-
+    return outputs
+""",
     ),
     Sample(
         "loss is summed",
-        f"{_HEAD}def validate(net, loader, criterion):\n    net.eval()\n    total = 0\n    for i, (x, y) in enumerate(loader):\n        out = net(x.cuda())  # <-\n        total += criterion(out, y)\n    return total\n",
+        _HEAD
+        + """\
+def validate(net, loader, criterion):
+    net.eval()
+    total = 0
+    for i, (x, y) in enumerate(loader):
+        out = net(x.cuda())  # <-
+        total += criterion(out, y)
+    return total
+""",
     ),
     Sample(
         "in the epoch loop",
-        f"{_HEAD}for epoch in range(9):\n    model.train()\n    for x, y in train_loader:\n        opt.zero_grad()\n        F.cross_entropy(model(x), y).backward()\n        opt.step()\n"
-        "    model.eval()\n    for x, y in test_loader:\n        right = (model(x).argmax(1) == y).sum()  # <-\n",
+        _HEAD
+        + """\
+for epoch in range(9):
+    model.train()
+    for x, y in train_loader:
+        opt.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        opt.step()
+    model.eval()
+    for x, y in test_loader:
+        right = (model(x).argmax(1) == y).sum()  # <-
+""",
     ),
     Sample(
         "method",
-        f"{_HEAD}class T:\n    def evaluate(self, loader):\n        self.model.eval()\n        for x, y in loader:\n            loss = F.cross_entropy(self.model(x), y)  # <-\n    def fit(self):\n        self.evaluate(self.test)\n",
+        _HEAD
+        + """\
+class T:
+    def evaluate(self, loader):
+        self.model.eval()
+        for x, y in loader:
+            loss = F.cross_entropy(self.model(x), y)  # <-
+    def fit(self):
+        self.evaluate(self.test)
+""",
     ),
     Sample(
         "eval() of the caller",
-        f"{_HEAD}def validate(model, val_loader):\n    for x, y in val_loader:\n        out = model(x)  # <-\ndef main(model):\n    model.eval()\n    validate(model, val_loader)\n",
+        _HEAD
+        + """\
+def validate(model, val_loader):
+    for x, y in val_loader:
+        out = model(x)  # <-
+def main(model):
+    model.eval()
+    validate(model, val_loader)
+""",
     ),
 )

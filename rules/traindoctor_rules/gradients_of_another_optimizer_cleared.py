@@ -98,12 +98,14 @@ CAUSE.valid_code = (
     ),
     Sample(
         "optimizers of unknown parameters",
-        "def train(opt_a, opt_b, dl):\n    for x in dl:\n        opt_a.zero_grad()\n        loss(x).backward()\n        opt_b.step()\n",
+        "def train(opt_a, opt_b, dl):\n    for x in dl:\n        opt_a.zero_grad()\n        loss(x).backward()\n"
+        "        opt_b.step()\n",
     ),
     Sample(
         "a shared encoder",
         "import torch\nopt_a = torch.optim.Adam(list(enc.parameters()) + list(a.parameters()))\n"
-        "opt_b = torch.optim.Adam(enc.parameters())\nfor x in dl:\n    opt_a.zero_grad()\n    loss(x).backward()\n    opt_b.step()\n",
+        "opt_b = torch.optim.Adam(enc.parameters())\nfor x in dl:\n    opt_a.zero_grad()\n    loss(x).backward()\n"
+        "    opt_b.step()\n",
     ),
 )
 CAUSE.invalid_code = (
@@ -118,8 +120,11 @@ CAUSE.invalid_code = (
         "two passes, methods",
         "import torch\nclass GAN:\n    def __init__(self, G, D):\n        self.G, self.D = G, D\n"
         "        self.opt_g = torch.optim.Adam(self.G.parameters())\n        self.opt_d = torch.optim.Adam(self.D.parameters())\n"
-        "    def critic(self, x):\n        self.opt_d.zero_grad()\n        self.D(x).backward()\n        self.D(self.G(x)).backward()\n"
-        "        self.opt_d.step()\n    def generator(self, x):\n        self.opt_d.zero_grad()  # <-\n        self.D(self.G(x)).backward()\n"
-        "        self.opt_g.step()\n    def fit(self, dl):\n        for x in dl:\n            self.critic(x)\n            self.generator(x)\n",
+        "    def critic(self, x):\n        self.opt_d.zero_grad()\n        self.D(x).backward()\n"
+        "        self.D(self.G(x)).backward()\n"
+        "        self.opt_d.step()\n    def generator(self, x):\n        self.opt_d.zero_grad()  # <-\n"
+        "        self.D(self.G(x)).backward()\n"
+        "        self.opt_g.step()\n    def fit(self, dl):\n        for x in dl:\n            self.critic(x)\n"
+        "            self.generator(x)\n",
     ),
 )

@@ -24,7 +24,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
-from traindoctor.code.accumulation import kept_losses
+from traindoctor.code.kept import kept_losses
 from traindoctor.code.losses import written
 from traindoctor.mistake import Edit, Mistake, Repair
 from traindoctor.rule import Cause, Limits, Sample
@@ -46,11 +46,14 @@ CAUSE = Cause(
 @CAUSE.in_script("torch", "backward")
 def find(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield the statements that keep a loss that was differentiated in the same iteration."""
+    shown: dict[str, bool] = {}
     for kept in kept_losses(script):
         repair = None
+        if kept.holder not in shown:
+            shown[kept.holder] = _is_only_shown(script, kept.holder)
         if kept.is_scalar:
             end = script.span(kept.loss)[1]
-            repair = Repair("Keep the number alone", (Edit(end, end, ".item()"),), safe=_is_only_shown(script, kept.holder))
+            repair = Repair("Keep the number alone", (Edit(end, end, ".item()"),), safe=shown[kept.holder])
         yield Mistake(
             script.place(kept.statement),
             f"`{written(script, kept.statement)}` keeps the loss of every step with its graph. Memory grows with each step, and "
@@ -88,112 +91,397 @@ import torch
 import torch.nn.functional as F
 
 """
-_TRAIN = "def train(model, loader, optimizer):\n"
-_LOOP = """\
+CAUSE.valid_code = (
+    Sample(
+        "item",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    total = 0.0
     for x, y in loader:
         optimizer.zero_grad()
         loss = F.cross_entropy(model(x), y)
         loss.backward()
         optimizer.step()
-"""
-CAUSE.valid_code = (
-    Sample("item", f"{_HEAD}{_TRAIN}    total = 0.0\n{_LOOP}        total += loss.item()\n    return total\n"),
+        total += loss.item()
+    return total
+""",
+    ),
     Sample(
         "detach, float, data",
-        f"{_HEAD}{_TRAIN}    a, b, c, losses = 0, 0, 0, []\n{_LOOP}        a += loss.detach()\n        b += float(loss)\n        c = c + loss.data\n        losses.append(loss.detach().cpu())\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    a, b, c, losses = 0, 0, 0, []
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        a += loss.detach()
+        b += float(loss)
+        c = c + loss.data
+        losses.append(loss.detach().cpu())
+""",
     ),
     Sample(
         "sum before backward",
-        f"{_HEAD}{_TRAIN}    for x, y in loader:\n        loss = 0\n        for z in x:\n            loss += F.cross_entropy(model(z), y)\n        loss.backward()\n        optimizer.step()\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        loss = 0
+        for z in x:
+            loss += F.cross_entropy(model(z), y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "sum of two losses",
-        f"{_HEAD}{_TRAIN}    for x, y in loader:\n        loss_a = F.cross_entropy(model(x), y)\n        loss_b = aux(x)\n        total_loss = loss_a + loss_b\n        total_loss.backward()\n        optimizer.step()\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        loss_a = F.cross_entropy(model(x), y)
+        loss_b = aux(x)
+        total_loss = loss_a + loss_b
+        total_loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "begins anew in each iteration",
-        f"{_HEAD}{_TRAIN}    for x, y in loader:\n        total = 0\n        loss = F.cross_entropy(model(x), y)\n        loss.backward()\n        total += loss\n        print(total)\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        total = 0
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        total += loss
+        print(total)
+""",
     ),
     Sample(
         "under no_grad",
-        f"{_HEAD}{_TRAIN}    total = 0\n{_LOOP}    with torch.no_grad():\n        for x, y in loader:\n            loss = F.cross_entropy(model(x), y)\n            total += loss\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    total = 0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        for x, y in loader:
+            loss = F.cross_entropy(model(x), y)
+            total += loss
+""",
     ),
     Sample(
         "truncated backpropagation through time",
-        f"{_HEAD}{_TRAIN}    total = 0\n    for i, (x, y) in enumerate(loader):\n        loss = F.cross_entropy(model(x), y)\n        total = total + loss\n"
-        "        if i % 8 == 7:\n            total.backward()\n            optimizer.step()\n            total = 0\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    total = 0
+    for i, (x, y) in enumerate(loader):
+        loss = F.cross_entropy(model(x), y)
+        total = total + loss
+        if i % 8 == 7:
+            total.backward()
+            optimizer.step()
+            total = 0
+""",
     ),
     Sample(
         "list that is differentiated",
-        f"{_HEAD}{_TRAIN}    losses = []\n    for x, y in loader:\n        losses.append(F.cross_entropy(model(x), y))\n    torch.stack(losses).mean().backward()\n    optimizer.step()\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    losses = []
+    for x, y in loader:
+        losses.append(F.cross_entropy(model(x), y))
+    torch.stack(losses).mean().backward()
+    optimizer.step()
+""",
     ),
     Sample(
         "number of the same name",
-        f"{_HEAD}{_TRAIN}    total = 0.0\n{_LOOP}        loss = loss.item()\n        total += loss\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    total = 0.0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        loss = loss.item()
+        total += loss
+""",
     ),
     Sample(
         "detached afterwards",
-        f"{_HEAD}{_TRAIN}    total = 0.0\n{_LOOP}        total = total + loss\n        total = total.detach()\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    total = 0.0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total = total + loss
+        total = total.detach()
+""",
     ),
     Sample(
         "object of another kind",
-        f"{_HEAD}{_TRAIN}    meter = AverageMeter()\n{_LOOP}        meter.append(loss)\n        meter.update(loss)\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    meter = AverageMeter()
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        meter.append(loss)
+        meter.update(loss)
+""",
     ),
     Sample(
         "meter that takes the number",
-        f"{_HEAD}class Meter:\n    def __init__(self):\n        self.sum = 0.0\n    def update(self, value):\n        self.sum += float(value)\n{_TRAIN}    meter = Meter()\n{_LOOP}        meter.update(loss)\n",
+        _HEAD
+        + """\
+class Meter:
+    def __init__(self):
+        self.sum = 0.0
+    def update(self, value):
+        self.sum += float(value)
+def train(model, loader, optimizer):
+    meter = Meter()
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        meter.update(loss)
+""",
     ),
     Sample(
         "last ten of them",
-        f"{_HEAD}from collections import deque\n{_TRAIN}    losses = deque(maxlen=10)\n{_LOOP}        losses.append(loss)\n",
+        _HEAD
+        + """\
+from collections import deque
+def train(model, loader, optimizer):
+    losses = deque(maxlen=10)
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss)
+""",
     ),
     Sample(
         "number from a helper",
-        f"{_HEAD}def step(model, x, y):\n    loss = F.cross_entropy(model(x), y)\n    loss.backward()\n    return loss.item()\n"
-        f"{_TRAIN}    total = 0\n    for x, y in loader:\n        loss = step(model, x, y)\n        total += loss\n",
+        _HEAD
+        + """\
+def step(model, x, y):
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    return loss.item()
+def train(model, loader, optimizer):
+    total = 0
+    for x, y in loader:
+        loss = step(model, x, y)
+        total += loss
+""",
     ),
 )
 CAUSE.invalid_code = (
     Sample(
         "sum",
-        f"{_HEAD}{_TRAIN}    total = 0.0\n{_LOOP}        total += loss  # <-\n    print(total / len(loader))\n",
-        fixed=f"{_HEAD}{_TRAIN}    total = 0.0\n{_LOOP}        total += loss.item()  # <-\n    print(total / len(loader))\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    total = 0.0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss  # <-
+    print(total / len(loader))
+""",
+        fixed=_HEAD
+        + """\
+def train(model, loader, optimizer):
+    total = 0.0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()  # <-
+    print(total / len(loader))
+""",
     ),
-    Sample("sum, spelled out", f"{_HEAD}{_TRAIN}    total = 0.0\n{_LOOP}        total = total + loss  # <-\n    return total\n"),
+    Sample(
+        "sum, spelled out",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    total = 0.0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total = total + loss  # <-
+    return total
+""",
+    ),
     Sample(
         "list",
-        f"{_HEAD}{_TRAIN}    history = []\n{_LOOP}        history.append(loss)  # <-\n",
-        fixed=f"{_HEAD}{_TRAIN}    history = []\n{_LOOP}        history.append(loss.item())  # <-\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    history = []
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        history.append(loss)  # <-
+""",
+        fixed=_HEAD
+        + """\
+def train(model, loader, optimizer):
+    history = []
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        history.append(loss.item())  # <-
+""",
     ),
-    Sample("weighted sum", f"{_HEAD}{_TRAIN}    total = 0.0\n{_LOOP}        total += loss * x.size(0)  # <-\n    return total\n"),
+    Sample(
+        "weighted sum",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    total = 0.0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss * x.size(0)  # <-
+    return total
+""",
+    ),
     Sample(
         "GradScaler, module level, dictionary",
-        f"{_HEAD}stats = {{'loss': 0.0}}\nfor epoch in range(9):\n    for x, y in loader:\n        with torch.autocast('cuda'):\n            loss = F.cross_entropy(model(x), y)\n"
-        "        scaler.scale(loss).backward()\n        scaler.step(optimizer)\n        scaler.update()\n        stats['loss'] += loss  # <-\n",
+        _HEAD
+        + """\
+stats = {'loss': 0.0}
+for epoch in range(9):
+    for x, y in loader:
+        with torch.autocast('cuda'):
+            loss = F.cross_entropy(model(x), y)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        stats['loss'] += loss  # <-
+""",
     ),
     Sample(
         "attribute",
-        f"{_HEAD}class T:\n    def __init__(self):\n        self.losses = []\n    def fit(self):\n        for x, y in self.loader:\n            self.loss = F.mse_loss(self.model(x), y)\n"
-        "            self.loss.backward()\n            self.opt.step()\n            self.losses.append(self.loss)  # <-\n",
+        _HEAD
+        + """\
+class T:
+    def __init__(self):
+        self.losses = []
+    def fit(self):
+        for x, y in self.loader:
+            self.loss = F.mse_loss(self.model(x), y)
+            self.loss.backward()
+            self.opt.step()
+            self.losses.append(self.loss)  # <-
+""",
     ),
     Sample(
         "a summand of what is differentiated",
-        f"{_HEAD}{_TRAIN}    total_a = 0\n    for x, y in loader:\n        loss_a = F.cross_entropy(model(x), y)\n        loss_b = aux(x)\n        loss = loss_a + 0.1 * loss_b\n"
-        "        (loss / 4).backward()\n        optimizer.step()\n        total_a += loss_a  # <-\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    total_a = 0
+    for x, y in loader:
+        loss_a = F.cross_entropy(model(x), y)
+        loss_b = aux(x)
+        loss = loss_a + 0.1 * loss_b
+        (loss / 4).backward()
+        optimizer.step()
+        total_a += loss_a  # <-
+""",
     ),
     Sample(
         "accelerate, while",
-        f"{_HEAD}from accelerate import Accelerator\naccelerator = Accelerator()\ndef train(model, it, optimizer):\n    running = 0\n    n = 0\n    while n < 9:\n        x, y = next(it)\n"
-        "        loss = F.cross_entropy(model(x), y)\n        accelerator.backward(loss)\n        optimizer.step()\n        running += loss  # <-\n        n += 1\n",
+        _HEAD
+        + """\
+from accelerate import Accelerator
+accelerator = Accelerator()
+def train(model, it, optimizer):
+    running = 0
+    n = 0
+    while n < 9:
+        x, y = next(it)
+        loss = F.cross_entropy(model(x), y)
+        accelerator.backward(loss)
+        optimizer.step()
+        running += loss  # <-
+        n += 1
+""",
     ),
     Sample(
         "helper that returns the loss",
-        f"{_HEAD}def step(model, x, y):\n    loss = F.cross_entropy(model(x), y)\n    loss.backward()\n    return loss\n"
-        f"{_TRAIN}    total = 0\n    for x, y in loader:\n        loss = step(model, x, y)\n        total += loss  # <-\n",
+        _HEAD
+        + """\
+def step(model, x, y):
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    return loss
+def train(model, loader, optimizer):
+    total = 0
+    for x, y in loader:
+        loss = step(model, x, y)
+        total += loss  # <-
+""",
     ),
     Sample(
         "meter of the file",
-        f"{_HEAD}class Meter:\n    def __init__(self):\n        self.sum = 0.0\n        self.n = 0\n    def update(self, value, n=1):\n        self.sum += value * n\n        self.n += n\n"
-        f"{_TRAIN}    meter = Meter()\n{_LOOP}        meter.update(loss, x.size(0))  # <-\n",
+        _HEAD
+        + """\
+class Meter:
+    def __init__(self):
+        self.sum = 0.0
+        self.n = 0
+    def update(self, value, n=1):
+        self.sum += value * n
+        self.n += n
+def train(model, loader, optimizer):
+    meter = Meter()
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        meter.update(loss, x.size(0))  # <-
+""",
     ),
 )

@@ -82,13 +82,7 @@ CAUSE = Cause(
             "learning rate of an optimizer with steps of its size",
             "arXiv:1412.6980, section 2.1: a step is at most the rate",
         ),
-        Threshold("recurrent", 40.0, "learning rate of SGD for recurrent layers", "arXiv:1708.02182, section 5: 30, clipped"),
-        Threshold(
-            "sgd",
-            10.0,
-            "learning rate of SGD",
-            "100 times the usual 0.1",
-        ),
+        Threshold("sgd", 40.0, "learning rate of SGD", "30 is in use: arXiv:1911.05722, section 4.1, and 1708.02182, section 5"),
         Threshold("grown", 1.5, "smoothed loss at the end over initial loss", STUDY),
         Threshold("sure", 4.0, "standard errors of a rise of the loss", "chance of noise below 1e-4"),
         Threshold("growth", 2.0, "last finite level over the lowest before NaN", STUDY),
@@ -404,8 +398,6 @@ _SCALED = re.compile(
     r"|rsqrt",
     re.IGNORECASE,
 )
-#: Language models of recurrent layers are trained at 20 to 30, with the gradient clipped. Source: arXiv:1708.02182, section 5.
-_RECURRENT = re.compile(r"\bLSTM|\bGRU|RNN|\b(?:lstm|gru|rnn)\b")
 
 
 @CAUSE.in_script("optim")
@@ -450,8 +442,7 @@ def set_to_it(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
 def _is_far(name: str, value: float, limits: Limits, text: str) -> bool:
     """Return whether a rate is far above the usual one, and nothing in the text says that it is scaled or bounded."""
     if name == "sgd":
-        usual = limits["recurrent"] if _RECURRENT.search(text) else limits["sgd"]
-        return value > usual and not _SCALED.search(text)
+        return value > limits["sgd"] and not _SCALED.search(text)
     return value > limits["adam"] and not _SCALED.search(text)
 
 
@@ -737,7 +728,7 @@ epochs: 1
     Sample(
         "Detectron2",
         """SOLVER:
-  BASE_LR: 20.0  # <-
+  BASE_LR: 200.0  # <-
   MAX_ITER: 90000
   IMS_PER_BATCH: 16
 """,

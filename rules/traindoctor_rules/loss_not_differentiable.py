@@ -68,96 +68,257 @@ import torch.nn.functional as F
 from torch import nn
 
 """
-_LOOP = """\
-    for x, y in loader:
-        optimizer.zero_grad()
-        out = model(x)
-"""
-_STEP = """\
-        loss.backward()
-        optimizer.step()
-"""
 CAUSE.valid_code = (
     Sample(
         "argmax in a metric",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = F.cross_entropy(out, y)\n{_STEP}"
-        "        accuracy = (out.argmax(1) == y).float().mean()\n        error = F.mse_loss(out.argmax(1).float(), y.float())\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+        accuracy = (out.argmax(1) == y).float().mean()
+        error = F.mse_loss(out.argmax(1).float(), y.float())
+""",
     ),
     Sample(
         "one-hot labels",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = F.cross_entropy(out, y.argmax(dim=1))\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y.argmax(dim=1))
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "pseudo-labels",
-        f"{_HEAD}def train(model, loader, optimizer):\n    for weak, strong in loader:\n        pseudo = model(weak).softmax(1).max(1)[1]\n"
-        f"        loss = F.cross_entropy(model(strong), pseudo)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for weak, strong in loader:
+        pseudo = model(weak).softmax(1).max(1)[1]
+        loss = F.cross_entropy(model(strong), pseudo)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "confidence mask",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        mask = (out.softmax(1).max(1)[0] > 0.9).float()\n"
-        f"        loss = (F.cross_entropy(out, y, reduction='none') * mask).mean()\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        mask = (out.softmax(1).max(1)[0] > 0.9).float()
+        loss = (F.cross_entropy(out, y, reduction='none') * mask).mean()
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "straight-through",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        hard = out.round()\n        out = hard.detach() - out.detach() + out\n"
-        f"        loss = F.mse_loss(out, y)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        hard = out.round()
+        out = hard.detach() - out.detach() + out
+        loss = F.mse_loss(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "arguments exchanged",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = F.mse_loss(y.argmax(1).float(), out)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.mse_loss(y.argmax(1).float(), out)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "values that are gathered at an action",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        a = out.argmax(1)\n        q = out.gather(1, a.unsqueeze(1))\n"
-        f"        loss = F.smooth_l1_loss(q, y)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        a = out.argmax(1)
+        q = out.gather(1, a.unsqueeze(1))
+        loss = F.smooth_l1_loss(q, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "maximum, not its place",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        q, _ = out.max(dim=1)\n        loss = F.mse_loss(q, y)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        q, _ = out.max(dim=1)
+        loss = F.mse_loss(q, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "where",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        e = out - y\n        loss = torch.where(e.abs() > 1, e.abs(), e ** 2).mean()\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        e = out - y
+        loss = torch.where(e.abs() > 1, e.abs(), e ** 2).mean()
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "attack",
-        f"{_HEAD}def attack(model, x, y):\n    x.requires_grad = True\n    loss = F.cross_entropy(model(x), y)\n    loss.backward()\n    return x + 0.1 * x.grad.sign()\n",
+        _HEAD
+        + """\
+def attack(model, x, y):
+    x.requires_grad = True
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    return x + 0.1 * x.grad.sign()
+""",
     ),
 )
 CAUSE.invalid_code = (
     Sample(
         "argmax",
-        f"{_HEAD}criterion = nn.CrossEntropyLoss()\ndef train(model, loader, optimizer):\n{_LOOP}        loss = criterion(out.argmax(1).float(), y)  # <-\n{_STEP}",
+        _HEAD
+        + """\
+criterion = nn.CrossEntropyLoss()
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = criterion(out.argmax(1).float(), y)  # <-
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "second result of max",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        _, predicted = torch.max(out, 1)  # <-\n        loss = F.mse_loss(predicted.float(), y.float())\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        _, predicted = torch.max(out, 1)  # <-
+        loss = F.mse_loss(predicted.float(), y.float())
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "threshold",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        p = (torch.sigmoid(out) > 0.5).float()  # <-\n        loss = F.binary_cross_entropy(p, y)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        p = (torch.sigmoid(out) > 0.5).float()  # <-
+        loss = F.binary_cross_entropy(p, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "round, GradScaler",
-        f"{_HEAD}def train(model, loader, optimizer, scaler):\n    for x, y in loader:\n        with torch.autocast('cuda'):\n            out = torch.round(model(x))  # <-\n"
-        "            loss = F.mse_loss(out, y)\n        scaler.scale(loss).backward()\n        scaler.step(optimizer)\n        scaler.update()\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer, scaler):
+    for x, y in loader:
+        with torch.autocast('cuda'):
+            out = torch.round(model(x))  # <-
+            loss = F.mse_loss(out, y)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+""",
     ),
     Sample(
         "one term of two",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = F.cross_entropy(out, y) + 0.1 * F.mse_loss(out.argmax(1).float(), y.float())  # <-\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y) + 0.1 * F.mse_loss(out.argmax(1).float(), y.float())  # <-
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "loss written by hand",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        wrong = (out.argmax(1) != y).float()  # <-\n        loss = wrong.mean()\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        wrong = (out.argmax(1) != y).float()  # <-
+        loss = wrong.mean()
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "helper, accelerate",
-        f"{_HEAD}from accelerate import Accelerator\naccelerator = Accelerator()\ndef loss_of(model, x, y):\n    p = model(x).sigmoid().round()  # <-\n    return F.binary_cross_entropy(p, y)\n"
-        "def train(model, loader, optimizer):\n    for x, y in loader:\n        loss = loss_of(model, x, y)\n        accelerator.backward(loss)\n        optimizer.step()\n",
+        _HEAD
+        + """\
+from accelerate import Accelerator
+accelerator = Accelerator()
+def loss_of(model, x, y):
+    p = model(x).sigmoid().round()  # <-
+    return F.binary_cross_entropy(p, y)
+def train(model, loader, optimizer):
+    for x, y in loader:
+        loss = loss_of(model, x, y)
+        accelerator.backward(loss)
+        optimizer.step()
+""",
     ),
     Sample(
         "Lightning",
-        f"{_HEAD}import lightning as L\nclass M(L.LightningModule):\n    def __init__(self):\n        super().__init__()\n        self.model = nn.Linear(2, 2)\n"
-        "    def training_step(self, batch, i):\n        x, y = batch\n        loss = F.mse_loss(self.model(x).argmax(1).float(), y)  # <-\n        return loss\n",
+        _HEAD
+        + """\
+import lightning as L
+class M(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Linear(2, 2)
+    def training_step(self, batch, i):
+        x, y = batch
+        loss = F.mse_loss(self.model(x).argmax(1).float(), y)  # <-
+        return loss
+""",
     ),
 )

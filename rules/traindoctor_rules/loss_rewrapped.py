@@ -92,75 +92,231 @@ from torch import nn
 from torch.autograd import Variable
 
 """
-_LOOP = """\
+CAUSE.valid_code = (
+    Sample(
+        "loss itself",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
     for x, y in loader:
         optimizer.zero_grad()
         out = model(x)
         loss = F.cross_entropy(out, y)
-"""
-_STEP = """\
         loss.backward()
         optimizer.step()
-"""
-_FIXED = f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}{_STEP}"
-CAUSE.valid_code = (
-    Sample("loss itself", _FIXED),
+""",
+    ),
     Sample(
         "wrapped for logging",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}{_STEP}        logged = torch.tensor(loss.item(), device='cuda')\n        dist.all_reduce(logged)\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+        logged = torch.tensor(loss.item(), device='cuda')
+        dist.all_reduce(logged)
+""",
     ),
     Sample(
         "sum that begins with a tensor",
-        f"{_HEAD}def train(model, loader, optimizer):\n    for x, y in loader:\n        loss = torch.tensor(0.0, requires_grad=True)\n        for i in range(3):\n"
-        f"            loss = loss + F.cross_entropy(model(x), y)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        loss = torch.tensor(0.0, requires_grad=True)
+        for i in range(3):
+            loss = loss + F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
-    Sample("a tutorial's leaf", "import torch\nx = torch.tensor([2.0], requires_grad=True)\nx.backward()\n"),
+    Sample(
+        "a tutorial's leaf",
+        """\
+import torch
+x = torch.tensor([2.0], requires_grad=True)
+x.backward()
+""",
+    ),
     Sample(
         "a constant term",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = loss + torch.tensor(0.5)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss = loss + torch.tensor(0.5)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "stack of losses",
-        f"{_HEAD}def train(model, loader, optimizer):\n    for xs in loader:\n        losses = [F.cross_entropy(model(x), y) for x, y in xs]\n        loss = torch.stack(losses).mean()\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for xs in loader:
+        losses = [F.cross_entropy(model(x), y) for x, y in xs]
+        loss = torch.stack(losses).mean()
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "inputs in Variable",
-        f"{_HEAD}def train(model, loader, optimizer):\n    for x, y in loader:\n        x, y = Variable(x), Variable(y)\n        loss = F.cross_entropy(model(x), y)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        x, y = Variable(x), Variable(y)
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
 )
 CAUSE.invalid_code = (
     Sample(
         "tensor of the item",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = torch.tensor(loss.item(), requires_grad=True)  # <-\n{_STEP}",
-        fixed=_FIXED,
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss = torch.tensor(loss.item(), requires_grad=True)  # <-
+        loss.backward()
+        optimizer.step()
+""",
+        fixed=_HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "tensor",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = torch.tensor(loss, requires_grad=True)  # <-\n{_STEP}",
-        fixed=_FIXED,
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss = torch.tensor(loss, requires_grad=True)  # <-
+        loss.backward()
+        optimizer.step()
+""",
+        fixed=_HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "Variable",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = Variable(loss.data, requires_grad=True)  # <-\n{_STEP}",
-        fixed=_FIXED,
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss = Variable(loss.data, requires_grad=True)  # <-
+        loss.backward()
+        optimizer.step()
+""",
+        fixed=_HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "detach and requires_grad_",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = loss.detach().requires_grad_(True)  # <-\n{_STEP}",
-        fixed=_FIXED,
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss = loss.detach().requires_grad_(True)  # <-
+        loss.backward()
+        optimizer.step()
+""",
+        fixed=_HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "list of losses",
-        f"{_HEAD}def train(model, loader, optimizer):\n    for xs in loader:\n        losses = []\n        for x, y in xs:\n            losses.append(F.cross_entropy(model(x), y))\n"
-        f"        loss = torch.FloatTensor(losses).mean()  # <-\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for xs in loader:
+        losses = []
+        for x, y in xs:
+            losses.append(F.cross_entropy(model(x), y))
+        loss = torch.FloatTensor(losses).mean()  # <-
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "in the call, scaled",
-        f"{_HEAD}def train(model, loader, optimizer, scaler):\n{_LOOP}        scaler.scale(torch.autograd.Variable(loss, requires_grad=True)).backward()  # <-\n        scaler.step(optimizer)\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer, scaler):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+        scaler.scale(torch.autograd.Variable(loss, requires_grad=True)).backward()  # <-
+        scaler.step(optimizer)
+""",
     ),
     Sample(
         "in a helper",
-        f"{_HEAD}class T:\n    def loss(self, x, y):\n        loss = F.cross_entropy(self.model(x), y)\n        return torch.tensor(loss, requires_grad=True)  # <-\n"
-        "    def fit(self, loader):\n        for x, y in loader:\n            self.loss(x, y).backward()\n            self.opt.step()\n",
+        _HEAD
+        + """\
+class T:
+    def loss(self, x, y):
+        loss = F.cross_entropy(self.model(x), y)
+        return torch.tensor(loss, requires_grad=True)  # <-
+    def fit(self, loader):
+        for x, y in loader:
+            self.loss(x, y).backward()
+            self.opt.step()
+""",
     ),
 )

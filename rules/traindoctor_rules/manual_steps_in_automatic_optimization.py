@@ -58,7 +58,8 @@ def find(script: Script, limits: Limits) -> Iterator[Mistake]:
             first = min(calls, key=lambda call: (call.lineno, call.col_offset))
             yield Mistake(
                 script.place(first),
-                f"`{script.source(first)}` optimises by hand, but automatic_optimization is True. Lightning steps around training_step too.",
+                f"`{script.source(first)}` optimises by hand, but automatic_optimization is True. Lightning steps "
+                f"around training_step too.",
                 "Set self.automatic_optimization = False in __init__, or leave the calls to Lightning",
                 repair=_flag(script, node, calls),
             )
@@ -118,11 +119,14 @@ def _unpacked(script: Script, node: ast.expr) -> bool:
     function = script.function(node)
     if not isinstance(node, ast.Name) or function is None:
         return False
-    for part in ast.walk(function):
-        if isinstance(part, ast.Assign) and isinstance(part.value, ast.Call) and last_of(part.value.func) == "optimizers":
-            if any(isinstance(n, ast.Name) and n.id == node.id for target in part.targets for n in ast.walk(target)):
-                return True
-    return False
+    unpacked = (
+        name
+        for part in ast.walk(function)
+        if isinstance(part, ast.Assign) and isinstance(part.value, ast.Call) and last_of(part.value.func) == "optimizers"
+        for target in part.targets
+        for name in ast.walk(target)
+    )
+    return any(isinstance(name, ast.Name) and name.id == node.id for name in unpacked)
 
 
 def _flag(script: Script, node: ast.ClassDef, calls: list[ast.Call]) -> Repair | None:
@@ -152,14 +156,23 @@ CAUSE.valid_code = (
     ),
     Sample(
         "flag of a base in the file",
-        "import lightning as L\nclass Base(L.LightningModule):\n" + _INIT + "        self.automatic_optimization = False\nclass M(Base):\n"
-        + _OPT + _STEP,
+        "import lightning as L\nclass Base(L.LightningModule):\n"
+        + _INIT
+        + "        self.automatic_optimization = False\nclass M(Base):\n"
+        + _OPT
+        + _STEP,
     ),
-    Sample("base of another package", "import mine\nfrom lightning import LightningModule\nclass M(mine.Base, LightningModule):\n" + _OPT + _STEP),
-    Sample("automatic", _TOP + "    def training_step(self, batch, i):\n        return self.net(batch)  # no backward(), no .step(\n"),
+    Sample(
+        "base of another package",
+        "import mine\nfrom lightning import LightningModule\nclass M(mine.Base, LightningModule):\n" + _OPT + _STEP,
+    ),
+    Sample(
+        "automatic", _TOP + "    def training_step(self, batch, i):\n        return self.net(batch)  # no backward(), no .step(\n"
+    ),
     Sample(
         "no Lightning",
-        "class M:\n    # not a LightningModule\n    def training_step(self, batch):\n        loss = self.net(batch)\n        loss.backward()\n",
+        "class M:\n    # not a LightningModule\n    def training_step(self, batch):\n        loss = self.net(batch)\n"
+        "        loss.backward()\n",
     ),
     Sample(
         "a schedule of its own",
@@ -170,12 +183,19 @@ CAUSE.invalid_code = (
     Sample(
         "by hand",
         _TOP + _INIT + _OPT + _STEP.replace("opt.zero_grad()", "opt.zero_grad()  # <-"),
-        fixed=_TOP + _INIT + "        self.automatic_optimization = False\n" + _OPT
+        fixed=_TOP
+        + _INIT
+        + "        self.automatic_optimization = False\n"
+        + _OPT
         + _STEP.replace("opt.zero_grad()", "opt.zero_grad()  # <-"),
     ),
     Sample(
         "flag set to True",
-        _TOP + _INIT + "        self.automatic_optimization = True\n" + _OPT + _STEP.replace("opt.zero_grad()", "opt.zero_grad()  # <-"),
+        _TOP
+        + _INIT
+        + "        self.automatic_optimization = True\n"
+        + _OPT
+        + _STEP.replace("opt.zero_grad()", "opt.zero_grad()  # <-"),
     ),
     Sample(
         "plain backward, two optimizers",

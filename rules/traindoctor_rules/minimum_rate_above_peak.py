@@ -58,7 +58,7 @@ class _Rate(NamedTuple):
 def rises(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
     """Yield a lowest rate that is above the highest, or equal to it."""
     del limits
-    if not config.dialect or config.is_base or not decays_or_warms(config):
+    if config.dialect in ("", "Lightning hparams") or config.is_base or not decays_or_warms(config):
         return
     for low, peak in _pairs(config):
         if low.value < peak.value or low.value <= 0.0 or (low.what is None and peak.what is None):

@@ -49,6 +49,8 @@ _CASTS = re.compile(
     r"ruamel|[Oo]mega[Cc]onf|\bhydra\b|jsonargparse|LightningCLI|HfArgumentParser|pyrallis|tyro|yacs|CfgNode|strictyaml|pydantic"
     r"|add_implicit_resolver|fairseq|lightning\.pytorch\.cli"
 )
+#: Tags of HyperPyYAML, which reads with ruamel.yaml.
+_TAGS = re.compile(r"!(?:ref|new|name|apply|copy)\b")
 _RATES = re.compile(r"(?:^|_)(?:lr|learning_rate|weight_decay|wd|eps|epsilon|momentum)(?:_|$)")
 
 
@@ -59,7 +61,7 @@ def text_to_pyyaml(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
     if config.suffix not in (".yaml", ".yml") or config.reading.dialect.casts:
         return
     found = [entry for entry in config.entries if entry.as_text and not entry.interpolated and _is_setting(entry)]
-    if not found:
+    if not found or _TAGS.search(config.text):
         return
     programs = list(config.programs())
     if any(_CASTS.search(text) for text in programs):
@@ -80,8 +82,10 @@ def text_to_pyyaml(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
 
 
 def _is_setting(entry: Entry) -> bool:
-    """Whether a key means a number of an optimizer or of a schedule."""
+    """Whether a key means a number of an optimizer or of a schedule; not one in capitals, as yacs has them, which casts."""
     key = normal(entry.key)
+    if entry.key.isupper():
+        return False
     setting = next((table[key][0] for table in (ANYWHERE_KEYS, OPTIMIZER_KEYS, SCHEDULE_KEYS) if key in table), "")
     return bool(setting and not setting.endswith(".name")) or _RATES.search(key) is not None
 
@@ -159,6 +163,8 @@ n_layer = 2
     ),
     Sample("ruamel", _SGD + "  lr: 3e-4\n", file="config.yaml", others={"train.py": "import ruamel.yaml as yaml\n"}),
     Sample("cast", _SGD + "  lr: 3e-4\n", file="config.yaml", others={"train.py": "lr = float(config['optimizer']['lr'])\n"}),
+    Sample("capitals of yacs", "TRAIN:\n  BASE_LR: 5e-4\n  WEIGHT_DECAY: 0.05\n", file="swin.yaml"),
+    Sample("HyperPyYAML", "lr: 3e-4\nopt_class: !name:torch.optim.Adam\n  lr: !ref <lr>\n", file="train.yaml"),
     Sample("name of a run", _SGD + "  lr: 0.1\nrun: 3e-4\n", file="config.yaml"),
 )
 CAUSE.invalid_code = (

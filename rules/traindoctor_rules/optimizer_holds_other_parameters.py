@@ -96,6 +96,25 @@ def of_another_model(script: Script, limits: Limits) -> Iterator[Mistake]:
             )
 
 
+@CAUSE.in_script("optim", "parameters", "backward", "zero_grad")
+def after_another_loss(script: Script, limits: Limits) -> Iterator[Mistake]:
+    """Yield each optimizer that is stepped after the backward pass of a loss that its model has no part in."""
+    from traindoctor.code.holding import name_of, unrelated_loss
+
+    for made in script.constructions:
+        backward = unrelated_loss(made)
+        if backward is not None and made.parameters is not None:
+            model = next(iter(made.models))
+            yield Mistake(
+                script.place(made.parameters),
+                f"{name_of(made)} holds the parameters of {model}, and is stepped after a loss that does not depend on {model}. "
+                "They have no gradient then, and the step changes nothing.",
+                "give it the parameters of the model that makes the loss",
+                "error",
+                related=((script.place(backward), "the backward pass before its step"),),
+            )
+
+
 @CAUSE.in_script("optim", "parameters", "requires_grad")
 def all_frozen(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield each optimizer of a model of which every parameter was frozen before."""
@@ -334,8 +353,84 @@ if args.freeze:
 opt = torch.optim.SGD(model.parameters(), lr=0.1)
 """,
     ),
+    Sample(
+        "two losses, one backward pass each",
+        """import torch
+
+def train(encoder, decoder, probe, data):
+    opt = torch.optim.Adam(list(encoder.parameters()) + list(decoder.parameters()))
+    probe_opt = torch.optim.SGD(probe.parameters(), lr=0.1)
+    for x, y in data:
+        code = encoder(x)
+        opt.zero_grad()
+        mse(decoder(code), x).backward()
+        opt.step()
+        probe_opt.zero_grad()
+        guess = probe(code.detach())
+        ce(guess, y).backward()
+        probe_opt.step()
+""",
+    ),
+    Sample(
+        "a loss that someone else makes",
+        """import torch
+
+class Trainer:
+    def __init__(self, net, loss):
+        self.net, self.loss = net, loss
+        self.opt = torch.optim.Adam(self.net.parameters())
+
+    def step(self, batch, compute):
+        self.opt.zero_grad()
+        loss = compute(batch)
+        loss.backward()
+        self.opt.step()
+
+    def other(self, batch):
+        self.opt.zero_grad()
+        loss = self.training_loss(batch)
+        loss.backward()
+        self.opt.step()
+""",
+    ),
+    Sample(
+        "one backward pass for both",
+        """import torch
+
+def train(a, b, data):
+    opt_a = torch.optim.Adam(a.parameters())
+    opt_b = torch.optim.Adam(b.parameters())
+    for x in data:
+        opt_a.zero_grad()
+        opt_b.zero_grad()
+        loss = b(a(x)).mean()
+        loss.backward()
+        opt_a.step()
+        opt_b.step()
+""",
+    ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "stepped after another's loss",
+        """import torch
+
+def train(decoder, probe, data):
+    ae_opt = torch.optim.Adam(probe.parameters())  # <-
+    probe_opt = torch.optim.SGD(probe.parameters(), lr=0.1)
+    for x, y in data:
+        with torch.no_grad():
+            code = encode(x)
+        restored = decoder(code)
+        loss = mse(restored, x)
+        ae_opt.zero_grad()
+        loss.backward()
+        ae_opt.step()
+        probe_opt.zero_grad()
+        ce(probe(code), y).backward()
+        probe_opt.step()
+""",
+    ),
     Sample(
         "layer replaced after",
         """import torch, torchvision

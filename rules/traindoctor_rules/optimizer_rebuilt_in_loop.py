@@ -1,23 +1,23 @@
 """The optimizer (or schedule, or scaler) is built anew in every epoch: its state starts from nothing each time.
 
 ## What it looks like
-A jump of the loss at each epoch: Adam's moments and SGD's momentum start at zero, and Adam's first steps have full size in every
-coordinate. A schedule that is built in the loop stays at its first value.
+A jump of the loss at each epoch: Adam's moments and SGD's momentum start at zero, and Adam's first steps have full size in
+every coordinate. A schedule that is built in the loop stays at its first value.
 
 ## Why it happens
 The line that builds it stands inside the loop over epochs, mostly because it was written beside its first use.
 
 ## When it is wrong
-A new model for each fold, task, run or seed needs a new optimizer. Where the model is built or loaded in the same loop, where the line
-stands under a condition (unfreezing), or where its arguments change with the loop, nothing is said; nor of SGD without momentum, which
-has no state.
+A new model for each fold, task, run or seed needs a new optimizer. Where the model is built or loaded in the same loop, where
+the line stands under a condition (unfreezing), or where its arguments change with the loop, nothing is said; nor of SGD without
+momentum, which has no state.
 
 ## What repairs it
 The line before the loop.
 
 ## References
-PyTorch documentation, torch.optim, "Constructing it" and Optimizer.state_dict; Kingma and Ba 2015, arXiv:1412.6980, section 3 (bias
-correction of moments that start at zero).
+PyTorch documentation, torch.optim, "Constructing it" and Optimizer.state_dict; Kingma and Ba 2015, arXiv:1412.6980, section 3
+(bias correction of moments that start at zero).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import ast
 import re
 from typing import TYPE_CHECKING
 
-from traindoctor.code.edits import line_before, plain_statement
+from traindoctor.code.edits import plain_statement
 from traindoctor.code.names import text_of
 from traindoctor.code.order import place
 from traindoctor.code.values import Optimizer, Scaler, Scheduler
@@ -54,7 +54,10 @@ _OTHER = re.compile(
     re.IGNORECASE,
 )
 #: Calls in the loop after which the model is another one.
-_RENEWS = re.compile(r"load_state_dict|load_weights|reset|reinit|init_|_init|weights_init|deepcopy|clone|get_model|build_model|freeze|prune")
+_RENEWS = re.compile(
+    r"load_state_dict|load_weights|reset_(param|weight|model)|reinit|init_|_init|weights_init|deepcopy|clone|get_model"
+    r"|build_model|freeze|prune"
+)
 
 
 @CAUSE.in_script("backward(|.step(", "for |while ")
@@ -166,7 +169,7 @@ def _moved_out(script: Script, event: TracedEvent, loop: TracedLoop) -> Repair |
     start = script.offset(node.lineno, 0)
     if script.text[start : script.span(node)[0]].strip():
         return None
-    line = Edit(start, start, f"{script.indent(node)}{script.text[span[0]:span[1]].strip()}{script.newline}")
+    line = Edit(start, start, f"{script.indent(node)}{script.text[span[0] : span[1]].strip()}{script.newline}")
     return Repair("Move it before the loop", (line, Edit(*span, "")))
 
 
@@ -182,7 +185,9 @@ CAUSE.valid_code = (
     ),
     Sample(
         "a fold, the model loaded",
-        _HEAD + "for fold in range(5):\n    model.load_state_dict(start)\n    opt = torch.optim.Adam(model.parameters())\n" + _LOOP,
+        _HEAD
+        + "for fold in range(5):\n    model.load_state_dict(start)\n    opt = torch.optim.Adam(model.parameters())\n"
+        + _LOOP,
     ),
     Sample(
         "unfreezing, under a condition",
@@ -191,19 +196,21 @@ CAUSE.valid_code = (
     ),
     Sample(
         "a rate that changes with the loop",
-        _HEAD + "lr = 0.1\nfor epoch in range(9):\n    lr = lr * 0.9\n    opt = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)\n"
-        + _LOOP,
+        _HEAD + "lr = 0.1\nfor epoch in range(9):\n    lr = lr * 0.9\n"
+        "    opt = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)\n" + _LOOP,
     ),
     Sample("no state", _HEAD + "for epoch in range(9):\n    opt = torch.optim.SGD(model.parameters(), lr=0.1)\n" + _LOOP),
     Sample(
         "an image for each batch",
-        _HEAD + "for batch in loader:\n    delta = torch.zeros_like(batch, requires_grad=True)\n    opt = torch.optim.Adam([delta])\n"
+        _HEAD
+        + "for batch in loader:\n    delta = torch.zeros_like(batch, requires_grad=True)\n    opt = torch.optim.Adam([delta])\n"
         "    for i in range(20):\n        opt.zero_grad()\n        model(batch + delta).backward()\n        opt.step()\n",
     ),
     Sample(
         "cosine restarts within each epoch",
         _HEAD + "opt = torch.optim.Adam(model.parameters())\nfor epoch in range(9):\n"
-        "    sched = torch.optim.lr_scheduler.CosineAnnealingLR(opt, T_max=len(loader))\n    for x in loader:\n        opt.zero_grad()\n"
+        "    sched = torch.optim.lr_scheduler.CosineAnnealingLR(opt, T_max=len(loader))\n    for x in loader:\n"
+        "        opt.zero_grad()\n"
         "        model(x).backward()\n        opt.step()\n        sched.step()\n",
     ),
 )
@@ -220,7 +227,9 @@ CAUSE.invalid_code = (
     ),
     Sample(
         "in a helper of the epoch",
-        _HEAD + "def run(model, loader):\n    opt = torch.optim.AdamW(model.parameters(), lr=1e-3)  # <-\n" + _LOOP
+        _HEAD
+        + "def run(model, loader):\n    opt = torch.optim.AdamW(model.parameters(), lr=1e-3)  # <-\n"
+        + _LOOP
         + "for epoch in range(9):\n    run(model, loader)\n",
     ),
     Sample(

@@ -128,7 +128,7 @@ def not_accepted(script: Script, limits: Limits) -> Iterator[Mistake]:
 def _unexpected(script: Script, made: Construction, keyword: ast.keyword) -> Mistake:
     name = keyword.arg or ""
     meant = _meant(name, made.signature.accepts or ())
-    edits = ()
+    edits: tuple[Edit, ...] = ()
     by_position = made.signature.positional[: max(0, len(made.node.args) - made.signature.takes_parameters)]
     if meant and meant not in {*by_position, *(k.arg for k in made.keywords)}:
         start, _ = script.span(keyword)

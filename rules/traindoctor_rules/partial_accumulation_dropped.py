@@ -1,7 +1,8 @@
 """The last batches of an epoch are accumulated and never stepped: their gradients leak into the next epoch, or are lost.
 
 ## What it looks like
-Nothing in the curves. With few batches an epoch, a good part of the data has no effect, or a first step of each epoch is too large.
+Nothing in the curves. With few batches an epoch, a good part of the data has no effect, or a first step of each epoch is too
+large.
 
 ## Why it happens
 `if (i + 1) % k == 0: optimizer.step()` leaves up to k - 1 batches when their number is no multiple of k.
@@ -21,7 +22,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
-from traindoctor.code.accumulation import accumulations
+from traindoctor.code.micro_batches import accumulations
 from traindoctor.code.order import place, text_of_call
 from traindoctor.mistake import Mistake
 from traindoctor.rule import Cause, Sample
@@ -29,7 +30,7 @@ from traindoctor.rule import Cause, Sample
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from traindoctor.code.accumulation import Accumulation
+    from traindoctor.code.micro_batches import Accumulation
     from traindoctor.code.script import Script
     from traindoctor.rule import Limits
 
@@ -49,7 +50,8 @@ def find(script: Script, limits: Limits) -> Iterator[Mistake]:
         if _over_data(found) and not _ends_too(script, found):
             yield Mistake(
                 place(script, found.step),
-                f"`{text_of_call(found.step)}` is reached only where `{script.source(found.test)}`. The batches after the last such one "
+                f"`{text_of_call(found.step)}` is reached only where `{script.source(found.test)}`. The batches "
+                f"after the last such one "
                 "are not stepped on before the epoch ends.",
                 "Step at the last batch too",
                 related=((script.place(found.test), "the condition"),),
@@ -90,17 +92,24 @@ CAUSE.valid_code = (
         "a step after the loop",
         _HEAD + "for i, x in enumerate(dl):\n" + _PASS + "    if (i + 1) % 4 == 0:\n" + _STEP + "opt.step()\nopt.zero_grad()\n",
     ),
-    Sample("steps are counted", _HEAD + "for i in range(400):\n    x = next(it)\n" + _PASS + "    if (i + 1) % 4 == 0:\n" + _STEP),
+    Sample(
+        "steps are counted", _HEAD + "for i in range(400):\n    x = next(it)\n" + _PASS + "    if (i + 1) % 4 == 0:\n" + _STEP
+    ),
     Sample("no accumulation", _HEAD + "for x in dl:\n    opt.zero_grad()\n    f(x).backward()\n    opt.step()\n"),
 )
 CAUSE.invalid_code = (
     Sample(
         "every fourth batch",
-        _HEAD + "for i, x in enumerate(dl):\n" + _PASS + "    if (i + 1) % 4 == 0:\n        opt.step()  # <-\n        opt.zero_grad()\n",
+        _HEAD
+        + "for i, x in enumerate(dl):\n"
+        + _PASS
+        + "    if (i + 1) % 4 == 0:\n        opt.step()  # <-\n        opt.zero_grad()\n",
     ),
     Sample(
         "the test has a name",
-        _HEAD + "for i, x in enumerate(dl):\n" + _PASS
+        _HEAD
+        + "for i, x in enumerate(dl):\n"
+        + _PASS
         + "    due = (i + 1) % 4 == 0\n    if due:\n        opt.step()  # <-\n        opt.zero_grad()\n",
     ),
 )

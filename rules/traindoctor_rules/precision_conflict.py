@@ -47,7 +47,7 @@ _SWITCHED = TRAINER | {"DeepSpeed", "GPT-NeoX", "Megatron-LM", "fairseq"}
 def both_on(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
     """Yield fp16 and bf16 that are both on."""
     del limits
-    if config.dialect not in _SWITCHED:
+    if config.dialect not in _SWITCHED or config.is_branching:
         return
     half, brain = _switch(config, "fp16"), _switch(config, "bf16")
     if half is None or brain is None:
@@ -109,6 +109,14 @@ CAUSE.valid_code = (
         "both auto",
         '{"zero_optimization": {"stage": 2}, "fp16": {"enabled": "auto"}, "bf16": {"enabled": "auto"}}',
         file="ds.json",
+    ),
+    Sample(
+        "one or the other",
+        """\
+if [ $GPU = a100 ]; then PRECISION="--bf16"; else PRECISION="--fp16"; fi
+torchrun pretrain_gpt.py --num-attention-heads 16 --train-iters 9 --lr-decay-style cosine --clip-grad 1.0 $PRECISION
+""",
+        file="run.sh",
     ),
     Sample("evaluation", _HF + "bf16: true\nfp16_full_eval: true\n", file="run.yaml"),
     Sample("null", _HF + "fp16: null\nbf16: true\n", file="run.yaml"),

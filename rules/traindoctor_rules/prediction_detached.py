@@ -84,118 +84,334 @@ import torch.nn.functional as F
 from torch import nn
 
 """
-_LOOP = """\
-    for x, y in loader:
-        optimizer.zero_grad()
-        out = model(x)
-"""
-_STEP = """\
-        loss.backward()
-        optimizer.step()
-"""
 CAUSE.valid_code = (
     Sample(
         "discriminator on a detached fake",
-        f"{_HEAD}netD, netG = make()\ncriterion = nn.BCELoss()\nfor x, _ in loader:\n    label = torch.full((4,), 1.0)\n    loss = criterion(netD(x), label)\n    loss.backward()\n"
-        "    fake = netG(torch.randn(4, 8))\n    loss = criterion(netD(fake.detach()).view(-1), label)\n    loss.backward()\n    opt.step()\n",
+        _HEAD
+        + """\
+netD, netG = make()
+criterion = nn.BCELoss()
+for x, _ in loader:
+    label = torch.full((4,), 1.0)
+    loss = criterion(netD(x), label)
+    loss.backward()
+    fake = netG(torch.randn(4, 8))
+    loss = criterion(netD(fake.detach()).view(-1), label)
+    loss.backward()
+    opt.step()
+""",
     ),
     Sample(
         "target network",
-        f"{_HEAD}def learn(policy_net, target_net, loader, optimizer):\n    for s, a, r, s2 in loader:\n        q = policy_net(s).gather(1, a)\n"
-        "        with torch.no_grad():\n            best = target_net(s2).max(1)[0]\n        loss = F.smooth_l1_loss(q, r + 0.99 * best)\n        loss.backward()\n        optimizer.step()\n",
+        _HEAD
+        + """\
+def learn(policy_net, target_net, loader, optimizer):
+    for s, a, r, s2 in loader:
+        q = policy_net(s).gather(1, a)
+        with torch.no_grad():
+            best = target_net(s2).max(1)[0]
+        loss = F.smooth_l1_loss(q, r + 0.99 * best)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "target network, arguments exchanged",
-        f"{_HEAD}def learn(policy_net, target_net, loader, optimizer):\n    for s, a, r, s2 in loader:\n        q = policy_net(s).gather(1, a)\n"
-        "        expected = (r + 0.99 * target_net(s2).max(1)[0]).detach()\n        loss = F.mse_loss(expected, q)\n        loss.backward()\n        optimizer.step()\n",
+        _HEAD
+        + """\
+def learn(policy_net, target_net, loader, optimizer):
+    for s, a, r, s2 in loader:
+        q = policy_net(s).gather(1, a)
+        expected = (r + 0.99 * target_net(s2).max(1)[0]).detach()
+        loss = F.mse_loss(expected, q)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "teacher",
-        f"{_HEAD}def train(model, teacher, loader, optimizer):\n{_LOOP}        with torch.no_grad():\n            t = teacher(x)\n"
-        f"        loss = F.kl_div(F.log_softmax(out, 1), F.softmax(t, 1)) + F.mse_loss(t.detach(), out)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, teacher, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        with torch.no_grad():
+            t = teacher(x)
+        loss = F.kl_div(F.log_softmax(out, 1), F.softmax(t, 1)) + F.mse_loss(t.detach(), out)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "state of a recurrent network",
-        f"{_HEAD}def train(model, loader, optimizer):\n    h = None\n    for x, y in loader:\n        out, h = model(x, h)\n        h = h.detach()\n        loss = F.cross_entropy(out, y)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    h = None
+    for x, y in loader:
+        out, h = model(x, h)
+        h = h.detach()
+        loss = F.cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "stop-gradient",
-        f"{_HEAD}def D(p, z):\n    z = z.detach()\n    return -F.cosine_similarity(p, z, dim=-1).mean()\n"
-        f"def train(model, loader, optimizer):\n    for a, b in loader:\n        p1, z1 = model(a)\n        p2, z2 = model(b)\n        loss = D(p1, z2) / 2 + D(p2, z1) / 2\n{_STEP}",
+        _HEAD
+        + """\
+def D(p, z):
+    z = z.detach()
+    return -F.cosine_similarity(p, z, dim=-1).mean()
+def train(model, loader, optimizer):
+    for a, b in loader:
+        p1, z1 = model(a)
+        p2, z2 = model(b)
+        loss = D(p1, z2) / 2 + D(p2, z1) / 2
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "advantages and values",
-        f"{_HEAD}def update(model, states, actions, returns, optimizer):\n    log_prob, values = model(states)\n    advantage = returns - values.detach()\n"
-        "    policy_loss = -(log_prob * advantage).mean()\n    value_loss = F.mse_loss(values, returns.detach())\n    (policy_loss + 0.5 * value_loss).backward()\n    optimizer.step()\n",
+        _HEAD
+        + """\
+def update(model, states, actions, returns, optimizer):
+    log_prob, values = model(states)
+    advantage = returns - values.detach()
+    policy_loss = -(log_prob * advantage).mean()
+    value_loss = F.mse_loss(values, returns.detach())
+    (policy_loss + 0.5 * value_loss).backward()
+    optimizer.step()
+""",
     ),
     Sample(
         "frozen features, trained head",
-        f"{_HEAD}def train(backbone, head, loader, optimizer):\n    for x, y in loader:\n        with torch.no_grad():\n            features = backbone(x)\n"
-        f"        loss = F.cross_entropy(head(features), y)\n{_STEP}",
+        _HEAD
+        + """\
+def train(backbone, head, loader, optimizer):
+    for x, y in loader:
+        with torch.no_grad():
+            features = backbone(x)
+        loss = F.cross_entropy(head(features), y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "detached for logging",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = F.cross_entropy(out, y)\n{_STEP}        log(F.mse_loss(out.detach(), y), out.data, loss.detach())\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+        log(F.mse_loss(out.detach(), y), out.data, loss.detach())
+""",
     ),
     Sample(
         "constant that scales a term",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        a = F.mse_loss(out, y)\n        b = F.l1_loss(out, y)\n        loss = a / a.detach() + b / b.detach() + a.detach()\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        a = F.mse_loss(out, y)
+        b = F.l1_loss(out, y)
+        loss = a / a.detach() + b / b.detach() + a.detach()
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "an image is optimised",
-        f"{_HEAD}def dream(image, target, optimizer):\n    image = image.detach().clone().requires_grad_(True)\n    for i in range(9):\n        loss = F.mse_loss(image, target)\n        loss.backward()\n",
+        _HEAD
+        + """\
+def dream(image, target, optimizer):
+    image = image.detach().clone().requires_grad_(True)
+    for i in range(9):
+        loss = F.mse_loss(image, target)
+        loss.backward()
+""",
     ),
     Sample(
         "labels from numpy",
-        f"{_HEAD}def train(model, loader, optimizer):\n    for x, y in loader:\n        y = torch.from_numpy(y.data.cpu().numpy())\n        out = model(x)\n        loss = F.cross_entropy(out, y)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        y = torch.from_numpy(y.data.cpu().numpy())
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "with and without gradients by branch",
-        f"{_HEAD}def train(model, loader, optimizer, frozen):\n    for x, y in loader:\n        if frozen:\n            with torch.no_grad():\n                out = model(x)\n        else:\n            out = model(x)\n"
-        f"        loss = F.cross_entropy(out, y)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer, frozen):
+    for x, y in loader:
+        if frozen:
+            with torch.no_grad():
+                out = model(x)
+        else:
+            out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "features of a perceptual loss",
-        f"{_HEAD}def train(netG, vgg, loader, optimizer):\n    for x, y in loader:\n        fake = netG(x)\n        loss = F.l1_loss(vgg(fake), vgg(y).detach())\n{_STEP}",
+        _HEAD
+        + """\
+def train(netG, vgg, loader, optimizer):
+    for x, y in loader:
+        fake = netG(x)
+        loss = F.l1_loss(vgg(fake), vgg(y).detach())
+        loss.backward()
+        optimizer.step()
+""",
     ),
 )
 CAUSE.invalid_code = (
     Sample(
         "detach",
-        f"{_HEAD}criterion = nn.CrossEntropyLoss()\ndef train(model, loader, optimizer):\n{_LOOP}        loss = criterion(out.detach(), y)  # <-\n{_STEP}",
-        fixed=f"{_HEAD}criterion = nn.CrossEntropyLoss()\ndef train(model, loader, optimizer):\n{_LOOP}        loss = criterion(out, y)  # <-\n{_STEP}",
+        _HEAD
+        + """\
+criterion = nn.CrossEntropyLoss()
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = criterion(out.detach(), y)  # <-
+        loss.backward()
+        optimizer.step()
+""",
+        fixed=_HEAD
+        + """\
+criterion = nn.CrossEntropyLoss()
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = criterion(out, y)  # <-
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "data",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        out = out.data  # <-\n        loss = F.mse_loss(out, y.to('cuda'))\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        out = out.data  # <-
+        loss = F.mse_loss(out, y.to('cuda'))
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "through numpy",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        out = torch.from_numpy(out.detach().cpu().numpy())  # <-\n        loss = F.cross_entropy(out, y)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        out = torch.from_numpy(out.detach().cpu().numpy())  # <-
+        loss = F.cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "through a list",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = F.cross_entropy(torch.tensor(out.tolist()), y)  # <-\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(torch.tensor(out.tolist()), y)  # <-
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "forward pass under no_grad",
-        f"{_HEAD}def train(model, loader, optimizer):\n    for x, y in loader:\n        with torch.no_grad():  # <-\n            out = model(x)\n        loss = F.cross_entropy(out, y)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        with torch.no_grad():  # <-
+            out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "loss written by hand",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = ((out.detach() - y) ** 2).mean()  # <-\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = ((out.detach() - y) ** 2).mean()  # <-
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "criterion that is not known",
-        f"{_HEAD}def train(model, criterion, loader, optimizer):\n{_LOOP}        loss = criterion(out.detach(), y)  # <-\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, criterion, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = criterion(out.detach(), y)  # <-
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "one term of two",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = F.cross_entropy(out, y)\n        loss += 0.1 * F.mse_loss(out.detach(), y)  # <-\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss += 0.1 * F.mse_loss(out.detach(), y)  # <-
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "noise that is predicted",
-        f"{_HEAD}def train(model, loader, optimizer, scaler):\n    for x, _ in loader:\n        noise = torch.randn_like(x)\n        predicted = model(x + noise)\n"
-        "        loss = F.mse_loss(predicted.detach(), noise)  # <-\n        scaler.scale(loss).backward()\n        scaler.step(optimizer)\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer, scaler):
+    for x, _ in loader:
+        noise = torch.randn_like(x)
+        predicted = model(x + noise)
+        loss = F.mse_loss(predicted.detach(), noise)  # <-
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+""",
     ),
 )

@@ -25,7 +25,7 @@ import ast
 from typing import TYPE_CHECKING
 
 from traindoctor.code.edits import moved_after
-from traindoctor.code.schedulers import steps_of_schedulers
+from traindoctor.code.schedulers import FLAT, steps_of_schedulers
 from traindoctor.mistake import Mistake, Repair
 from traindoctor.rule import Cause, Sample
 
@@ -49,7 +49,7 @@ CAUSE = Cause(
 def find(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield the steps of schedulers that come first in the round of their loop, before every step of an optimizer."""
     for event, built in steps_of_schedulers(script):
-        if not event.loops or any(one.kind in ("ReduceLROnPlateau", "get_constant_schedule") for one in built):
+        if not event.loops or any(one.kind == "ReduceLROnPlateau" or one.kind in FLAT for one in built):
             continue
         loop = event.loops[-1]
         step = _first_step_after(event, loop)

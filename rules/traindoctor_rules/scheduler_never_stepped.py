@@ -91,7 +91,7 @@ def _idle_name(script: Script, target: ast.Name, call: ast.Call, depth: int = 3)
     if isinstance(scope, ast.ClassDef) or (isinstance(scope, ast.Module) and not _trains(script, call)):
         return False
     uses = [n for n in script.all(ast.Name) if n.id == target.id and isinstance(n.ctx, ast.Load) and _sees(script, n, scope)]  # type: ignore[attr-defined]
-    return all(_is_idle(script, use, depth) for use in uses) and not _by_other_ways(script, target.id)
+    return all(_is_idle(script, use, depth) for use in uses) and not _by_other_ways(script, target.id, scope)
 
 
 def _idle_attribute(script: Script, target: ast.Attribute) -> bool:
@@ -105,7 +105,7 @@ def _idle_attribute(script: Script, target: ast.Attribute) -> bool:
         return False
     loads = (n for n in script.all(ast.Attribute) if n.attr == target.attr and isinstance(n.ctx, ast.Load))  # type: ignore[attr-defined]
     uses = [n for n in loads if not script.dotted(n).startswith("torch.")]
-    return all(_is_idle(script, use) for use in uses) and not _by_other_ways(script, target.attr)
+    return all(_is_idle(script, use) for use in uses) and not _by_other_ways(script, target.attr, owner)
 
 
 def _is_idle(script: Script, use: ast.AST, depth: int = 3) -> bool:
@@ -191,10 +191,11 @@ def _steps_an_optimizer(script: Script, scope: ast.AST) -> bool:
     return any(_sees(script, call, scope) for call in script.calls.get("step", ()))
 
 
-def _by_other_ways(script: Script, name: str) -> bool:
+def _by_other_ways(script: Script, name: str, scope: ast.AST) -> bool:
     """Return whether all variables are handed on at once, or the name stands in a text that getattr could be given."""
     ways = ("locals", "globals", "vars")
-    if any(isinstance(call.func, ast.Name) and not call.args for way in ways for call in script.calls.get(way, ())):
+    calls = (call for way in ways for call in script.calls.get(way, ()) if isinstance(call.func, ast.Name) and not call.args)
+    if any(script.scope(call) is scope or isinstance(scope, ast.Module) for call in calls):
         return True
     return bool(script.calls.get("getattr")) and any(node.value == name for node in script.all(ast.Constant))  # type: ignore[attr-defined]
 

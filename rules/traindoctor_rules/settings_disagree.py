@@ -69,7 +69,8 @@ def deepspeed_and_trainer(config: ConfigFile, limits: Limits) -> Iterator[Mistak
             here = number(argument.value) if argument is not None else default
             if entry is None or there is None or here is None or there == here or here < 0.0:
                 continue
-            yield _contradicted(one.deepspeed, entry, one.arguments, argument, f"`{names[0]}` is {here:g}")
+            key = argument.key if argument is not None else names[0]
+            yield _contradicted(one.deepspeed, entry, one.arguments, argument, f"`{key}` is {here:g}")
         for path, name in _SWITCHES:
             entry, argument = one.of_deepspeed(path), one.of_arguments(name)
             if entry is not None and argument is not None and truth(entry.value) is not None:

@@ -50,7 +50,7 @@ _WRONG = {
     ),
     ("bce_logits", "softmax"): (
         "warning",
-        "is given to BCEWithLogitsLoss, which takes logits and applies a sigmoid. All probabilities then lie between 0.5 and 0.73.",
+        "is given to BCEWithLogitsLoss, which takes logits and applies a sigmoid. All answers then lie between 0.5 and 0.73.",
         "Give the logits to the loss; or use CrossEntropyLoss where classes exclude each other.",
     ),
     ("cross_entropy", "sigmoid"): (
@@ -115,91 +115,265 @@ import torch.nn.functional as F
 from torch import nn
 
 """
-_LOOP = """\
-    for x, y in loader:
-        optimizer.zero_grad()
-        out = model(x)
-"""
-_STEP = """\
-        loss.backward()
-        optimizer.step()
-"""
 CAUSE.valid_code = (
     Sample(
         "sigmoid for metrics",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = F.binary_cross_entropy_with_logits(out, y)\n{_STEP}"
-        "        hits = (torch.sigmoid(out) > 0.5).eq(y).sum()\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.binary_cross_entropy_with_logits(out, y)
+        loss.backward()
+        optimizer.step()
+        hits = (torch.sigmoid(out) > 0.5).eq(y).sum()
+""",
     ),
     Sample(
         "model ends in Sigmoid, BCELoss",
-        f"{_HEAD}model = nn.Sequential(nn.Linear(8, 1), nn.Sigmoid())\ncriterion = nn.BCELoss()\ndef train(loader, optimizer):\n"
-        f"{_LOOP}        loss = criterion(out, y)\n{_STEP}",
+        _HEAD
+        + """\
+model = nn.Sequential(nn.Linear(8, 1), nn.Sigmoid())
+criterion = nn.BCELoss()
+def train(loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = criterion(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "sigmoid before BCELoss",
-        f"{_HEAD}model = nn.Linear(8, 1)\ndef train(loader, optimizer):\n{_LOOP}        loss = F.binary_cross_entropy(out.sigmoid(), y)\n{_STEP}",
+        _HEAD
+        + """\
+model = nn.Linear(8, 1)
+def train(loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.binary_cross_entropy(out.sigmoid(), y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "softmax before BCELoss",
-        f"{_HEAD}model = nn.Linear(8, 4)\ndef train(loader, optimizer):\n{_LOOP}        loss = nn.BCELoss()(torch.softmax(out, 1), y)\n{_STEP}",
+        _HEAD
+        + """\
+model = nn.Linear(8, 4)
+def train(loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = nn.BCELoss()(torch.softmax(out, 1), y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "target is a sigmoid",
-        f"{_HEAD}def train(model, teacher, loader, optimizer):\n{_LOOP}        loss = F.binary_cross_entropy_with_logits(out, teacher(x).sigmoid())\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, teacher, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.binary_cross_entropy_with_logits(out, teacher(x).sigmoid())
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "gate inside of the model",
-        f"{_HEAD}class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.a = nn.Linear(8, 8)\n        self.b = nn.Linear(8, 1)\n"
-        "    def forward(self, x):\n        return self.b(x * torch.sigmoid(self.a(x)))\n"
-        f"model = Net()\ndef train(loader, optimizer):\n{_LOOP}        loss = F.binary_cross_entropy_with_logits(out, y)\n{_STEP}",
+        _HEAD
+        + """\
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(8, 8)
+        self.b = nn.Linear(8, 1)
+    def forward(self, x):
+        return self.b(x * torch.sigmoid(self.a(x)))
+model = Net()
+def train(loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.binary_cross_entropy_with_logits(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "one sigmoid by option",
-        f"{_HEAD}def train(model, loader, optimizer, probabilities):\n{_LOOP}        if probabilities:\n            out = out.sigmoid()\n"
-        f"        loss = F.binary_cross_entropy_with_logits(out, y)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer, probabilities):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        if probabilities:
+            out = out.sigmoid()
+        loss = F.binary_cross_entropy_with_logits(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "head replaced afterwards",
-        f"{_HEAD}class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.fc = nn.Linear(8, 1)\n    def forward(self, x):\n        return self.fc(x)\n"
-        f"model = Net()\nmodel.fc = nn.Sequential(nn.Linear(8, 1), nn.Sigmoid())\ndef train(loader, optimizer):\n{_LOOP}        loss = F.binary_cross_entropy(out, y)\n{_STEP}",
+        _HEAD
+        + """\
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 1)
+    def forward(self, x):
+        return self.fc(x)
+model = Net()
+model.fc = nn.Sequential(nn.Linear(8, 1), nn.Sigmoid())
+def train(loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.binary_cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
 )
 CAUSE.invalid_code = (
     Sample(
         "sigmoid in the call",
-        f"{_HEAD}criterion = nn.BCEWithLogitsLoss()\ndef train(model, loader, optimizer):\n{_LOOP}        loss = criterion(torch.sigmoid(out), y)  # <-\n{_STEP}",
-        fixed=f"{_HEAD}criterion = nn.BCEWithLogitsLoss()\ndef train(model, loader, optimizer):\n{_LOOP}        loss = criterion(out, y)  # <-\n{_STEP}",
+        _HEAD
+        + """\
+criterion = nn.BCEWithLogitsLoss()
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = criterion(torch.sigmoid(out), y)  # <-
+        loss.backward()
+        optimizer.step()
+""",
+        fixed=_HEAD
+        + """\
+criterion = nn.BCEWithLogitsLoss()
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = criterion(out, y)  # <-
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "sigmoid before, as a method",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        p = out.squeeze(1).sigmoid()  # <-\n        loss = F.binary_cross_entropy_with_logits(p, y.float())\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        p = out.squeeze(1).sigmoid()  # <-
+        loss = F.binary_cross_entropy_with_logits(p, y.float())
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "sigmoid as last layer",
-        f"{_HEAD}class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.body = nn.Sequential(nn.Linear(8, 1), nn.Sigmoid())  # <-\n"
-        "    def forward(self, x):\n        return self.body(x)\n"
-        f"model = Net()\nloss_fn = nn.BCEWithLogitsLoss(reduction='mean')\ndef train(loader, optimizer):\n{_LOOP}        loss = loss_fn(out, y)\n{_STEP}",
+        _HEAD
+        + """\
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 1), nn.Sigmoid())  # <-
+    def forward(self, x):
+        return self.body(x)
+model = Net()
+loss_fn = nn.BCEWithLogitsLoss(reduction='mean')
+def train(loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = loss_fn(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "softmax before BCEWithLogitsLoss",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = F.binary_cross_entropy_with_logits(F.softmax(out, dim=1), y)  # <-\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.binary_cross_entropy_with_logits(F.softmax(out, dim=1), y)  # <-
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "sigmoid before cross entropy",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = F.cross_entropy(torch.sigmoid(out), y)  # <-\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(torch.sigmoid(out), y)  # <-
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "no sigmoid before BCELoss",
-        f"{_HEAD}model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1))\ncriterion = nn.BCELoss()\ndef train(loader, optimizer):\n"
-        f"{_LOOP}        loss = criterion(out, y)  # <-\n{_STEP}",
+        _HEAD
+        + """\
+model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1))
+criterion = nn.BCELoss()
+def train(loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = criterion(out, y)  # <-
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "discriminator without a sigmoid",
-        f"{_HEAD}class D(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.fc = nn.Linear(8, 1)\n    def forward(self, x):\n        return self.fc(x).view(-1)\n"
-        "netD = D()\nbce = nn.BCELoss()\nfor x, _ in loader:\n    loss = bce(netD(x), torch.ones(4))  # <-\n    loss.backward()\n",
+        _HEAD
+        + """\
+class D(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 1)
+    def forward(self, x):
+        return self.fc(x).view(-1)
+netD = D()
+bce = nn.BCELoss()
+for x, _ in loader:
+    loss = bce(netD(x), torch.ones(4))  # <-
+    loss.backward()
+""",
     ),
     Sample(
         "log of the sigmoid into BCELoss",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = F.binary_cross_entropy(F.logsigmoid(out), y)  # <-\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.binary_cross_entropy(F.logsigmoid(out), y)  # <-
+        loss.backward()
+        optimizer.step()
+""",
     ),
 )

@@ -106,150 +106,476 @@ import torch.nn.functional as F
 from torch import nn
 
 """
-_LOOP = """\
-    for x, y in loader:
-        optimizer.zero_grad()
-        out = model(x)
-"""
-_STEP = """\
-        loss.backward()
-        optimizer.step()
-"""
 CAUSE.valid_code = (
     Sample(
         "softmax for the accuracy alone",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = F.cross_entropy(out, y)\n{_STEP}"
-        "        accuracy = (torch.softmax(out, 1).argmax(1) == y).float().mean()\n        print(F.softmax(out, dim=1))\n",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+        accuracy = (torch.softmax(out, 1).argmax(1) == y).float().mean()
+        print(F.softmax(out, dim=1))
+""",
     ),
     Sample(
         "attention",
-        f"{_HEAD}class Attention(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.out = nn.Linear(8, 4)\n"
-        "    def forward(self, q, k, v):\n        w = torch.softmax(q @ k, dim=-1)\n        return self.out(w @ v)\n"
-        f"model = Attention()\ndef train(loader, optimizer):\n{_LOOP}        loss = nn.CrossEntropyLoss()(out, y)\n{_STEP}",
+        _HEAD
+        + """\
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(8, 4)
+    def forward(self, q, k, v):
+        w = torch.softmax(q @ k, dim=-1)
+        return self.out(w @ v)
+model = Attention()
+def train(loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = nn.CrossEntropyLoss()(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "logarithm between",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        p = F.softmax(out, 1)\n        loss = F.nll_loss(torch.log(p + 1e-8), y)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        p = F.softmax(out, 1)
+        loss = F.nll_loss(torch.log(p + 1e-8), y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "log_softmax and nll_loss",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = F.nll_loss(F.log_softmax(out, dim=1), y)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.nll_loss(F.log_softmax(out, dim=1), y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "LogSoftmax as last layer",
-        f"{_HEAD}model = nn.Sequential(nn.Linear(8, 4), nn.LogSoftmax(dim=1))\ncriterion = nn.NLLLoss()\n"
-        f"def train(loader, optimizer):\n{_LOOP}        loss = criterion(out, y)\n{_STEP}",
+        _HEAD
+        + """\
+model = nn.Sequential(nn.Linear(8, 4), nn.LogSoftmax(dim=1))
+criterion = nn.NLLLoss()
+def train(loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = criterion(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "targets are probabilities",
-        f"{_HEAD}def train(model, teacher, loader, optimizer):\n{_LOOP}        soft = F.softmax(teacher(x) / 4, dim=1)\n        loss = F.cross_entropy(out / 4, soft)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, teacher, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        soft = F.softmax(teacher(x) / 4, dim=1)
+        loss = F.cross_entropy(out / 4, soft)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "distillation by kl_div",
-        f"{_HEAD}def train(model, teacher, loader, optimizer):\n{_LOOP}        loss = F.kl_div(F.log_softmax(out, 1), F.softmax(teacher(x), 1))\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, teacher, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.kl_div(F.log_softmax(out, 1), F.softmax(teacher(x), 1))
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "label smoothing",
-        f"{_HEAD}criterion = nn.CrossEntropyLoss(label_smoothing=0.1)\ndef train(model, loader, optimizer):\n{_LOOP}        loss = criterion(out, y)\n{_STEP}        p = out.softmax(1)\n",
+        _HEAD
+        + """\
+criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = criterion(out, y)
+        loss.backward()
+        optimizer.step()
+        p = out.softmax(1)
+""",
     ),
     Sample(
         "forward returns both",
-        f"{_HEAD}class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.fc = nn.Linear(8, 4)\n"
-        "    def forward(self, x):\n        z = self.fc(x)\n        return z, F.softmax(z, dim=1)\n"
-        "model = Net()\ndef train(loader, optimizer):\n    for x, y in loader:\n        logits, probabilities = model(x)\n"
-        "        loss = F.cross_entropy(logits, y)\n        loss.backward()\n        optimizer.step()\n",
+        _HEAD
+        + """\
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 4)
+    def forward(self, x):
+        z = self.fc(x)
+        return z, F.softmax(z, dim=1)
+model = Net()
+def train(loader, optimizer):
+    for x, y in loader:
+        logits, probabilities = model(x)
+        loss = F.cross_entropy(logits, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "softmax only in evaluation",
-        f"{_HEAD}class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.fc = nn.Linear(8, 4)\n"
-        "    def forward(self, x):\n        x = self.fc(x)\n        if not self.training:\n            x = F.softmax(x, dim=1)\n        return x\n"
-        f"model = Net()\ndef train(loader, optimizer):\n{_LOOP}        loss = F.cross_entropy(out, y)\n{_STEP}",
+        _HEAD
+        + """\
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 4)
+    def forward(self, x):
+        x = self.fc(x)
+        if not self.training:
+            x = F.softmax(x, dim=1)
+        return x
+model = Net()
+def train(loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "loss of the file's own with the same name",
-        f"{_HEAD}class CrossEntropyLoss(nn.Module):\n    def forward(self, p, y):\n        return -(y * p.log()).sum(1).mean()\n"
-        f"criterion = CrossEntropyLoss()\ndef train(model, loader, optimizer):\n{_LOOP}        loss = criterion(torch.softmax(out, 1), y)\n{_STEP}",
+        _HEAD
+        + """\
+class CrossEntropyLoss(nn.Module):
+    def forward(self, p, y):
+        return -(y * p.log()).sum(1).mean()
+criterion = CrossEntropyLoss()
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = criterion(torch.softmax(out, 1), y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "the name is bound again",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        p = F.softmax(out, dim=1)\n        print(p)\n        p = out\n        loss = F.cross_entropy(p, y)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        p = F.softmax(out, dim=1)
+        print(p)
+        p = out
+        loss = F.cross_entropy(p, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "a model that is not known",
-        f"{_HEAD}from transformers import AutoModel\nmodel = AutoModel.from_pretrained('x')\nfor x, y in loader:\n    loss = F.cross_entropy(model(x).logits, y)\n    loss.backward()\n",
+        _HEAD
+        + """\
+from transformers import AutoModel
+model = AutoModel.from_pretrained('x')
+for x, y in loader:
+    loss = F.cross_entropy(model(x).logits, y)
+    loss.backward()
+""",
     ),
     Sample(
         "logits into nll through a wrapper that is not known",
-        f"{_HEAD}class Net(nn.Module):\n    def __init__(self, head):\n        super().__init__()\n        self.head = head\n    def forward(self, x):\n        return self.head(x)\n"
-        f"model = Net(make_head())\ndef train(loader, optimizer):\n{_LOOP}        loss = F.nll_loss(out, y)\n{_STEP}",
+        _HEAD
+        + """\
+class Net(nn.Module):
+    def __init__(self, head):
+        super().__init__()
+        self.head = head
+    def forward(self, x):
+        return self.head(x)
+model = Net(make_head())
+def train(loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.nll_loss(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
 )
 CAUSE.invalid_code = (
     Sample(
         "in the call",
-        f"{_HEAD}criterion = nn.CrossEntropyLoss()\ndef train(model, loader, optimizer):\n{_LOOP}        loss = criterion(torch.softmax(out, 1), y)  # <-\n{_STEP}",
-        fixed=f"{_HEAD}criterion = nn.CrossEntropyLoss()\ndef train(model, loader, optimizer):\n{_LOOP}        loss = criterion(out, y)  # <-\n{_STEP}",
+        _HEAD
+        + """\
+criterion = nn.CrossEntropyLoss()
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = criterion(torch.softmax(out, 1), y)  # <-
+        loss.backward()
+        optimizer.step()
+""",
+        fixed=_HEAD
+        + """\
+criterion = nn.CrossEntropyLoss()
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = criterion(out, y)  # <-
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "in a line of its own",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        out = out.softmax(dim=-1)  # <-\n        loss = F.cross_entropy(out, y)\n{_STEP}",
-        fixed=f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = F.cross_entropy(out, y)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        out = out.softmax(dim=-1)  # <-
+        loss = F.cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+""",
+        fixed=_HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "module in place",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        p = nn.Softmax(dim=1)(out)  # <-\n        loss = F.cross_entropy(p, y)\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        p = nn.Softmax(dim=1)(out)  # <-
+        loss = F.cross_entropy(p, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "last layer",
-        f"{_HEAD}model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4), nn.Softmax(dim=1))  # <-\nmodel = model.to('cuda')\n"
-        f"criterion = nn.CrossEntropyLoss().to('cuda')\ndef train(loader, optimizer):\n{_LOOP}        loss = criterion(out, y)\n{_STEP}",
-        fixed=f"{_HEAD}model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))  # <-\nmodel = model.to('cuda')\n"
-        f"criterion = nn.CrossEntropyLoss().to('cuda')\ndef train(loader, optimizer):\n{_LOOP}        loss = criterion(out, y)\n{_STEP}",
+        _HEAD
+        + """\
+model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4), nn.Softmax(dim=1))  # <-
+model = model.to('cuda')
+criterion = nn.CrossEntropyLoss().to('cuda')
+def train(loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = criterion(out, y)
+        loss.backward()
+        optimizer.step()
+""",
+        fixed=_HEAD
+        + """\
+model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))  # <-
+model = model.to('cuda')
+criterion = nn.CrossEntropyLoss().to('cuda')
+def train(loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = criterion(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "last layer, named",
-        f"{_HEAD}from collections import OrderedDict\nmodel = nn.Sequential(OrderedDict([\n    ('fc', nn.Linear(8, 4)),\n    ('p', nn.Softmax(dim=1)),  # <-\n]))\n"
-        f"def train(loader, optimizer):\n{_LOOP}        loss = F.cross_entropy(out, y)\n{_STEP}",
+        _HEAD
+        + """\
+from collections import OrderedDict
+model = nn.Sequential(OrderedDict([
+    ('fc', nn.Linear(8, 4)),
+    ('p', nn.Softmax(dim=1)),  # <-
+]))
+def train(loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.cross_entropy(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "forward returns it",
-        f"{_HEAD}class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.fc = nn.Linear(8, 4)\n"
-        "    def forward(self, x):\n        x = self.fc(x)\n        return F.softmax(x, dim=1)  # <-\n"
-        "def main():\n    model = nn.DataParallel(Net()).cuda()\n    criterion = nn.CrossEntropyLoss()\n    train(model, criterion, loader, None)\n"
-        f"def train(model, criterion, loader, optimizer):\n{_LOOP}        loss = criterion(out, y)\n{_STEP}",
+        _HEAD
+        + """\
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 4)
+    def forward(self, x):
+        x = self.fc(x)
+        return F.softmax(x, dim=1)  # <-
+def main():
+    model = nn.DataParallel(Net()).cuda()
+    criterion = nn.CrossEntropyLoss()
+    train(model, criterion, loader, None)
+def train(model, criterion, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = criterion(out, y)
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "softmax as a layer of the class",
-        f"{_HEAD}class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.fc = nn.Linear(8, 4)\n        self.softmax = nn.Softmax(dim=1)  # <-\n"
-        "    def forward(self, x):\n        return self.softmax(self.fc(x))\n"
-        "class Trainer:\n    def __init__(self, model):\n        self.model = model\n        self.criterion = nn.CrossEntropyLoss()\n"
-        "    def step(self, x, y):\n        loss = self.criterion(self.model(x), y)\n        loss.backward()\nTrainer(Net()).step(1, 2)\n",
+        _HEAD
+        + """\
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 4)
+        self.softmax = nn.Softmax(dim=1)  # <-
+    def forward(self, x):
+        return self.softmax(self.fc(x))
+class Trainer:
+    def __init__(self, model):
+        self.model = model
+        self.criterion = nn.CrossEntropyLoss()
+    def step(self, x, y):
+        loss = self.criterion(self.model(x), y)
+        loss.backward()
+Trainer(Net()).step(1, 2)
+""",
     ),
     Sample(
         "model in another file",
-        f"{_HEAD}from models.net import Net\nmodel = Net()\nfor x, y in loader:\n    out = model(x)\n    loss = F.cross_entropy(out, y)  # <-\n    loss.backward()\n",
+        _HEAD
+        + """\
+from models.net import Net
+model = Net()
+for x, y in loader:
+    out = model(x)
+    loss = F.cross_entropy(out, y)  # <-
+    loss.backward()
+""",
         others={
-            "models/net.py": "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
-            "        self.body = nn.Sequential(nn.Linear(8, 4), nn.Softmax(dim=1))\n    def forward(self, x):\n        return self.body(x)\n"
+            "models/net.py": """\
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 4), nn.Softmax(dim=1))
+    def forward(self, x):
+        return self.body(x)
+"""
         },
     ),
     Sample(
         "Lightning",
-        f"{_HEAD}import lightning as L\nclass M(L.LightningModule):\n    def __init__(self):\n        super().__init__()\n        self.fc = nn.Linear(8, 4)\n"
-        "    def forward(self, x):\n        return self.fc(x).softmax(1)  # <-\n    def training_step(self, batch, i):\n        x, y = batch\n        return F.cross_entropy(self(x), y)\n",
+        _HEAD
+        + """\
+import lightning as L
+class M(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 4)
+    def forward(self, x):
+        return self.fc(x).softmax(1)  # <-
+    def training_step(self, batch, i):
+        x, y = batch
+        return F.cross_entropy(self(x), y)
+""",
     ),
     Sample(
         "helper that computes the loss",
-        f"{_HEAD}def loss_of(out, y):\n    return F.cross_entropy(out, y)\ndef train(model, loader, optimizer):\n{_LOOP}        loss = loss_of(F.softmax(out, dim=1), y)  # <-\n{_STEP}",
+        _HEAD
+        + """\
+def loss_of(out, y):
+    return F.cross_entropy(out, y)
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = loss_of(F.softmax(out, dim=1), y)  # <-
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "nll_loss of probabilities",
-        f"{_HEAD}def train(model, loader, optimizer):\n{_LOOP}        loss = F.nll_loss(F.softmax(out, dim=1), y)  # <-\n{_STEP}",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.nll_loss(F.softmax(out, dim=1), y)  # <-
+        loss.backward()
+        optimizer.step()
+""",
     ),
     Sample(
         "nll_loss of logits",
-        f"{_HEAD}class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.fc = nn.Linear(8, 4)\n"
-        "    def forward(self, x):\n        return self.fc(x)\n"
-        f"model = Net()\ndef train(loader, optimizer):\n{_LOOP}        loss = F.nll_loss(out, y)  # <-\n{_STEP}",
+        _HEAD
+        + """\
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 4)
+    def forward(self, x):
+        return self.fc(x)
+model = Net()
+def train(loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        loss = F.nll_loss(out, y)  # <-
+        loss.backward()
+        optimizer.step()
+""",
     ),
 )

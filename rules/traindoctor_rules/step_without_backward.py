@@ -1,14 +1,15 @@
 """The optimizer steps in a loop that never computes a gradient.
 
 ## What it looks like
-The weights do not move: the loss changes by the noise of the batches alone. Adam and SGD skip parameters whose gradient is None.
+The weights do not move: the loss changes by the noise of the batches alone. Adam and SGD skip parameters whose gradient is
+None.
 
 ## Why it happens
 `loss.backward()` is missing, commented out, or named without being called (`loss.backward`).
 
 ## When it is wrong
-Gradients that are set by hand (`p.grad = ...`, `torch.autograd.grad`), or computed in a function that could not be followed; where
-one is called in the loop, nothing is said.
+Gradients that are set by hand (`p.grad = ...`, `torch.autograd.grad`), or computed in a function that could not be followed;
+where one is called in the loop, nothing is said.
 
 ## What repairs it
 `loss.backward()` between `zero_grad()` and `step()`.
@@ -64,7 +65,8 @@ CAUSE.valid_code = (
     Sample(
         "gradients set by hand",
         _HEAD + "for x in dl:\n    opt.zero_grad()\n    loss = model(x).mean()\n"
-        "    for p, g in zip(model.parameters(), torch.autograd.grad(loss, model.parameters())):\n        p.grad = g\n    opt.step()\n",
+        "    for p, g in zip(model.parameters(), torch.autograd.grad(loss, model.parameters())):\n"
+        "        p.grad = g\n    opt.step()\n",
     ),
     Sample(
         "the pass in a function of the file",
@@ -89,8 +91,8 @@ CAUSE.valid_code = (
     ),
     Sample(
         "evolution strategy",
-        _HEAD
-        + "for step in range(9):\n    opt.zero_grad()\n    losses = [score(model, n) for n in noise]\n    model.weight.grad = mix(losses)\n"
+        _HEAD + "for step in range(9):\n    opt.zero_grad()\n    losses = [score(model, n) for n in noise]\n"
+        "    model.weight.grad = mix(losses)\n"
         "    opt.step()\n",
     ),
     Sample("environment", "for t in range(9):\n    obs, reward, done = env.step(action)\n    loss = reward\n"),
@@ -127,8 +129,10 @@ CAUSE.invalid_code = (
     ),
     Sample(
         "method called in a loop",
-        "import torch\nclass T:\n    def __init__(self, m):\n        self.m = m\n        self.opt = torch.optim.SGD(m.parameters(), lr=1)\n"
-        "    def one(self, x):\n        self.opt.zero_grad()\n        loss = self.m(x).mean()\n        self.opt.step()  # <-\n        return loss\n"
+        "import torch\nclass T:\n    def __init__(self, m):\n        self.m = m\n"
+        "        self.opt = torch.optim.SGD(m.parameters(), lr=1)\n"
+        "    def one(self, x):\n        self.opt.zero_grad()\n        loss = self.m(x).mean()\n"
+        "        self.opt.step()  # <-\n        return loss\n"
         "    def fit(self, dl):\n        for x in dl:\n            loss = self.one(x)\n",
     ),
 )

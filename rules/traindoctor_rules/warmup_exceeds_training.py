@@ -58,7 +58,6 @@ _RATIOS = frozenset(
         "lr_warmup_fraction",
         "warmup_proportion",
         "pct_start",
-        "warmup_duration",
     }
 )
 _STEPS = frozenset(
@@ -161,7 +160,7 @@ def _out_of_range(config: ConfigFile, ratio: float) -> str:
 
 def _counted(config: ConfigFile) -> Entry | None:
     """Return the number of warmup steps beside a ratio, where the dialect takes one of the two; None for 0."""
-    if config.dialect not in TRAINER | {"Megatron-LM"}:
+    if config.dialect not in TRAINER | {"Megatron-LM"} or config.is_branching:
         return None
     return next((e for e in config.entries if normal(e.key) in _STEPS and (number(e.value) or 0.0) >= 1.0), None)
 

@@ -244,7 +244,8 @@ CAUSE.invalid_code = (
     ),
     Sample(
         "in a function for one batch",
-        "def train_step(model, batch, optimizer):\n    loss = model(batch)\n    loss.backward()\n    optimizer.zero_grad()  # <-\n"
+        "def train_step(model, batch, optimizer):\n    loss = model(batch)\n    loss.backward()\n"
+        "    optimizer.zero_grad()  # <-\n"
         "    optimizer.step()\n    return loss.item()\n",
     ),
     Sample(

@@ -453,8 +453,10 @@ CAUSE.invalid_code = (
         "methods, and a constructor of the base",
         "import torch\nclass Base:\n    def __init__(self, model):\n        self.model = model\n"
         "        self.opt = torch.optim.SGD(model.parameters(), lr=0.1)\nclass Trainer(Base):\n    def __init__(self, model):\n"
-        "        super().__init__(model)\n    def one(self, x):\n        self.model(x).backward()  # <-\n        self.opt.step()\n"
-        "    def fit(self):\n        while True:\n            self.one(self.next())\n    def next(self):\n        return next(self.data)\n",
+        "        super().__init__(model)\n    def one(self, x):\n        self.model(x).backward()  # <-\n"
+        "        self.opt.step()\n"
+        "    def fit(self):\n        while True:\n            self.one(self.next())\n    def next(self):\n"
+        "        return next(self.data)\n",
     ),
     Sample(
         "the pass in a helper of another file",

@@ -22,7 +22,7 @@ def tree(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def check(tree, tmp_path, monkeypatch):
+def check(tmp_path, monkeypatch):
     """Check paths with the rules of the tests."""
     monkeypatch.setattr(pipeline, "Shelf", Shelf)
 

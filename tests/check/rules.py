@@ -12,7 +12,7 @@ BROKEN = Cause("TD904", "broken-rule", "raises", "Raises.\n\n## References\nNone
 
 
 @BAD.in_script("bad|worse")
-def calls(script, limits):
+def calls(script, _limits):
     for call in script.calls.get("bad", []):
         related = tuple((script.place(one), "made here") for one in script.calls.get("make", [])[:1])
         repair = Repair("Call good()", (script.replaced(call.func, "good"),), safe=True)
@@ -22,7 +22,7 @@ def calls(script, limits):
 
 
 @BAD.in_script("helper")
-def helpers(script, limits):
+def helpers(script, _limits):
     for node in script.nodes.get(ast.ImportFrom, []):
         module = script.project.module("." * node.level + (node.module or ""), script.file) if script.project else None
         if module is not None and module.calls.get("bad"):
@@ -31,7 +31,7 @@ def helpers(script, limits):
 
 
 @ODD.in_file
-def odd(config, limits):
+def odd(config, _limits):
     slot = config.slot("optimizer.lr")
     if slot is not None and config.number("optimizer.lr") == 3:
         edit = config.replaced(slot, "0.001")
@@ -40,22 +40,24 @@ def odd(config, limits):
 
 
 @HINT.in_script("hint")
-def hints(script, limits):
+def hints(script, _limits):
     for call in script.calls.get("hint", []):
         yield Mistake(script.place(call), "a hint is called")
 
 
 @BROKEN.in_script("explode")
-def explodes(script, limits):
+def explodes(script, _limits):
     for call in script.calls.get("explode", []):
         yield Mistake(script.place(call), "explode() is called")
     raise LookupError("no such thing")
 
 
 @BROKEN.in_script("breaks")
-def breaks(script, limits):
+def breaks(script, _limits):
     for call in script.calls.get("breaks", []):
-        yield Mistake(script.place(call), "breaks() is called", repair=Repair("break it", (Edit(*script.span(call), "("),), safe=True))
+        yield Mistake(
+            script.place(call), "breaks() is called", repair=Repair("break it", (Edit(*script.span(call), "("),), safe=True)
+        )
 
 
 CAUSES = (BAD, ODD, HINT, BROKEN)
@@ -67,7 +69,7 @@ class Shelf:
         self.problems = []
         self.folders = []
 
-    def for_script(self, text):
+    def for_script(self, _text):
         return [cause for cause in CAUSES if cause.script_rules]
 
     def for_file(self):

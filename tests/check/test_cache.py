@@ -21,7 +21,13 @@ def looks(monkeypatch):
 
 
 def test_the_same_file_is_looked_at_once(tree, check, looks, tmp_path):
-    tree(**{"a.py": "import torch\nbad()\n", "b.ipynb": '{"cells": [{"cell_type": "code", "source": "import torch\\nbad()"}]}', "c.yaml": "optimizer: adam\nlr: 3\n"})
+    tree(
+        **{
+            "a.py": "import torch\nbad()\n",
+            "b.ipynb": '{"cells": [{"cell_type": "code", "source": "import torch\\nbad()"}]}',
+            "c.yaml": "optimizer: adam\nlr: 3\n",
+        }
+    )
     first = check("a.py", "b.ipynb", "c.yaml", cache=tmp_path / "cache")
     again = check("a.py", "b.ipynb", "c.yaml", cache=tmp_path / "cache")
     assert first == again
@@ -50,7 +56,7 @@ def test_whatever_decides_a_result_is_part_of_its_key(tree, check, looks, tmp_pa
     elif change == "settings":
         tree(**{"traindoctor.toml": 'ignore = ["TD903"]\n'})
     elif change == "rules":
-        monkeypatch.setattr(pipeline, "signature", lambda folders: "other")
+        monkeypatch.setattr(pipeline, "signature", lambda _folders: "other")
     elif change == "helper":
         tree(**{"helper/__init__.py": "fine()\n"})
     elif change == "helper gone":
@@ -95,12 +101,12 @@ def test_a_folder_that_cannot_be_written(tree, check, tmp_path):
 
 def test_the_oldest_go(tmp_path, monkeypatch):
     monkeypatch.setattr(caches, "MAX_ENTRIES", 10)
-    monkeypatch.setattr(caches, "_COUNTED_EVERY", 1)
+    monkeypatch.setattr(caches, "_COUNTED_AT", "")
     cache = Cache(tmp_path, "")
     for i in range(30):
         cache.put(cache.key(str(i)), {"i": i}, ())
     assert len([p for p in tmp_path.rglob("*") if p.is_file()]) <= 10
-    assert cache.get(cache.key("29"), lambda path: "") == {"i": 29}
+    assert cache.get(cache.key("29"), lambda _path: "") == {"i": 29}
 
 
 def test_parts_do_not_run_together():

@@ -8,14 +8,36 @@ def names(here, *paths, exclude=()):
 
 
 def test_folders_give_the_files_that_may_be_checked(tree):
-    here = tree(**{
-        name: ""
-        for name in (
-            "b.py", "a.ipynb", "c.YAML", "d.yml", "e.toml", "f.json", "g.txt", "run.sh", ".hidden.py", ".git/x.py", "sub/a.py", "sub/.b/x.py",
-            "venv/x.py", ".venv/x.py", "my-env/pyvenv.cfg", "my-env/x.py", "node_modules/x.json", "lib/site-packages/x.py", "build/x.py",
-            "__pycache__/x.py", "x.egg-info/y.json", "wandb/run/config.yaml", "z/deep/er/x.py",
+    here = tree(
+        **dict.fromkeys(
+            (
+                "b.py",
+                "a.ipynb",
+                "c.YAML",
+                "d.yml",
+                "e.toml",
+                "f.json",
+                "g.txt",
+                "run.sh",
+                ".hidden.py",
+                ".git/x.py",
+                "sub/a.py",
+                "sub/.b/x.py",
+                "venv/x.py",
+                ".venv/x.py",
+                "my-env/pyvenv.cfg",
+                "my-env/x.py",
+                "node_modules/x.json",
+                "lib/site-packages/x.py",
+                "build/x.py",
+                "__pycache__/x.py",
+                "x.egg-info/y.json",
+                "wandb/run/config.yaml",
+                "z/deep/er/x.py",
+            ),
+            "",
         )
-    })
+    )
     assert names(here, ".") == ["a.ipynb", "b.py", "c.YAML", "d.yml", "e.toml", "f.json", "sub/a.py", "z/deep/er/x.py"]
 
 
@@ -46,7 +68,7 @@ def test_loops_of_links_end(tree):
 
 
 def test_exclude(tree):
-    here = tree(**{name: "" for name in ("a.py", "old/a.py", "old/x/b.py", "src/old_a.py", "src/a.py", "src/gen/x.py")})
+    here = tree(**dict.fromkeys(("a.py", "old/a.py", "old/x/b.py", "src/old_a.py", "src/a.py", "src/gen/x.py"), ""))
     assert names(here, ".", exclude=("old",)) == ["a.py", "src/a.py", "src/old_a.py", "src/gen/x.py"]
     assert names(here, ".", exclude=("old_*", "src/gen/")) == ["a.py", "old/a.py", "old/x/b.py", "src/a.py"]
 

@@ -22,7 +22,17 @@ def test_cells_become_one_script():
 
 @pytest.mark.parametrize(
     "line",
-    ["%matplotlib inline", "!pip install torch", "  !ls", "out = !ls", "t = %time f()", "?torch", "torch.nn?", "!x", "%cd a \\\nb"],
+    [
+        "%matplotlib inline",
+        "!pip install torch",
+        "  !ls",
+        "out = !ls",
+        "t = %time f()",
+        "?torch",
+        "torch.nn?",
+        "!x",
+        "%cd a \\\nb",
+    ],
 )
 def test_lines_of_ipython_do_nothing_and_keep_their_length(line):
     text, made = script_of(notebook(f"if a:\n  b()\n{line}\nbad()"))
@@ -55,7 +65,9 @@ def test_markdown_counts_as_a_cell():
     assert [cell.number for cell in script_of(json.dumps({"cells": cells}))[1].cells] == [2]
 
 
-@pytest.mark.parametrize("text", ["[]", '{"cells": 3}', '{"worksheets": []}', "{", '{"cells": [1, {"cell_type": "code"}, null]}x'])
+@pytest.mark.parametrize(
+    "text", ["[]", '{"cells": 3}', '{"worksheets": []}', "{", '{"cells": [1, {"cell_type": "code"}, null]}x']
+)
 def test_what_is_no_notebook(text):
     with pytest.raises(UnusableError):
         script_of(text)
@@ -63,7 +75,7 @@ def test_what_is_no_notebook(text):
 
 def test_odd_cells_hold_nothing():
     cells = [1, {"cell_type": "code"}, {"cell_type": "code", "source": [1, "x = 1\n"]}, {"cell_type": "code", "source": None}]
-    text, made = script_of(json.dumps({"cells": cells}))
+    text, _ = script_of(json.dumps({"cells": cells}))
     assert text.split() == ["x", "=", "1"]
 
 

@@ -7,14 +7,21 @@ from traindoctor.check.options import Rules
 
 
 def test_finds_in_scripts_and_configs(tree, check):
-    tree(**{"train.py": "import torch\nbad()\n", "conf/config.yaml": "optimizer: adam\nlr: 3\n", "other.py": "bad()\n", "notes.md": "bad()"})
+    tree(
+        **{
+            "train.py": "import torch\nbad()\n",
+            "conf/config.yaml": "optimizer: adam\nlr: 3\n",
+            "other.py": "bad()\n",
+            "notes.md": "bad()",
+        }
+    )
     result = check(".")
     assert found(result) == [("TD902", "conf/config.yaml:2"), ("TD901", "train.py:2")]
     assert result.n_other == 1
     assert not result.not_checked
 
 
-def test_names_are_as_seen_from_the_working_directory(tree, check, tmp_path, monkeypatch):
+def test_names_are_as_seen_from_the_working_directory(tree, check):
     tree(**{"pkg/train.py": "import torch\nfrom pkg.helper import f\n", "pkg/helper.py": "import torch\nbad()\n"})
     result = check("pkg/train.py")
     one = result.files[0].findings[0]
@@ -23,13 +30,15 @@ def test_names_are_as_seen_from_the_working_directory(tree, check, tmp_path, mon
 
 
 def test_helpers_are_looked_for_from_the_root_of_their_project(tree, check):
-    tree(**{
-        "a/pyproject.toml": "",
-        "a/train.py": "import torch\nfrom helper import f\n",
-        "a/helper.py": "bad()\n",
-        "b/pyproject.toml": "",
-        "b/train.py": "import torch\nfrom helper import f\n",
-    })
+    tree(
+        **{
+            "a/pyproject.toml": "",
+            "a/train.py": "import torch\nfrom helper import f\n",
+            "a/helper.py": "bad()\n",
+            "b/pyproject.toml": "",
+            "b/train.py": "import torch\nfrom helper import f\n",
+        }
+    )
     assert found(check(".")) == [("TD901", "a/train.py:2")]
 
 
@@ -77,7 +86,7 @@ def test_what_lies_broken_in_a_folder_is_named_too(tree, check):
 
 def test_a_file_that_cannot_be_read(tree, check, monkeypatch):
     root = tree(**{"a.py": "import torch\n"})
-    monkeypatch.setattr(type(root), "read_bytes", lambda self: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    monkeypatch.setattr(type(root), "read_bytes", lambda _self: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
     (missed,) = check("a.py").not_checked
     assert missed.reason == "cannot be read: Permission denied"
 
@@ -90,7 +99,15 @@ def test_too_large(tree, check, monkeypatch):
 
 def test_nothing_of_a_script_is_run(tree, check, tmp_path):
     trap = "import torch\nfrom pathlib import Path\nPath('trace').write_text('x')\nimport trap\nbad()\n"
-    tree(**{"train.py": trap, "trap.py": trap, "conf.py": "lr = 3\nPath('trace').touch()\n", "setup.py": trap, "sitecustomize.py": trap})
+    tree(
+        **{
+            "train.py": trap,
+            "trap.py": trap,
+            "conf.py": "lr = 3\nPath('trace').touch()\n",
+            "setup.py": trap,
+            "sitecustomize.py": trap,
+        }
+    )
     before = set(sys.modules)
     assert len(found(check("."))) == 5
     assert not (tmp_path / "trace").exists()
@@ -139,14 +156,16 @@ def test_the_longest_prefix_decides():
 
 
 def test_the_nearest_settings_hold_for_a_file(tree, check):
-    tree(**{
-        "pyproject.toml": '[tool.traindoctor]\nignore = ["TD901"]\nexclude = ["old"]\n',
-        "a.py": "import torch\nbad()\n",
-        "old/a.py": "import torch\nhint()\n",
-        "sub/traindoctor.toml": '[per-file-ignores]\n"x_*.py" = ["TD901"]\n',
-        "sub/a.py": "import torch\nbad()\n",
-        "sub/x_a.py": "import torch\nbad()\n",
-    })
+    tree(
+        **{
+            "pyproject.toml": '[tool.traindoctor]\nignore = ["TD901"]\nexclude = ["old"]\n',
+            "a.py": "import torch\nbad()\n",
+            "old/a.py": "import torch\nhint()\n",
+            "sub/traindoctor.toml": '[per-file-ignores]\n"x_*.py" = ["TD901"]\n',
+            "sub/a.py": "import torch\nbad()\n",
+            "sub/x_a.py": "import torch\nbad()\n",
+        }
+    )
     assert found(check(".")) == [("TD901", "sub/a.py:2")]
     assert len(found(check(".", isolated=True))) == 4
 

@@ -1,5 +1,4 @@
 import json
-import os
 import stat
 import subprocess
 
@@ -69,7 +68,7 @@ def test_permissions_and_links_stay(tree, check, tmp_path):
     assert (tmp_path / "a.py").is_symlink()
     assert (tmp_path / "real/a.py").read_text() == "import torch\ngood()\n"
     assert stat.S_IMODE((tmp_path / "real/a.py").stat().st_mode) == 0o754
-    assert sorted(os.listdir(tmp_path / "real")) == ["a.py"]
+    assert [path.name for path in (tmp_path / "real").iterdir()] == ["a.py"]
 
 
 def test_a_place_that_cannot_be_written(tree, check, tmp_path, monkeypatch):
@@ -88,7 +87,18 @@ def test_a_notebook_is_repaired_in_its_cell(tree, check):
     assert change.after.notebook.json_text == whole.replace("bad()", "good()")
 
 
-@pytest.mark.parametrize("before", ["a\nb\nc\n", "a\nb\nc", "b", "a\r\nb\r\nc\r\n", "a\rb\n\x0cc\n"])
+@pytest.mark.parametrize(
+    "before",
+    [
+        "x\n" * 20 + "a\nb\nc\n" + "y\n" * 20,
+        "b\n" + "x\n" * 20 + "b",
+        "x\n" * 5 + "b\n" + "x\n" * 5,
+        "a\nb\nc",
+        "b",
+        "a\r\nb\r\nc\r\n",
+        "a\rb\n\x0cc\n",
+    ],
+)
 def test_a_diff_is_one_that_git_applies(tmp_path, before):
     after = before.replace("b", "B\nB")
     (tmp_path / "f").write_bytes(before.encode())
@@ -113,5 +123,8 @@ def test_overlapping_repairs_wait(tree, check):
     found_ones = check("a.py").files[0].findings
     assert len(together(found_ones)) == 2
     assert mended("import torch\nbad(bad())\n", found_ones) == "import torch\ngood(good())\n"
-    twice = [found_ones[0], found_ones[0]._replace(mistake=found_ones[0].mistake._replace(repair=Repair("y", (Edit(14, 16, "q"),), True)))]
+    twice = [
+        found_ones[0],
+        found_ones[0]._replace(mistake=found_ones[0].mistake._replace(repair=Repair("y", (Edit(14, 16, "q"),), True))),
+    ]
     assert len(together(twice)) == 1

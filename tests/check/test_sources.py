@@ -45,7 +45,13 @@ def test_words_of_training(text):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("lr = 3\n", False), ("class A:\n", True), ("def f():\n", True), ("def get_config():\n", False), ("import argparse\n", True)],
+    [
+        ("lr = 3\n", False),
+        ("class A:\n", True),
+        ("def f():\n", True),
+        ("def get_config():\n", False),
+        ("import argparse\n", True),
+    ],
 )
 def test_programs(text, expected):
     assert is_program(text.encode()) == expected

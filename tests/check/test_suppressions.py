@@ -51,15 +51,17 @@ def test_and_no_other(tree, check, text):
 
 
 def test_what_is_wrong_with_comments_is_said(tree, check):
-    tree(**{
-        "a.py": "import torch\n"
-        "bad()  # traindoctor: ignore[TD901]\n"
-        "x = 1  # traindoctor: ignore[TD901] -- nothing here\n"
-        "bad()  # traindoctor: ignore\n"
-        "y = 1  # traindoctor: ignore[TD999] -- no such\n"
-        "z = 1  # traindoctor: skip[TD901] -- no such\n"
-        "z = 1  # traindoctor: ignore[TD903] -- not asked for\n"
-    })
+    tree(
+        **{
+            "a.py": "import torch\n"
+            "bad()  # traindoctor: ignore[TD901]\n"
+            "x = 1  # traindoctor: ignore[TD901] -- nothing here\n"
+            "bad()  # traindoctor: ignore\n"
+            "y = 1  # traindoctor: ignore[TD999] -- no such\n"
+            "z = 1  # traindoctor: skip[TD901] -- no such\n"
+            "z = 1  # traindoctor: ignore[TD903] -- not asked for\n"
+        }
+    )
     result = check("a.py", ignore=("TD903",))
     assert remarks(result) == [("no-reason", 2), ("unused", 3), ("blanket", 4), ("unknown", 5), ("unknown", 6)]
     assert result.files[0].remarks[1].codes == ("TD901",)
@@ -87,7 +89,10 @@ def test_a_sign_inside_a_word_begins_no_comment(tree, check):
 
 
 def test_notebooks(tree, check):
-    cells = ["import torch\nbad()", "%time x\nbad()  # traindoctor: ignore[TD901] -- here\nx = 1  # traindoctor: ignore[TD901] -- no"]
+    cells = [
+        "import torch\nbad()",
+        "%time x\nbad()  # traindoctor: ignore[TD901] -- here\nx = 1  # traindoctor: ignore[TD901] -- no",
+    ]
     whole = {"cells": [{"cell_type": "code", "source": cell} for cell in cells]}
     tree(**{"a.ipynb": json.dumps(whole)})
     result = check("a.ipynb")

@@ -50,7 +50,8 @@ def test_exit_codes(here, capsys):
     capsys.readouterr()
 
 
-def test_no_paths_is_no_error(here, capsys):
+@pytest.mark.usefixtures("here")
+def test_no_paths_is_no_error(capsys):
     assert main(["check"]) == 0
     out, err = capsys.readouterr()
     assert out == ""
@@ -59,7 +60,8 @@ def test_no_paths_is_no_error(here, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_deleted_file(here, capsys):
+@pytest.mark.usefixtures("here")
+def test_a_deleted_file(capsys):
     assert main(["check", "gone.py"]) == 2
     out, err = capsys.readouterr()
     assert err.splitlines() == [
@@ -136,7 +138,8 @@ def test_stdout_is_the_format_alone(here, capsys, form):
 
 
 @pytest.mark.parametrize("form", ["json", "sarif", "github", "gitlab", "junit", "concise", "text"])
-def test_nothing_found_is_still_the_format(here, capsys, form):
+@pytest.mark.usefixtures("here")
+def test_nothing_found_is_still_the_format(capsys, form):
     assert main(["check", "--format", form, "."]) == 0
     out = capsys.readouterr().out
     if form in ("json", "sarif", "gitlab"):
@@ -177,7 +180,8 @@ def test_diff_prints_and_writes_nothing(here, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_stdin(here, capsys, monkeypatch):
+@pytest.mark.usefixtures("here")
+def test_stdin(capsys, monkeypatch):
     import io
     import types
 
@@ -263,7 +267,9 @@ def test_names_cannot_write_on_the_terminal(here, capsys):
 
 def run(*arguments, cwd, **more):
     env = {**os.environ, "TRAINDOCTOR_CACHE_DIR": str(cwd / ".cache"), "PYTHONPATH": str(ROOT)}
-    return subprocess.run([sys.executable, "-m", "traindoctor", *arguments], cwd=cwd, env=env, capture_output=True, text=True, **more)
+    return subprocess.run(
+        [sys.executable, "-m", "traindoctor", *arguments], cwd=cwd, env=env, capture_output=True, text=True, **more
+    )
 
 
 def test_a_script_imports_nothing_heavy(tmp_path):
@@ -289,7 +295,10 @@ def test_the_real_pre_commit_runs_the_hooks(tmp_path):
     pytest.importorskip("pre_commit")
     yaml = pytest.importorskip("yaml")
     hooks = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
-    local = [{**hook, "language": "system", "entry": hook["entry"].replace("traindoctor", f"{sys.executable} -m traindoctor", 1)} for hook in hooks]
+    local = [
+        {**hook, "language": "system", "entry": hook["entry"].replace("traindoctor", f"{sys.executable} -m traindoctor", 1)}
+        for hook in hooks
+    ]
     env = {**os.environ, "PRE_COMMIT_HOME": str(tmp_path / "home"), "TRAINDOCTOR_CACHE_DIR": str(tmp_path / "cache")}
     env |= {f"GIT_{who}_{what}": "a@b.example" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     repository = tmp_path / "repository"

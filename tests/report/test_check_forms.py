@@ -9,8 +9,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from traindoctor.check.notebooks import script_of
 from traindoctor.check.findings import Found
+from traindoctor.check.notebooks import script_of
 from traindoctor.check.results import FileResult, NotChecked, Result
 from traindoctor.check.sources import Source
 from traindoctor.check.suppressions import Remark
@@ -25,7 +25,9 @@ CELLS = json.dumps({"cells": [{"cell_type": "code", "source": ["%time\n", "opt.s
 
 def finding(code="TD301", severity="error", file="a b.py", line=2, column=18, stop=28, cell=0, repair=None, related=()):
     place = Location(file, line, column, line, stop, cell)
-    return Found(code, "zero-grad-missing", Mistake(place, "100% of it: a, b\nis wrong. It costs.", "mend it", severity, repair, related))
+    return Found(
+        code, "zero-grad-missing", Mistake(place, "100% of it: a, b\nis wrong. It costs.", "mend it", severity, repair, related)
+    )
 
 
 @pytest.fixture
@@ -38,7 +40,9 @@ def result():
             FileResult(
                 script,
                 findings=(
-                    finding(repair=repair, related=((Location("a b.py", 1, 1, 1, 7), "made here"), (Location("c.py", 3), "and there"))),
+                    finding(
+                        repair=repair, related=((Location("a b.py", 1, 1, 1, 7), "made here"), (Location("c.py", 3), "and there"))
+                    ),
                     finding(line=3, column=1, stop=11, severity="warning"),
                 ),
                 n_silenced=2,
@@ -47,7 +51,15 @@ def result():
             FileResult(Source("conf.yaml", "config", ""), "hugging-face"),
             FileResult(
                 Source("n.ipynb", "notebook", text, notebook=notebook),
-                findings=(finding(file="n.ipynb", cell=1, column=1, stop=11, repair=Repair("x", (Edit(text.index("step"), text.index("step") + 4, "go"),))),),
+                findings=(
+                    finding(
+                        file="n.ipynb",
+                        cell=1,
+                        column=1,
+                        stop=11,
+                        repair=Repair("x", (Edit(text.index("step"), text.index("step") + 4, "go"),)),
+                    ),
+                ),
             ),
         ),
         not_checked=(NotChecked("d.py", "does not parse", 3), NotChecked("gone.py", "does not exist", asked=True)),
@@ -119,7 +131,9 @@ def test_sarif_is_valid(result):
 
 
 def test_equal_lines_have_fingerprints_of_their_own():
-    file = FileResult(Source("a.py", "script", "x\n" * 9), findings=tuple(finding(file="a.py", line=n, column=1, stop=2) for n in (1, 2, 3)))
+    file = FileResult(
+        Source("a.py", "script", "x\n" * 9), findings=tuple(finding(file="a.py", line=n, column=1, stop=2) for n in (1, 2, 3))
+    )
     results = check_sarif.to_sarif(Result((file,)))["runs"][0]["results"]
     marks = [one["partialFingerprints"]["primaryLocationLineHash"] for one in results]
     assert [mark.rpartition(":")[2] for mark in marks] == ["1", "2", "3"]
@@ -169,7 +183,8 @@ def test_junit(result):
 def test_the_summary_counts(result):
     assert "".join(words for words, _ in summary(result, Hidden(4, 2), 1)) == (
         "Repaired 1 mistake. Found 2 errors and 1 warning in 3 files "
-        "(1 fixable with --fix; 1 more with --unsafe-fixes; 4 notes more with --level info; 2 silenced by comments; 1 in the baseline)."
+        "(1 fixable with --fix; 1 more with --unsafe-fixes; 4 notes more with --level info; 2 silenced by comments; "
+        "1 in the baseline)."
     )
 
 
@@ -208,7 +223,11 @@ def test_long_lines_are_cut_around_the_place():
 
 def test_places_of_many_lines_and_of_none():
     source = Source("a.py", "script", "for x in y:\n    pass\nz = 1\n")
-    block = Found("TD301", "x", Mistake(Location("a.py", 1, 1, 2, 9), "a block", severity="error", related=((Location("a.py", 3, 1, 3, 6), "later"),)))
+    block = Found(
+        "TD301",
+        "x",
+        Mistake(Location("a.py", 1, 1, 2, 9), "a block", severity="error", related=((Location("a.py", 3, 1, 3, 6), "later"),)),
+    )
     bare = Found("TD301", "x", Mistake(Location("a.py", 99, 7), "beyond the end", severity="error"))
     text = plain_text(full_lines(Result((FileResult(source, findings=(block, bare)),)), 80))
     assert "   1 | for x in y:\n     | ^^^^^^^^^^^\n   2 |     pass\n   3 | z = 1\n     | ----- later\n" in text

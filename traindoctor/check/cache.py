@@ -31,8 +31,8 @@ VERSION = "1"
 _HASH_BYTES = 16
 #: Entries that are kept; a tenth of them go, the oldest first, when there are more.
 MAX_ENTRIES = 20_000
-#: Every so many writes the folder is counted.
-_COUNTED_EVERY = 64
+#: The folder is counted when an entry is written whose name begins so: once in 256 times.
+_COUNTED_AT = "00"
 
 
 def default_folder() -> Path:
@@ -80,7 +80,6 @@ class Cache:
     def __init__(self, folder: Path, program: str) -> None:
         self.folder = folder / "check"
         self.program = program
-        self._n_written = 0
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key[2:]
@@ -120,9 +119,8 @@ class Cache:
             with suppress(OSError):
                 made.unlink(missing_ok=True)
             return
-        if self._n_written % _COUNTED_EVERY == 0:
+        if key.startswith(_COUNTED_AT):
             self._prune()
-        self._n_written += 1
 
     def _prune(self) -> None:
         """Delete the oldest entries where there are too many."""

@@ -22,13 +22,14 @@ KINDS: dict[str, Kind] = {
 }
 #: Looked into where they are named, never looked for.
 NAMED_ONLY: dict[str, Kind] = dict.fromkeys((".sh", ".bash", ".slurm", ".sbatch", ".args", ".opt", ".txt", ".json5"), "config")
-#: Folders that hold nothing that the user wrote. Hidden ones are left out too.
+#: Folders that hold nothing that the user wrote. Hidden ones are left out too, and those that are a virtual environment.
 # fmt: off
 NOT_OURS = frozenset({
-    "__pycache__", "__pypackages__", "node_modules", "site-packages", "dist-packages", "venv", "env", "virtualenv", "build",
-    "dist", "wandb", "mlruns", "lightning_logs", "htmlcov", "third_party", "thirdparty", "bower_components",
+    "__pycache__", "__pypackages__", "node_modules", "bower_components", "site-packages", "dist-packages", "venv", "build",
+    "dist", "wandb", "mlruns", "lightning_logs", "htmlcov",
 })
 # fmt: on
+ENVIRONMENT_MARKS = ("pyvenv.cfg", "conda-meta")
 #: Deeper folders are not entered: a loop of links, or no project.
 MAX_DEPTH = 40
 
@@ -57,7 +58,7 @@ def targets(paths: Iterable[Path], here: Path, exclude: Sequence[str] = ()) -> I
     """
     seen: set[str] = set()
     for path in paths:
-        if path.is_dir():
+        if path.is_dir() and os.access(path, os.R_OK | os.X_OK):
             found: Iterable[Target] = (
                 Target(file, shown(file, here), KINDS[file.suffix.lower()], False) for file in _files(path, here, exclude, 0)
             )
@@ -87,7 +88,7 @@ def _files(folder: Path, here: Path, exclude: Sequence[str], depth: int) -> Iter
     except OSError:
         return
     for inner in folders:
-        if depth < MAX_DEPTH and not (inner / "pyvenv.cfg").exists():
+        if depth < MAX_DEPTH and not any((inner / mark).exists() for mark in ENVIRONMENT_MARKS):
             yield from _files(inner, here, exclude, depth + 1)
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+#: Lines around a change that a diff shows.
+CONTEXT = 3
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -69,8 +72,29 @@ def unified(file: str, before: str, after: str) -> str:
     """Return a diff that `git apply` takes, "" for no difference. A line ends at a line feed alone, as git has it."""
     import difflib
 
-    def lines(text: str) -> list[str]:
-        return [line + "\n" for line in text.split("\n")[:-1]] + ([text.rpartition("\n")[2]] if not text.endswith("\n") else [])
+    old, new = _lines(before), _lines(after)
+    longest = min(len(old), len(new))
+    head = next((i for i in range(longest) if old[i] != new[i]), longest)
+    tail = next((i for i in range(longest - head) if old[-1 - i] != new[-1 - i]), longest - head)
+    head, tail = max(0, head - CONTEXT), max(0, tail - CONTEXT)  # of 50,000 lines difflib need not see those that are equal
 
-    made = difflib.unified_diff(lines(before), lines(after), f"a/{file}", f"b/{file}")
-    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in made)
+    made = []
+    for line in difflib.unified_diff(
+        old[head : len(old) - tail], new[head : len(new) - tail], f"a/{file}", f"b/{file}", n=CONTEXT
+    ):
+        words = line.split(" ")
+        if words[0] == "@@":
+            line = " ".join(["@@", *(_moved(part, head) for part in words[1:3]), *words[3:]])
+        made.append(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
+    return "".join(made)
+
+
+def _lines(text: str) -> list[str]:
+    lines = text.split("\n")
+    return [f"{line}\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
+
+
+def _moved(part: str, by: int) -> str:
+    """Return a range of a hunk's head ("-1,7") that begins so many lines later."""
+    start, comma, length = part[1:].partition(",")
+    return f"{part[0]}{int(start) + by}{comma}{length}"

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from traindoctor.check.repairs import Change
     from traindoctor.rule import Cause
 
+#: Folders of this package that decide what is found in a file, beside the rules' own.
+DECIDING = ("check", "code", "configs", "optim")
+
 
 class _Read(NamedTuple):
     dialect: str
@@ -243,7 +246,8 @@ def _settings_for_all(options: CheckOptions) -> Settings | None:
 def _cache(folder: Path | None, shelf: Shelf) -> Cache | None:
     if folder is None:
         return None
-    return Cache(folder, signature([str(Path(__file__).parents[1]), *shelf.folders]))
+    package = Path(__file__).parents[1]
+    return Cache(folder, signature([*(str(package / name) for name in DECIDING), *shelf.folders]))
 
 
 def _kind_of(data: bytes) -> Kind:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 from traindoctor.check.cache import digest
@@ -93,7 +94,9 @@ class Projects:
         """Return the project of a file."""
         root = self.root(path)
         if self._project is None or self._project.root != root or self._project.is_full:
-            self._project = WatchedProject(root)
+            is_first, self._project = self._project is None, WatchedProject(root)
+            if not is_first:
+                gc.collect()  # scripts and their project know each other
         return self._project
 
     def parsed(self, path: Path, source: Source) -> Script:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Source(NamedTuple):
 
     def line(self, number: int, cell: int = 0) -> str:
         """Return a line without its end, of a notebook's cell where one is given; "" for one that is not there."""
-        lines = self.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        lines = _lines(self.text)
         if cell and self.notebook is not None:
             number += next((c.first_line - 1 for c in self.notebook.cells if c.number == cell), 0)
         return lines[number - 1] if 0 < number <= len(lines) else ""
@@ -78,6 +79,11 @@ class Source(NamedTuple):
         return (BOM if self.bom else b"") + text.encode(self.encoding)
 
 
+@lru_cache(maxsize=2)
+def _lines(text: str) -> list[str]:
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
 def read_bytes(path: Path) -> bytes:
     """Return the content of a file.
 
@@ -89,6 +95,8 @@ def read_bytes(path: Path) -> bytes:
             raise UnusableError(
                 f"{size / 1e6:,.0f} MB are too many (limit {MAX_BYTES // 10**6} MB)", way_out="exclude it: --exclude PATTERN"
             )
+        if path.is_dir():
+            raise UnusableError("is a folder that cannot be listed", way_out="its permissions")
         if not path.is_file():
             raise UnusableError("is no regular file", way_out="a file, a folder, or - for stdin")
         return path.read_bytes()

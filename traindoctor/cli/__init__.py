@@ -50,6 +50,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _plain_check(paths: Sequence[str]) -> int:
+    """Check the paths with no option but the defaults.
+
+    The collector looks for garbage at every few imports and finds none: what dies here is in syntax trees, which `Projects`
+    sees to. Without it a small file takes a tenth less.
+    """
+    import gc
+
+    gc.disable()
+    try:
+        return _checked(paths)
+    finally:
+        gc.enable()
+
+
+def _checked(paths: Sequence[str]) -> int:
     from traindoctor.check.cache import default_folder
     from traindoctor.check.options import CheckOptions
     from traindoctor.cli.checking import Output, run

@@ -207,13 +207,16 @@ def _of_pair(script: Script, node: ast.expr, index: int) -> Given | None:
     return Given(both.value[index], element, both.sure)
 
 
-def given(script: Script, node: ast.expr) -> Given | None:
+def given(script: Script, node: ast.expr, depth: int = 3) -> Given | None:
     """Return the value of an expression, with the place where it is written; None when it is not known."""
     value = script.constant(node)
     if value is not UNKNOWN:
         origin = script.origin(node)
         assert isinstance(origin, ast.expr)
         return Given(value, origin, _is_sure(node))
+    passed = _passed(script, node)
+    if passed is not None:
+        return given(script, passed, depth - 1) if depth else None
     default = _default(script, node)
     if default is None:
         return None
@@ -255,6 +258,22 @@ def _of_parameter(script: Script, node: ast.Name) -> ast.expr | None:
     defaults: list[ast.expr | None] = [*[None] * (len(placed) - len(arguments.defaults)), *arguments.defaults]
     pairs = [*zip(placed, defaults, strict=True), *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
     return next((default for argument, default in pairs if argument.arg == node.id), None)
+
+
+def _passed(script: Script, node: ast.expr) -> ast.expr | None:
+    """Return what the one call of a function of the file gives for the parameter that a name stands for."""
+    function = script.function(node)
+    if not isinstance(node, ast.Name) or not isinstance(function, ast.FunctionDef) or script.bound(node) != [None]:
+        return None
+    parent = script.parents[function]
+    name = parent.name if isinstance(parent, ast.ClassDef) and function.name == "__init__" else function.name
+    calls = script.calls.get(name, [])
+    if len(calls) != 1 or script.open_ended(calls[0]):
+        return None
+    placed = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)]
+    if isinstance(parent, ast.ClassDef) and placed:
+        placed = placed[1:]
+    return script.argument(calls[0], node.id, placed.index(node.id) if node.id in placed else -1)
 
 
 def _is_arguments(script: Script, base: ast.expr) -> bool:
@@ -333,8 +352,8 @@ def models_in(script: Script, node: ast.expr, depth: int = 3) -> frozenset[str]:
         if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and "param" in one.func.attr:
             found.add(script.dotted(one.func.value) or "?")
             continue
-        if isinstance(one, ast.Name) and depth:
-            for value in script.bound(one):
+        if isinstance(one, ast.Name) and depth and len(bound := script.bound(one)) <= 8:
+            for value in bound:
                 if value is not None:
                     found |= models_in(script, value, depth - 1)
         pending += ast.iter_child_nodes(one)
@@ -347,6 +366,8 @@ def half_precision(script: Script, model: str, node: ast.AST) -> Iterator[ast.Ca
     A call under a condition that the node does not share says nothing, nor does one where the model is cast back.
     """
     if any(script.dotted(call.func) == f"{model}.float" for call in script.calls.get("float", ())):
+        return
+    if any(script.dotted(call.func) == f"{model}.to" and "float32" in script.source(call) for call in script.calls.get("to", ())):
         return
     for name in ("half", "to", "from_pretrained"):
         for call in script.calls.get(name, ()):

@@ -43,6 +43,7 @@ class Definitions:
         self.script = script
         self._stores: dict[str, list[ast.AST]] = {}
         self._touched: dict[tuple[ast.AST | None, str], dict[ast.AST, ast.AST]] = {}
+        self._positions: dict[ast.AST, dict[ast.AST, tuple[str, int]]] = {}
         for node in script.nodes.get(ast.Name, ()):
             if type(node.ctx) is ast.Store:  # type: ignore[attr-defined]
                 self._stores.setdefault(node.id, []).append(node)  # type: ignore[attr-defined]
@@ -52,7 +53,7 @@ class Definitions:
 
     def stores(self, path: str) -> list[ast.AST]:
         """Return the nodes at which a name ("loss") or an attribute ("self.loss") is bound, anywhere in the script."""
-        head, dot, last = path.rpartition(".")
+        _, dot, last = path.rpartition(".")
         if not dot:
             return self._stores.get(path, [])
         return [n for n in self._stores.get(f".{last}", ()) if self.script.dotted(n) == path]
@@ -136,14 +137,15 @@ class Definitions:
 
     def _before(self, statement: ast.AST, parent: ast.AST, touched: dict[ast.AST, ast.AST], found: list[Definition]) -> bool:
         """Collect what the statements before one in its block bind, and the head of the block; True where all is bound there."""
-        field = next((f for f in _BLOCKS if statement in (getattr(parent, f, None) or ())), "")
+        field, index = self._position(statement, parent)
         if not field:
             if isinstance(parent, ast.Try) and isinstance(statement, ast.ExceptHandler):
                 self._backwards(parent.body, touched, found)
             return False
         block: list[ast.stmt] = getattr(parent, field)
-        if self._backwards(block[: block.index(statement)], touched, found):  # type: ignore[arg-type]
-            return True
+        for i in range(index - 1, -1, -1):
+            if block[i] in touched and self._through(block[i], touched, found):
+                return True
         if isinstance(parent, ast.For | ast.AsyncFor) and field == "body":
             if self._bound_in(parent.target, touched, found):
                 return True
@@ -157,6 +159,14 @@ class Definitions:
         elif isinstance(parent, ast.Try) and field == "finalbody":
             self._through(ast.Try(parent.body, parent.handlers, parent.orelse, []), touched, found)
         return False
+
+    def _position(self, statement: ast.AST, parent: ast.AST) -> tuple[str, int]:
+        """Return the block of a parent that a statement stands in, and its place there; "" for one that stands in none."""
+        if parent not in self._positions:
+            self._positions[parent] = {
+                one: (field, i) for field in _BLOCKS for i, one in enumerate(_statements(getattr(parent, field, None)))
+            }
+        return self._positions[parent].get(statement, ("", 0))
 
     def _bound_in(self, target: ast.AST, touched: dict[ast.AST, ast.AST], found: list[Definition]) -> bool:
         if target in touched:
@@ -233,6 +243,10 @@ class Definitions:
                     return Definition("other", parent)
             child = parent
         return Definition("other", store)
+
+
+def _statements(block: object) -> list[ast.stmt]:
+    return block if isinstance(block, list) else []  # the body of a lambda is an expression
 
 
 def _unpacked(definition: Definition) -> Definition:

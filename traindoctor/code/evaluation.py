@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from traindoctor.code.losses import MANY
 from traindoctor.code.tensors import MODEL, fence_of, is_loader, plain, without_gradients
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ HOOKS = frozenset(
 )
 #: Words after which gradients may be on or off by a value, in the whole script.
 _BY_VALUE = ("set_grad_enabled", "volatile")
+#: Names of functions that work with gradients.
+_NEEDING = re.compile(r"grad|attack|adversar|pgd|fgsm|perturb|saliency|explain|attribut", re.IGNORECASE)
+_TRAINS = re.compile(r"opt|trainer|engine|scaler|accel|agent", re.IGNORECASE)
 _GRADIENTS = ("backward", "manual_backward", "grad", "jacobian", "hessian", "attribute", "perturb", "attack")
 
 
@@ -46,9 +51,11 @@ def evaluations(script: Script) -> Iterator[Evaluation]:
     if any(word in script.text for word in _BY_VALUE):
         return
     seen: set[ast.AST] = set()
-    for call, loop in [*_after_eval(script), *_in_named(script)]:
+    for call, loop in islice(chain(_after_eval(script), _in_named(script)), MANY):
         function = script.function(call)
         if loop in seen or _is_fenced(script, call, set()) or _needs_gradients(script, function, loop):
+            continue
+        if _is_frozen(script, plain(call.func)):
             continue
         seen.add(loop)
         tensors = script.tensors.of(call, script.tensors.frame(call))
@@ -97,20 +104,26 @@ def _model_calls(
         if plain(call.func) != path or not (call.args or call.keywords):
             continue
         here = script.function(call)
-        if here is function:
-            for loop in [*reversed(script.loops(call)), *_comprehension(script, call)]:
-                if any(b is loop or b in script.above(loop) for b in blocks):
-                    if not isinstance(loop, ast.While):
-                        yield call, loop
-                    break
+        if here is function or "." in path:  # an attribute of self is the same one in the helpers that the loop calls
+            for reached in _reached_from(script, call, function):
+                for loop in [*reversed(script.loops(reached)), *_comprehension(script, reached)]:
+                    if any(b is loop or b in script.above(loop) for b in blocks):
+                        if not isinstance(loop, ast.While):
+                            yield reached, loop
+                        break
         elif isinstance(here, ast.FunctionDef) and script.function(here) is function is not None and EVALUATION.search(here.name):
             for loop in script.loops(call)[-1:]:
                 yield call, loop
-        elif isinstance(here, ast.FunctionDef) and "." in path:
-            for outer in script.calls.get(here.name, ()):  # the model is called by a helper that the loop calls
-                for loop in script.loops(outer)[-1:] if script.function(outer) is function else ():
-                    if any(b is loop or b in script.above(loop) for b in blocks):
-                        yield outer, loop
+
+
+def _reached_from(script: Script, call: ast.Call, function: ast.AST | None, depth: int = 0) -> Iterator[ast.Call]:
+    """Yield the calls in a function through which a call is made, gradients on all the way."""
+    here = script.function(call)
+    if here is function:
+        yield call
+    elif isinstance(here, ast.FunctionDef) and depth < 3 and fence_of(here) is None and without_gradients(script, call) is None:
+        for outer in script.calls.get(here.name, ()):
+            yield from _reached_from(script, outer, function, depth + 1)
 
 
 def _comprehension(script: Script, call: ast.Call) -> list[ast.AST]:
@@ -124,7 +137,7 @@ def _comprehension(script: Script, call: ast.Call) -> list[ast.AST]:
 
 
 def _in_named(script: Script) -> Iterator[tuple[ast.Call, ast.AST]]:
-    """Yield the calls of a model in loops over batches of functions whose name says evaluation, and whose caller called `eval()`."""
+    """Yield the calls of a model in loops over batches, in functions named for evaluation whose caller called `eval()`."""
     for function in script.all(ast.FunctionDef):
         assert isinstance(function, ast.FunctionDef)
         if not EVALUATION.search(function.name) or not _is_switched_by_caller(script, function):
@@ -170,17 +183,20 @@ def _needs_gradients(script: Script, function: ast.AST | None, loop: ast.AST) ->
     """Return whether a loop, or what it calls, takes gradients, or the function asks for some."""
     first, last = loop.lineno, loop.end_lineno or loop.lineno  # type: ignore[attr-defined]
     for name in (*_GRADIENTS, "requires_grad_"):
-        for call in script.calls.get(name, ()):
-            if first <= call.lineno <= last or (name in ("requires_grad_", "grad") and script.function(call) is function):
+        for taken in script.calls.get(name, ()):
+            if first <= taken.lineno <= last or (name in ("requires_grad_", "grad") and script.function(taken) is function):
                 return True
     stores = script.definitions.stores_of_attribute("requires_grad")
     if any(script.function(n) is function for n in stores):
         return True
-    calls = [c for c in script.nodes.get(ast.Call, ()) if first <= c.lineno <= last]  # type: ignore[attr-defined]
-    for call in calls:
-        assert isinstance(call, ast.Call)
+    for call in script.calls.get("step", ()):
+        if isinstance(call.func, ast.Attribute) and first <= call.lineno <= last and _TRAINS.search(plain(call.func.value)):
+            return True
+    for call in script.nodes.get(ast.Call, ()):  # type: ignore[assignment]
+        if not isinstance(call, ast.Call) or not first <= call.lineno <= last:
+            continue
         name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-        if re.search(r"attack|adversar|pgd|fgsm|perturb|saliency|explain|attribut", name, re.IGNORECASE):
+        if _NEEDING.search(name) and name != "no_grad":
             return True
         for frame in script.tensors.called(call, script.tensors.frame(call)):
             if frame.function is not None and any(
@@ -189,6 +205,23 @@ def _needs_gradients(script: Script, function: ast.AST | None, loop: ast.AST) ->
                 for c in frame.script.calls.get(name, ())
             ):
                 return True
+    return False
+
+
+def _is_frozen(script: Script, path: str) -> bool:
+    """Return whether the parameters of a model are told to have no gradients somewhere, all in a loop or at once."""
+    for call in script.calls.get("requires_grad_", ()):
+        if isinstance(call.func, ast.Attribute) and plain(call.func.value) == path:
+            return True
+    for store in script.definitions.stores_of_attribute("requires_grad"):
+        loop = next((n for n in script.above(store) if isinstance(n, ast.For)), None)
+        source = loop.iter.func if loop is not None and isinstance(loop.iter, ast.Call) else None
+        if (
+            isinstance(source, ast.Attribute)
+            and source.attr in ("parameters", "named_parameters")
+            and plain(source.value) == path
+        ):
+            return True
     return False
 
 

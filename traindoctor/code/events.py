@@ -104,8 +104,8 @@ class TracedLoop:
     """One loop, or one root of the walk (`node` None), with what happens in one iteration, in order.
 
     `script`: the file it stands in. `function`: of a root, what was walked; None for the module. `parent`: the loop around
-    it. `branch`: the conditions that it stands under itself. `unsure`: why the order in it is not known. `rebuilt`: optimizers that are built in it. `bound`: names and attributes
-    that get a new value in it.
+    it. `branch`: the conditions that it stands under itself. `unsure`: why the order in it is not known. `rebuilt`:
+    optimizers that are built in it. `bound`: names and attributes that get a new value in it.
     """
 
     __slots__ = ("bound", "branch", "function", "items", "node", "parent", "rebuilt", "script", "unsure")

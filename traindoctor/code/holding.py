@@ -50,6 +50,10 @@ _THAWS = re.compile(r"requires_grad(_\((?!\s*False)|\s*=(?!\s*False|=))|unfreez|
 _OPTIMIZER_WORD = re.compile(r"_?(optimi[sz]ers?|optim|opt|solver|trainer)_?", re.IGNORECASE)
 
 
+#: Steps of one optimizer that are looked at: a script that writes out more is made by a program.
+MAX_STEPS = 16
+
+
 class Replaced(NamedTuple):
     """A statement that gives a model other parameters after its optimizer was built; `layer`: of a part of it alone."""
 
@@ -90,12 +94,14 @@ def replacements(made: Construction) -> Iterator[Replaced]:
             continue
         target = _place(script, statement.targets[0])
         model = next((m for m in made.models if target == m or target.startswith((f"{m}.", f"{m}["))), "")
-        if not model or not isinstance(statement.value, ast.Call) or not _is_used(script, name, statement, function):
+        if not model or not isinstance(statement.value, ast.Call):
             continue
         if any(_is_after(one, statement) for one in rebuilt) or _mentions(script, statement.value, model):
             continue
         layer = target != model
         if not (_has_parameters(script, statement.value) if layer else _is_fresh_model(script, statement.value)):
+            continue
+        if not _is_used(script, name, statement, function):
             continue
         conditions = set(script.above(made.node))
         branches = [p for p in script.above(statement) if isinstance(p, ast.If | ast.Try | ast.Match) and p not in conditions]
@@ -146,8 +152,39 @@ def mixed_up(script: Script) -> Iterator[tuple[Construction, str, str]]:
             if _is_named_after(_word(other_name), held) and _is_named_after(word, next(iter(other.models)))
         }
         meant = swapped if not twins else _models_named(script, word) - {m for one in script.constructions for m in one.models}
+        meant = {model for model in meant if model.startswith("self.") == held.startswith("self.")}
         if len(meant) == 1:
             yield made, held, next(iter(meant))
+
+
+def unrelated_loss(made: Construction) -> ast.Call | None:
+    """Return the backward pass right before the step of an optimizer whose loss does not depend on the model that it holds.
+
+    Only where the gradients are cleared before it in the same block, so that none of an earlier loss is left, and where all
+    that the loss is made of is seen: names of the function, and no method of the object that has the model.
+    """
+    script, name = made.script, name_of(made)
+    if not name or len(made.models) != 1 or not _is_stored_whole(made):
+        return None
+    (model,) = made.models
+    steps = [step for step in script.calls.get("step", ()) if script.dotted(step.func) == f"{name}.step"]
+    for step in steps[:MAX_STEPS]:
+        if script.function(step) is not script.function(made.node) and not name.startswith("self."):
+            continue
+        block = _block_of(script, step)
+        before = block[: block.index(script.statement(step))] if block else []
+        cleared = max(
+            (n for n, s in enumerate(before) if _calls(script, s, f"{name}.zero_grad", f"{model}.zero_grad")), default=-1
+        )
+        losses = [
+            call
+            for statement in before[cleared + 1 :]
+            for call in ast.walk(statement)
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "backward"
+        ]
+        if cleared >= 0 and len(losses) == 1 and not losses[0].args and not _may_depend(script, losses[0], model):
+            return losses[0]
+    return None
 
 
 def freezing(made: Construction) -> ast.stmt | None:
@@ -164,17 +201,81 @@ def freezing(made: Construction) -> ast.stmt | None:
             or not _is_certain(script, statement, made.node)
         ):
             continue
-        between = [n for n in _uses(script, model, function) if _is_after(n, statement) and not _is_after(n, made.node)]
+        between = [n for n in _uses(script, model, function) if _is_after(n, statement) and _is_after(made.node, n)]
         if all(_is_quiet(script, node) for node in between):
             return statement
     return None
+
+
+# -- what a loss is made of -------------------------------------------------------------------------------------------
+
+
+def _block_of(script: Script, node: ast.AST) -> list[ast.stmt]:
+    """Return the statements among which the statement of a node stands."""
+    statement = script.statement(node)
+    parent = script.parents[statement]
+    return next((b for b in (getattr(parent, f, None) for f in ("body", "orelse", "finalbody")) if b and statement in b), [])
+
+
+def _calls(script: Script, statement: ast.stmt, *paths: str) -> bool:
+    return (
+        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call) and script.dotted(statement.value.func) in paths
+    )
+
+
+def _may_depend(script: Script, backward: ast.Call, model: str) -> bool:
+    """Whether the loss of a backward pass may depend on the parameters of a model, as far as the text tells.
+
+    What is detached, and what is computed without gradients, does not. An expression that may hide the model does.
+    """
+    assert isinstance(backward.func, ast.Attribute)
+    pending: list[ast.AST] = [backward.func.value]
+    seen: set[str] = set()
+    models = {m for made in script.constructions for m in made.models} - {model}
+    function = script.function(backward)
+    runs_another = False
+    # A function that runs this model by its name is taken to run others by theirs.
+    by_name = any(script.function(call) is function for call in _runs(script, model))
+    while pending:
+        node = pending.pop()
+        match node:
+            case ast.Call(func=ast.Attribute(attr="detach" | "item" | "data")):
+                continue
+            case ast.Call(func=ast.Name(id=name)) if (
+                not script.bound(node.func) and name not in script.imports and _is_of_file(script, name)
+            ):
+                return True
+            case ast.Attribute() | ast.Name():
+                path = script.dotted(node)
+                if (path + ".").startswith(f"{model}.") or path in ("self", "locals", "globals"):
+                    return True
+                parent = script.parents.get(node)
+                is_called = isinstance(parent, ast.Call) and parent.func is node
+                if is_called and path.startswith("self.") and path not in models and not any(_values(script, path)):
+                    return True  # a method of the object, which may run the model
+                runs_another = runs_another or path in models or (is_called and by_name and script.bound(node) == [None])
+                if path in seen:
+                    continue
+                seen.add(path)
+                if isinstance(node, ast.Attribute) and not _values(script, path):
+                    pending.append(node.value)
+                    continue
+                values = _values(script, path) if isinstance(node, ast.Attribute) else _values_of_name(script, node, backward)
+                if None in values:
+                    return True
+                pending += [value for value in values if value is not None]
+                continue
+        pending += ast.iter_child_nodes(node)
+    return not runs_another
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------
 
 
 def _is_after(node: ast.AST, other: ast.AST) -> bool:
-    return node.lineno > (other.end_lineno or other.lineno)  # type: ignore[attr-defined]
+    line: int = node.lineno  # type: ignore[attr-defined]
+    end: int = other.end_lineno or other.lineno  # type: ignore[attr-defined]
+    return line > end
 
 
 def _paths(script: Script, target: ast.AST) -> list[str]:
@@ -183,21 +284,51 @@ def _paths(script: Script, target: ast.AST) -> list[str]:
     return [script.dotted(target)]
 
 
+def _values_of_name(script: Script, node: ast.Name, at: ast.AST) -> list[ast.expr | None]:
+    """Return what a name is bound to in the function of a node, save where gradients are off; None for what is not followed."""
+    function = script.function(at)
+    found: list[ast.expr | None] = []
+    for one in script.all(ast.Assign, ast.AugAssign):
+        targets = one.targets if isinstance(one, ast.Assign) else [one.target]  # type: ignore[attr-defined]
+        if script.function(one) is not function or not any(node.id in _paths(script, target) for target in targets):
+            continue
+        if not _without_gradients(script, one):
+            found.append(one.value)  # type: ignore[attr-defined]
+    return found
+
+
+def _runs(script: Script, model: str) -> list[ast.Call]:
+    """Return the calls that run a model."""
+    return [call for call in script.calls.get(model.rpartition(".")[2], ()) if script.dotted(call.func) == model]
+
+
+def _without_gradients(script: Script, node: ast.AST) -> bool:
+    return any(
+        isinstance(one, ast.With) and any("no_grad" in script.source(item.context_expr) for item in one.items)
+        for one in script.above(node)
+    )
+
+
+def _is_of_file(script: Script, name: str) -> bool:
+    return any(getattr(one, "name", "") == name for one in script.all(ast.FunctionDef, ast.ClassDef))
+
+
 def _place(script: Script, target: ast.AST) -> str:
     """Return the path of what is assigned to, a subscript as "[]" at its end: `model.classifier[6]` -> "model.classifier[]"."""
     return f"{_place(script, target.value)}[]" if isinstance(target, ast.Subscript) else script.dotted(target)
 
 
 def _values(script: Script, path: str) -> list[ast.expr | None]:
-    """Return what a name is bound to anywhere in the script, None for what is no plain assignment of it alone."""
+    """Return what a path is bound to anywhere in the script, tuples taken apart, None for what is not followed."""
     found: list[ast.expr | None] = []
     for node in script.nodes.get(ast.Assign, ()):
         assert isinstance(node, ast.Assign)
         for target in node.targets:
             if script.dotted(target) == path:
                 found.append(node.value)
-            elif path in _paths(script, target):
-                found.append(None)
+            elif path in (paths := _paths(script, target)):
+                values = getattr(node.value, "elts", [])
+                found.append(values[paths.index(path)] if len(values) == len(paths) else None)
     return found
 
 
@@ -267,7 +398,8 @@ def _is_fresh_model(script: Script, value: ast.expr) -> bool:
         return False
     if any(is_a_model(script, one) for one in _named_in(call)):
         return False
-    return last[:1].isupper() or bool(_FACTORY.match(last)) or path.startswith("torchvision.models.") or path == "torch.load"
+    is_class = last[:1].isupper() or any(getattr(one, "name", "") == path for one in script.nodes.get(ast.ClassDef, ()))
+    return is_class or bool(_FACTORY.match(last)) or path.startswith("torchvision.models.") or path == "torch.load"
 
 
 def _named_in(call: ast.Call) -> Iterator[ast.expr]:
@@ -338,26 +470,19 @@ def _is_named_after(word: str, model: str) -> bool:
 
 
 def _models_named(script: Script, word: str) -> set[str]:
-    """Return the models of a script, as far as they are asked to train, run or clear, that a word names."""
-    found = set()
-    for method in ("train", "zero_grad", "parameters", "to", "cuda", "apply"):
-        for call in script.calls.get(method, ()):
-            if isinstance(call.func, ast.Attribute):
-                found.add(script.dotted(call.func.value))
-    for node in script.nodes.get(ast.Assign, ()):
-        if isinstance(node, ast.Assign):
-            target = node.targets[0]
-            pairs = (
-                zip(target.elts, getattr(node.value, "elts", ()), strict=False)
-                if isinstance(target, ast.Tuple)
-                else [(target, node.value)]
-            )
-            found |= {script.dotted(one) for one, value in pairs if _is_fresh_model(script, value)}
-    found |= {
-        path for name in script.nodes.get(ast.Attribute, ()) if (path := script.dotted(name)) and _is_kept_parameter(script, path)
-    }
+    """Return the models that a script runs and a word names: built here, told to train, or kept by the object that runs them."""
     run = {script.dotted(call.func) for call in script.nodes.get(ast.Call, ()) if isinstance(call, ast.Call)}
-    return {one for one in found & run if one and not _FOLLOWS.search(one) and _is_named_after(word, one)}
+    named = {one for one in run if one and not _FOLLOWS.search(one) and _is_named_after(word, one)}
+    told = {
+        script.dotted(call.func).rpartition(".")[0] for method in ("train", "zero_grad") for call in script.calls.get(method, ())
+    }
+    return {
+        one
+        for one in named
+        if one in told
+        or _is_kept_parameter(script, one)
+        or any(value is not None and _is_fresh_model(script, value) for value in _values(script, one))
+    }
 
 
 def _is_kept_parameter(script: Script, path: str) -> bool:

@@ -81,10 +81,8 @@ def stretches(script: Script) -> list[TrainingLoop]:
     """
     found = [loop for loop in script.trace.training if loop.traced is not None and loop.traced.script is script]
     doubt = _doubt_of_file(script.trace)
-    for root in script.trace.roots:
-        if root.function is not None and _trains(root) and not any(map(_trains, root.inner())):
-            found.append(_loop(root, (), script.trace, doubt))
-    return found
+    bodies = [root for root in script.trace.roots if root.function is not None and _trains(root)]
+    return found + [_loop(root, (), script.trace, doubt) for root in bodies if not any(map(_trains, root.inner()))]
 
 
 def _trains(loop: TracedLoop) -> bool:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 ENGINE = re.compile(r"accel|fabric|engine|strategy|manager|trainer|booster|optim|scaler|autograd|^self$|model", re.IGNORECASE)
 #: Functions whose returned value a framework differentiates.
 RETURNING_LOSS = ("training_step", "compute_loss")
-#: Names followed from a backward pass to what it differentiates.
-DEPTH = 12
+#: Losses, and backward passes, looked at in one script: no script of a person's has more.
+MANY = 300
 
 
 class LossCall(NamedTuple):
@@ -76,7 +76,8 @@ class Losses:
                 parent = next((n for n in script.above(call) if isinstance(n, ast.stmt)), None)
                 if isinstance(parent, ast.Assign):
                     names |= {t.attr if isinstance(t, ast.Attribute) else getattr(t, "id", "") for t in parent.targets}
-        found = [loss for name in names for call in script.calls.get(name, ()) if (loss := self.at(call)) is not None]
+        calls = [call for name in names for call in script.calls.get(name, ())][:MANY]
+        found = [loss for call in calls if (loss := self.at(call)) is not None]
         return sorted(found, key=lambda loss: (loss.call.lineno, loss.call.col_offset))
 
     def at(self, call: ast.Call, frame: Frame | None = None) -> LossCall | None:
@@ -110,7 +111,7 @@ class Losses:
                     value = getattr(node, "value", None)
                     if script.function(node) is function and value is not None:
                         found.append((value, node))
-        return found
+        return found[:MANY]
 
     @cached_property
     def terms(self) -> list[Term]:
@@ -221,10 +222,10 @@ class Losses:
         ):
             yield from self._terms(node.args[0], frame, (), whole, root, seen)
             return
-        if isinstance(func, ast.Attribute) and (name in REDUCTIONS or name in SAME or name == "requires_grad_"):
-            if script.dotted(func).partition(".")[0] not in ("torch", "F"):
-                yield from self._terms(func.value, frame, path, whole, root, seen)
-                return
+        kept = name in REDUCTIONS or name in SAME or name == "requires_grad_"
+        if kept and isinstance(func, ast.Attribute) and script.dotted(func).partition(".")[0] not in ("torch", "F"):
+            yield from self._terms(func.value, frame, path, whole, root, seen)
+            return
         for entered in tensors.entered(node, frame):
             for value in tensors.returns(entered):
                 yield from self._terms(value, entered, path, whole, root, seen)
@@ -233,7 +234,7 @@ class Losses:
 
 
 def rewrapped(node: ast.expr) -> ast.expr | None:
-    """Return what a call puts into a tensor that knows no graph: `torch.tensor(loss)`, `loss.detach().requires_grad_()`; or None."""
+    """Return what a call puts into a tensor without a graph: `torch.tensor(loss)`, `loss.detach().requires_grad_()`; or None."""
     if not isinstance(node, ast.Call):
         return None
     func = node.func
@@ -251,6 +252,9 @@ def rewrapped(node: ast.expr) -> ast.expr | None:
         return rewrapped(inner)
     if name in COPIES and name != "from_numpy" and node.args:
         return node.args[0]
+    if name == "as_tensor" and node.args and isinstance(node.args[0], ast.Call):  # of a tensor it is that tensor
+        inner = node.args[0].func
+        return inner.value if isinstance(inner, ast.Attribute) and inner.attr == "item" else None
     return None
 
 

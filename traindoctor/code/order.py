@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from traindoctor.code.edits import applied, line_before, moved_after, moved_before, plain_statement, side_by_side
 from traindoctor.code.events import TracedEvent
 from traindoctor.code.loops import read_script, stretches
+from traindoctor.code.names import last_of
 from traindoctor.errors import UnreadableInputError
 from traindoctor.mistake import Repair
 
@@ -68,11 +69,25 @@ def uncleared(loop: TrainingLoop) -> Iterator[Wrong]:
     if loop.why_unsure or _is_function(loop):
         return
     for optimizer in _stepping(loop):
-        if any(e.kind == "zero_grad" and e.target in (optimizer, None) for e in loop.events):
+        clearing = [e for e in loop.events if e.kind == "zero_grad" and e.target in (optimizer, None)]
+        if any(e.target == optimizer or not _spares(loop, e) for e in clearing):
             continue
         if _steps_again(loop, optimizer):
             step = next(e for e in loop.events if e.kind == "step" and e.target == optimizer)
             yield Wrong(loop, optimizer, _backward_before(loop.events, optimizer), step)
+
+
+def _spares(loop: TrainingLoop, clearing: Event) -> bool:
+    """Return whether a call that clears what is not known stands between the one optimizer's pass and its step.
+
+    It cannot clear all that the optimizer holds, or no step would see a gradient: a layer is frozen like that.
+    """
+    if len(_stepping(loop)) != 1:
+        return False
+    at = _index(loop, clearing)
+    earlier = next((e.kind for e in reversed(loop.events[:at]) if e.kind in ("backward", "step")), "")
+    later = next((e.kind for e in loop.events[at + 1 :] if e.kind in ("backward", "step")), "")
+    return earlier == "backward" and later == "step"
 
 
 def of_another(wrong: Wrong) -> Event | None:
@@ -82,8 +97,16 @@ def of_another(wrong: Wrong) -> Event | None:
         if event.kind == "step":
             return None
         if event.kind == "zero_grad":
-            return event
+            return event if _names_it(event) else None
     return None
+
+
+def _names_it(event: Event) -> bool:
+    """Return whether a call clears through the optimizer itself, and not through its model."""
+    call = event.node if isinstance(event, TracedEvent) else None
+    if event.target is None or not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+        return False
+    return last_of(call.func.value) == event.target.rpartition(".")[2]
 
 
 def cleared_late(loop: TrainingLoop) -> Iterator[Wrong]:

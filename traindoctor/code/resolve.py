@@ -22,7 +22,8 @@ class Names:
     def __init__(self, script: Script) -> None:
         self.scripts = [script]
         self._modules: dict[Script, Env] = {}
-        self._imported: dict[tuple[Script, str], Value] = {}
+        self._imported: dict[tuple[Script, str, bool], Value] = {}
+        self._of_a_class = False  # whether the base of a class is looked for, which matters whatever its file says
 
     def find(self, name: str, env: Env) -> Value:
         """Return what a name stands for where it is used."""
@@ -42,7 +43,7 @@ class Names:
         """Return what a file of the project gives under a name that a script imports; None for all else."""
         if script.project is None:
             return None
-        key = (script, name)
+        key = (script, name, self._of_a_class)
         if key not in self._imported:
             self._imported[key] = None  # files may import each other
             full = script.imports.get(name)
@@ -65,8 +66,6 @@ class Names:
                 env.names[node.name] = Class(node, script, env) if isinstance(node, ast.ClassDef) else Function(node, script, env)
         return self._modules[script]
 
-    # -- classes
-
     def bases(self, of: Class) -> Iterator[Class | tuple[Class, ast.expr]]:
         """Yield a class and its bases in the project, nearest first; of any other base the class that has it, and its name."""
         pending, seen = [of], set()
@@ -77,7 +76,9 @@ class Names:
             seen.add(current.node)
             yield current
             for base in current.node.bases:
+                before, self._of_a_class = self._of_a_class, True
                 value = self.resolve(base, current.env)
+                self._of_a_class = before
                 if isinstance(value, Class):
                     pending.append(value)
                 else:
@@ -100,8 +101,6 @@ class Names:
     def foreign_bases(self, of: Class) -> list[ast.expr]:
         """Return the bases of a class, and of its bases, that are in no file of the project."""
         return [base[1] for base in self.bases(of) if isinstance(base, tuple)]
-
-    # -- what is imported
 
     def _named(self, full: str, script: Script) -> Value:
         """Return what `full` is: a member of a module, or a module."""
@@ -139,6 +138,8 @@ class Names:
         top = name.partition(".")[0]
         if importer.project is None or top in INSTALLED or top in sys.stdlib_module_names or len(self.scripts) > _FILES:
             return None
+        if self._of_a_class:
+            return importer.project.module(name, importer.file)
         about = f"{_TRAINS}|{_HANDS_ON.format(member)}" if member else _TRAINS
         return importer.project.module(name, importer.file, re.compile(about))
 
@@ -148,7 +149,8 @@ FunctionDef = ast.FunctionDef | ast.AsyncFunctionDef
 _FILES = 16
 #: What a file has to say for the walk to look into it: that it trains, or builds what trains.
 _TRAINS = (
-    r"\.backward\(|zero_grad\(|\.step\(|[. ]optim[. ]|Optimizer\(|clip_grad|GradScaler\(|\.eval\(\)|\.train\(|\.set_epoch\(|[. ]no_grad\("
+    r"\.backward\(|zero_grad\(|\.step\(|[. ]optim[. ]|Optimizer\(|clip_grad|GradScaler\("
+    r"|\.eval\(\)|\.train\(|\.set_epoch\(|[. ]no_grad\("
 )
 #: Or that it hands on a name that another file has.
 _HANDS_ON = r"(?m:^ *from [\w.]+ import (?:[^(\n]*|\([^)]*)(?:\b{}\b|\*))"

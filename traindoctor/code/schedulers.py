@@ -120,11 +120,6 @@ class Horizon(NamedTuple):
     unit: Unit
     number: float | None
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether the horizon is a number and nothing says of what."""
-        return not self.unit and self.number is not None
-
 
 def horizon(script: Script, kind: str, call: ast.Call) -> Horizon | None:
     """Return the horizon of a scheduler; None where none is given."""

@@ -70,7 +70,8 @@ FORMS: dict[str, Form] = {
 }
 #: Layers likewise.
 FORM_LAYERS: dict[str, Form] = {
-    "Softmax": "softmax", "Softmax2d": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid", "LogSigmoid": "log_sigmoid",
+    "Softmax": "softmax", "Softmax2d": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid", "LogSigmoid":
+    "log_sigmoid",
 }
 LINEAR_LAYERS = frozenset({
     "Linear", "LazyLinear", "Bilinear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
@@ -79,7 +80,8 @@ LINEAR_LAYERS = frozenset({
 SAME_LAYERS = frozenset({"Identity", "Flatten", "Unflatten", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "Squeeze"})
 ACTIVATIONS = frozenset({
     "ReLU", "ReLU6", "LeakyReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish", "Tanh", "Hardtanh", "Hardswish", "Hardsigmoid",
-    "Softplus", "Softsign", "Softmin", "Threshold", "Tanhshrink", "MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d",
+    "Softplus", "Softsign", "Softmin", "Threshold", "Tanhshrink", "MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d",
+    "AvgPool2d",
     "AvgPool3d", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool2d", "Upsample", "PixelShuffle",
 })
 WRAPPERS = frozenset({
@@ -91,14 +93,18 @@ MODEL_METHODS = frozenset({
 })
 #: Methods and functions after which a tensor holds the same numbers, or some of them.
 SAME = frozenset({
-    "view", "reshape", "squeeze", "squeeze_", "unsqueeze", "unsqueeze_", "flatten", "unflatten", "permute", "transpose", "transpose_",
-    "swapaxes", "movedim", "contiguous", "float", "double", "half", "bfloat16", "to", "cuda", "cpu", "clone", "type", "type_as", "t",
-    "expand", "expand_as", "repeat", "narrow", "chunk", "split", "clamp", "clamp_", "clip", "view_as", "reshape_as", "masked_select",
+    "view", "reshape", "squeeze", "squeeze_", "unsqueeze", "unsqueeze_", "flatten", "unflatten", "permute", "transpose",
+    "transpose_",
+    "swapaxes", "movedim", "contiguous", "float", "double", "half", "bfloat16", "to", "cuda", "cpu", "clone", "type",
+    "type_as", "t",
+    "expand", "expand_as", "repeat", "narrow", "chunk", "split", "clamp", "clamp_", "clip", "view_as", "reshape_as",
+    "masked_select",
     "index_select", "dropout", "rearrange", "nan_to_num", "select", "unbind", "gather",
 })
 #: Operations whose gradient is zero or that have none.
 DECISIONS = frozenset({
-    "argmax", "argmin", "argsort", "round", "round_", "sign", "sign_", "floor", "ceil", "trunc", "long", "int", "bool", "byte", "short",
+    "argmax", "argmin", "argsort", "round", "round_", "sign", "sign_", "floor", "ceil", "trunc", "long", "int", "bool",
+    "byte", "short",
     "ge", "gt", "lt", "le", "eq", "ne", "greater", "less", "heaviside", "multinomial", "bernoulli", "one_hot", "nonzero",
     "logical_and", "logical_or", "logical_not", "bucketize", "searchsorted", "count_nonzero", "isin",
 })
@@ -111,18 +117,21 @@ COPIES = frozenset({
     "from_numpy", "scalar_tensor",
 })
 FACTORIES = frozenset({
-    "zeros", "ones", "rand", "randn", "randint", "empty", "full", "arange", "linspace", "eye", "randperm", "normal", "zeros_like",
+    "zeros", "ones", "rand", "randn", "randint", "empty", "full", "arange", "linspace", "eye", "randperm", "normal",
+    "zeros_like",
     "ones_like", "rand_like", "randn_like", "randint_like", "full_like", "empty_like", "tril", "triu", "device", "manual_seed",
     "new_zeros", "new_ones", "new_full", "new_tensor",
 })
 FUNCTIONAL_LOSSES = {
     "cross_entropy": "cross_entropy", "nll_loss": "nll", "binary_cross_entropy": "bce",
     "binary_cross_entropy_with_logits": "bce_logits", "mse_loss": "mse", "l1_loss": "l1", "smooth_l1_loss": "smooth_l1",
-    "huber_loss": "huber", "soft_margin_loss": "soft_margin", "multilabel_soft_margin_loss": "multilabel", "gaussian_nll_loss": "gaussian",
+    "huber_loss": "huber", "soft_margin_loss": "soft_margin", "multilabel_soft_margin_loss": "multilabel",
+    "gaussian_nll_loss": "gaussian",
     "poisson_nll_loss": "poisson", "kl_div": "kl",
 }
 LOSS_LAYERS = {
-    "CrossEntropyLoss": "cross_entropy", "NLLLoss": "nll", "NLLLoss2d": "nll", "BCELoss": "bce", "BCEWithLogitsLoss": "bce_logits",
+    "CrossEntropyLoss": "cross_entropy", "NLLLoss": "nll", "NLLLoss2d": "nll", "BCELoss": "bce", "BCEWithLogitsLoss":
+    "bce_logits",
     "MSELoss": "mse", "L1Loss": "l1", "SmoothL1Loss": "smooth_l1", "HuberLoss": "huber", "SoftMarginLoss": "soft_margin",
     "MultiLabelSoftMarginLoss": "multilabel", "GaussianNLLLoss": "gaussian", "PoissonNLLLoss": "poisson", "KLDivLoss": "kl",
 }
@@ -140,6 +149,8 @@ MODEL = re.compile(
     r"|transformer|mlp|cnn|rnn|lstm|gru|gpt|bert|vae|autoencoder|head)(_|\d|$)|net\d*$",
     re.IGNORECASE,
 )
+#: Names of losses that hold no network of their own.
+PLAIN_CRITERION = re.compile(r"^(criterion|crit|criteria|loss_?(fn|func|function|fct|f))$", re.IGNORECASE)
 CRITERION = re.compile(r"crit|loss|entropy|(^|_)(ce|bce|nll|mse)(_|$)", re.IGNORECASE)
 
 
@@ -385,7 +396,7 @@ class Tensors:
         return None
 
     def called(self, call: ast.Call, frame: Frame) -> list[Frame]:
-        """Return the functions of the project that a call enters, each as a frame with its parameters bound; [] if none is known."""
+        """Return the functions of the project that a call enters, each a frame with its parameters bound; [] if none is known."""
         if frame.depth >= DEPTH:
             return []
         script, func = frame.script, call.func
@@ -511,8 +522,8 @@ class Tensors:
                 if is_torch(script, dotted):
                     return [Made(node, frame, name)]
                 for entered in self.called(node, frame):
-                    for value in self.returns(entered) or [None]:
-                        found += self._objects(value, entered, path) if value is not None else [None]
+                    values = self.returns(entered)
+                    found += [one for value in values for one in self._objects(value, entered, path)] or [None]
                 return found
         return []
 
@@ -604,11 +615,10 @@ class Tensors:
         for definition, where in self._alternatives(node, frame):
             bound = True
             found += self._bound_value(definition, where, path)
-        if bound and isinstance(node, ast.Name):
-            if self._is_leaf(script, node):
-                return (LIVE,)
-            if LABEL.search(node.id):
-                return tuple(DATA._replace(guess=True) if t == UNKNOWN else t for t in found)
+        if bound and self._is_leaf(script, plain(node)):
+            return (LIVE,)
+        if bound and isinstance(node, ast.Name) and LABEL.search(node.id):
+            return tuple(DATA._replace(guess=True) if t == UNKNOWN else t for t in found)
         if bound:
             return found
         dotted = script.dotted(node)
@@ -623,21 +633,18 @@ class Tensors:
             return self._value(node.value, frame, (*index, *path))
         if node.attr in ("shape", "dtype", "device", "ndim", "training") or (head in INSTALLED and dotted):
             return (DATA,)
-        if node.attr == "grad" or isinstance(node.value, ast.Name) and node.value.id == "self":
+        if node.attr == "grad" or (isinstance(node.value, ast.Name) and node.value.id == "self"):
             return (UNKNOWN,)
         return tuple(
             t._replace(form="", by=None) if t.flow in ("live", "data", "cut") else UNKNOWN
             for t in self._value(node.value, frame, ())
         )
 
-    def _is_leaf(self, script: Script, node: ast.Name) -> bool:
-        """Return whether a name is told to gather gradients somewhere: `x.requires_grad = True`, `x.requires_grad_()`."""
-        if any(plain(n) == f"{node.id}.requires_grad" for n in script.definitions.stores_of_attribute("requires_grad")):  # type: ignore[arg-type]
-            return True
-        return any(
-            isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name) and call.func.value.id == node.id
-            for call in script.calls.get("requires_grad_", ())
-        )
+    def _is_leaf(self, script: Script, path: str) -> bool:
+        """Return whether a name or attribute is told to gather gradients: `x.requires_grad = True`, `x.requires_grad_()`."""
+        told = [getattr(n, "value", None) for n in script.definitions.stores_of_attribute("requires_grad")]
+        told += [getattr(call.func, "value", None) for call in script.calls.get("requires_grad_", ())]
+        return any(isinstance(node, ast.expr) and plain(node) == path for node in told)
 
     def _bound_value(self, definition: Definition, frame: Frame, path: Path) -> Sequence[Tensor]:
         match definition.kind:
@@ -708,31 +715,31 @@ class Tensors:
         entered = self.called(node, frame)
         if entered:
             return self._returned(entered, path)
-        built = [o for o in self._objects(func, frame, ())]
-        if built and any(o is not None for o in built):
+        built = self._objects(func, frame, ())
+        if any(o is not None for o in built):
             arguments = [self._value(a, frame, ()) for a in node.args if not isinstance(a, ast.Starred)]
             found: list[Tensor] = []
             for one in built:
                 found += self._applied(one, arguments, node, frame, path)
             return found
-        if isinstance(func, ast.Attribute) and not (
-            isinstance(func.value, ast.Name) and func.value.id in ("self", *script.imports)
-        ):
-            if name in KNOWN_METHODS or not MODEL.search(name):
-                return self._operation(name, node, func.value, frame, path)
+        of_module = (
+            isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name) and func.value.id in ("self", *script.imports)
+        )
+        if isinstance(func, ast.Attribute) and not of_module and (name in KNOWN_METHODS or not MODEL.search(name)):
+            return self._operation(name, node, func.value, frame, path)
         if name in ("tensor", "Variable", "rearrange") and node.args:
             return self._operation(name, node, None, frame, path)
         if MODEL.search(name):
             return (LIVE._replace(guess=True),)
-        if CRITERION.search(name) and len(node.args) >= 2:
-            joined = self._joined([self._value(a, frame, ()) for a in node.args if not isinstance(a, ast.Starred)])
+        if PLAIN_CRITERION.search(name) and len(node.args) == 2:
+            joined = self._joined([self._value(a, frame, ()) for a in node.args])
             return tuple(t._replace(guess=True) for t in joined)
         return (UNKNOWN,)
 
     def _loss(self, kind: str, arguments: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]:
         """Return what a loss of torch gives; the target of a classification is data where nothing else is known of it."""
         if kind in CLASSIFYING and len(arguments) > 1:
-            arguments = [arguments[0], tuple(DATA if t.flow == "" else t for t in arguments[1])]
+            arguments = [arguments[0], tuple(DATA if t.flow == "" or t.guess else t for t in arguments[1])]
         return self._joined(arguments[:2])
 
     def _returned(self, frames: Sequence[Frame], path: Path) -> Sequence[Tensor]:
@@ -755,7 +762,7 @@ class Tensors:
         """Return what a layer, a loss or an object of the project gives when it is called."""
         first = arguments[0] if arguments else (UNKNOWN,)
         if one is None:
-            return (UNKNOWN,)
+            return (LIVE._replace(guess=True),) if MODEL.search(plain(node.func).rpartition(".")[2]) else (UNKNOWN,)
         if isinstance(one, Instance):
             method = self._method(one, "forward") or self._method(one, "__call__")
             if method is None:
@@ -799,6 +806,8 @@ class Tensors:
             listed = layers[0].args[0]
             if isinstance(listed, ast.List) and all(isinstance(e, ast.Tuple) and len(e.elts) == 2 for e in listed.elts):
                 layers = [e.elts[1] for e in listed.elts if isinstance(e, ast.Tuple)]
+        if not layers or "add_module" in sequential.frame.script.calls:
+            return (LIVE,)  # it is filled later
         for layer in layers:
             if isinstance(layer, ast.Starred):
                 value = (LIVE,)
@@ -867,8 +876,7 @@ class Tensors:
             others += [self._value(k.value, frame, ()) for k in node.keywords if k.arg == "target"]
             return self._loss(FUNCTIONAL_LOSSES[name], [first, *others])
         if name == "data_parallel" and len(operands) > 1:
-            found = [t for one in self._objects(operands[0], frame, ()) for t in self._run(one, others[0])]
-            return found
+            return [t for one in self._objects(operands[0], frame, ()) for t in self._run(one, others[0])]
         if receiver is None or name in BINARY:
             return self._joined([first, *others])
         return tuple(t._replace(form="", by=None) for t in first)
@@ -878,7 +886,9 @@ class Tensors:
 BINARY = frozenset({
     "add", "sub", "mul", "div", "pow", "matmul", "mm", "bmm", "dot", "add_", "sub_", "mul_", "div_", "lerp", "maximum", "minimum",
 })
-REDUCTIONS = frozenset({"mean", "sum", "abs", "sqrt", "square", "norm", "neg", "prod", "std", "var", "logsumexp", "tanh", "relu", "log1p", "exp2"})
+REDUCTIONS = frozenset({
+    "mean", "sum", "abs", "sqrt", "square", "norm", "neg", "prod", "std", "var", "logsumexp", "tanh", "relu", "log1p", "exp2",
+})
 KNOWN_METHODS = (
     SAME | DECISIONS | DETACHING | WITH_INDICES | BINARY | REDUCTIONS | FORMS.keys()
     | {"log", "log_", "exp", "exp_", "where", "masked_fill", "masked_fill_", "requires_grad_"}
@@ -904,9 +914,10 @@ def _join(tensors: Sequence[Tensor], keep_form: bool) -> Tensor:
     first = tensors[0]
     form = first.form if keep_form and all(t.form == first.form for t in tensors) else ""
     by = first.by if form else None
-    for flow in ("live", ""):
+    flows: tuple[Flow, ...] = ("live", "")
+    for flow in flows:
         if any(t.flow == flow for t in tensors):
-            return Tensor(form, by, flow, guess=guess)  # type: ignore[arg-type]
+            return Tensor(form, by, flow, guess=guess)
     cut = next((t for t in tensors if t.flow == "cut"), None)
     return Tensor(form, by, "cut", cut.cut, cut.at, guess) if cut is not None else Tensor(form, by, "data", guess=guess)
 

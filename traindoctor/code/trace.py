@@ -12,8 +12,9 @@ through every path.
 - `loops()`: every loop once, the outer ones first, as it was met first; `events()`: every event, helpers again at each call.
 - `optimizers`, `schedulers`, `scalers`: what is built, in the order of the walk (Optimizer, Scheduler, Scaler of `values`).
 
-A TracedLoop has `node`, `script`, `parent` (the loop around it), `branch` (the conditions it stands under), `items` (events and loops, in order), `own()`, `flat()`,
-`inner()`, and `unsure`: what is not known of it, in words; when it is not empty, no order in it is proven.
+A TracedLoop has `node`, `script`, `parent` (the loop around it), `branch` (the conditions it stands under), `items` (events
+and loops, in order), `own()`, `flat()`, `inner()`, and `unsure`: what is not known of it, in words; when it is not empty, no
+order in it is proven.
 
 A TracedEvent has
 
@@ -183,7 +184,7 @@ class _Facts:
 
     def __init__(self, script: Script) -> None:
         self.script = script
-        self.conditions: dict[ast.expr, tuple[str, tuple[str, ...]]] = {}
+        self.conditions: dict[ast.expr, tuple[str, tuple[str, ...] | None]] = {}
         self.grads = self._around(n for n in script.nodes.get(ast.Attribute, ()) if n.attr == "grad")  # type: ignore[attr-defined]
         self.parameters = self._around(
             call
@@ -203,18 +204,20 @@ class _Facts:
                 inner = self.script.parents.get(inner)
         return found
 
-    def condition(self, test: ast.expr) -> tuple[str, tuple[str, ...]]:
-        """Return the text of a test without its spaces, and the names in it; "" for one that is another at each evaluation."""
+    def condition(self, test: ast.expr) -> tuple[str, tuple[str, ...] | None]:
+        """Return the text of a test without its spaces, and the names in it; None for one that is another at each evaluation."""
         known = self.conditions.get(test)
         if known is None:
-            names: set[str] = set()
+            names: set[str] | None = set()
             text = "".join(self.script.source(test).replace('"', "'").split())
             for node in ast.walk(test):
                 if isinstance(node, ast.Call | ast.Await | ast.NamedExpr | ast.Subscript):
-                    text = ""
-                elif isinstance(node, ast.Name | ast.Attribute):
+                    names = None
+                elif isinstance(node, ast.Name | ast.Attribute) and names is not None:
                     names.add(text_of(node))
-            known = self.conditions[test] = (text, tuple(sorted(names)))
+                if names is None:
+                    break
+            known = self.conditions[test] = (text, None if names is None else tuple(sorted(names)))
         return known
 
 
@@ -242,6 +245,7 @@ class Walk:
         self.schedulers: list[Scheduler] = []
         self.scalers: list[Scaler] = []
         self.built: list[TracedEvent] = []
+        self.nested: list[Function] = []
         self.cleared: set[ast.AST] = set()
         self.counts = True
         self.left = BUDGET
@@ -257,7 +261,7 @@ class Walk:
         return self.names.scripts
 
     def run(self) -> None:
-        """Walk the module, then each function that nothing in the file called: those with loops, then those that train."""
+        """Walk the module, then each function that nothing in the file called: with loops, those that train, closures that do."""
         script = self.script
         self._root(lambda: self.block(script.tree.body, self.module))
         pending = functions(script)
@@ -270,6 +274,10 @@ class Walk:
                     self._root(lambda node=node, owner=owner: self._call_unknown(node, owner), node)  # type: ignore[misc]
             # What clears gradients in a function that nobody is seen to call may be called from anywhere.
             self.counts = False
+        # A closure that is handed to someone who is not followed, as to an engine that calls it for each batch.
+        for closure in self.nested:
+            if closure.node in training and closure.node not in self.visited:
+                self._root(lambda closure=closure: self.inline(closure, [], {}, closure.node), closure.node)  # type: ignore[misc]
         for event in self.built:
             if event.thing is not None:
                 event.target = getattr(event.thing, "id", None)
@@ -371,7 +379,10 @@ class Walk:
             case ast.For() | ast.AsyncFor() | ast.While():
                 self._loop(node, env)
             case ast.FunctionDef() | ast.AsyncFunctionDef():
-                env.names[node.name] = Function(node, self.script, env)
+                function = Function(node, self.script, env)
+                env.names[node.name] = function
+                if self.stack:
+                    self.nested.append(function)
             case ast.ClassDef():
                 env.names[node.name] = Class(node, self.script, env)
             case ast.AnnAssign() if node.value is not None:
@@ -1019,7 +1030,7 @@ class Walk:
         if CALLS_BACK.search(name):
             self.doubt(f"{name} runs hooks that are not known")
             return
-        if isinstance(receiver, Instance) and name not in receiver.attributes and self._inherits_the_unknown(receiver.of):
+        if isinstance(receiver, Instance) and name not in receiver.attributes and self._may_train_unseen(receiver):
             self.doubt(f"{'.'.join(parts)} is not in this file")
             return
         if HARMLESS.search(name):
@@ -1082,6 +1093,11 @@ class Walk:
             known = self._facts[script] = _Facts(script)
             self.stale |= engines(script)
         self.facts = known
+
+    def _may_train_unseen(self, instance: Instance) -> bool:
+        """Return whether an object that trains has methods that are not known."""
+        trains = {"zero_grad", "backward"} & self._attributes_of(instance.of.node) or carries_optimizer(instance)
+        return bool(trains) and self._inherits_the_unknown(instance.of)
 
     def _inherits_the_unknown(self, of: Class) -> bool:
         """Return whether a class has methods that are in another project, other than those of a PyTorch module."""
@@ -1215,8 +1231,8 @@ class Walk:
         while isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
             test, truth = test.operand, not truth
         text, names = self.facts.condition(test)
-        if not text:
-            return f"line {test.lineno}:{test.col_offset}", truth
+        if names is None:
+            return f"line {test.lineno}:{test.col_offset} {text}", truth
         return f"{text} {[self.writes.get(name, 0) for name in names]}", truth
 
     def _has_backward(self) -> bool:

@@ -206,11 +206,22 @@ def is_text_in_yaml_1_1(word: str) -> bool:
 
 
 def _yaml(text: str, notes: list[Note]) -> Iterator[Entry]:
+    from traindoctor.configs.plain_yaml import plain_entries
+
+    if text.count(",") > MAX_ENTRIES or text.count("\n") > MAX_ENTRIES:  # half a millisecond each in the whole reader
+        raise ParseError(0, TOO_MANY)
+    plain = plain_entries(text)
+    yield from whole_yaml(text, notes) if plain is None else plain
+
+
+def whole_yaml(text: str, notes: list[Note]) -> Iterator[Entry]:
+    """Yield the entries of any YAML.
+
+    Raises: ParseError.
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-    if text.count(",") > MAX_ENTRIES or text.count("\n") > MAX_ENTRIES:  # half a millisecond each in the reader
-        raise ParseError(0, TOO_MANY)
     text = _DIRECTIVE.sub(lambda found: " " * len(found.group()), text)  # the reader fails on it
     roots: list[Any] = []
     try:

@@ -71,7 +71,12 @@ class ConfigFile:
     def is_base(self) -> bool:
         """Whether the file is a part that others inherit from, by its name: they may set otherwise what it sets."""
         parts = (self.path or Path(self.file)).parts
-        return "_base_" in parts or re.match(r"(?i)_?base(?:[-_.]|$)", parts[-1] if parts else "") is not None
+        return "_base_" in parts or self.name.startswith(("Base-", "Base_", "_base"))
+
+    @property
+    def is_branching(self) -> bool:
+        """Whether the file is a launch script that decides what it sets, so that two of its options may never meet."""
+        return self.suffix in COMMANDS and re.search(r"\b(?:if|elif|else|case)\b", self.text) is not None
 
     @property
     def entries(self) -> list[Entry]:

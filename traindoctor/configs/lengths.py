@@ -92,7 +92,10 @@ def warmup(config: ConfigFile) -> Length | None:
         return None
     if config.dialect == "Composer":
         return next(iter(_timed(config, "scheduler.t_warmup")), None)
-    return _positive(config, "schedule.warmup_steps", "step") or _positive(config, "schedule.warmup_epochs", "epoch")
+    steps = _positive(config, "schedule.warmup_steps", "step")
+    if steps is not None and not (is_free(config) and steps.key == "warmup"):  # may count anything
+        return steps
+    return _positive(config, "schedule.warmup_epochs", "epoch")
 
 
 def horizon(config: ConfigFile) -> Length | None:
@@ -198,8 +201,10 @@ def falls(config: ConfigFile) -> Falls | None:
         slot = config.slot("schedule.milestones")
         points = slot.value if slot is not None else (30_000,)
         return Falls(tuple(points), "step", slot) if isinstance(points, tuple) else None
-    if config.dialect == "Detectron2 LazyConfig":
-        return _listed(config, "step", "lr_multiplier.scheduler.milestones", "lr_multiplier.milestones")
+    if config.dialect == "Detectron2 LazyConfig":  # as shares of num_updates, whatever the run takes
+        own, steps = config.at("lr_multiplier.scheduler.num_updates"), config.slot("steps")
+        same = own is not None and steps is not None and own.value == steps.value
+        return _listed(config, "step", "lr_multiplier.scheduler.milestones") if same else None
     if config.dialect == "mmcv":
         if str(config.value("schedule.name")).lower() != "step":
             return None

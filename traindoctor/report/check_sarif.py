@@ -14,7 +14,6 @@ from urllib.parse import quote
 from traindoctor import __version__
 from traindoctor.check.baseline import fingerprints
 from traindoctor.check.mend import changed, whole
-from traindoctor.registry import load_rules
 from traindoctor.report.wording import begun, clean, stopped
 
 if TYPE_CHECKING:
@@ -42,6 +41,8 @@ def to_sarif(result: Result, category: str = "check") -> dict[str, Any]:
 
     Places in a cell of a notebook are given as lines of the file, where the viewers look for them.
     """
+    from traindoctor.registry import load_rules
+
     top = _top(Path.cwd())
     causes = load_rules().causes
     found = [(one, mark, file) for file in result.files for one, mark in zip(file.findings, fingerprints(file), strict=True)]

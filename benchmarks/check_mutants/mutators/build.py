@@ -151,7 +151,7 @@ def numbers(script: Script) -> Iterator[Mutant | None]:
     for built in trained(script):
         table = ADAM_NUMBERS if built.kind in ADAMS else SGD_NUMBERS if built.kind == "SGD" else {}
         for row, settings in table.items():
-            if row in {"32", "35"} and _rate_is_set_later(script):
+            if row in {"32", "35"} and (_rate_is_set_later(script) or not script.model_of(built)):
                 settings = {name: values for name, values in settings.items() if name != "lr"}
             if row == "36" and built.kind != "Adam":
                 continue

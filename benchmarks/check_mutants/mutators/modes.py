@@ -73,7 +73,8 @@ def evaluation_with_gradients(script: Script) -> Iterator[Mutant | None]:
         if not isinstance(manager, ast.Call) or last(manager.func) not in WITHOUT_GRADIENTS:
             continue
         function = script.function(node)
-        batches = any(isinstance(n, LOOPS) for n in ast.walk(node)) or script.loops(node)
+        around = [loop for loop in script.loops(node)[:1] if not _calls(loop, "backward")]
+        batches = any(isinstance(n, LOOPS) for n in ast.walk(node)) or around
         if batches and (_is_evaluation(function) or any(e.lineno < node.lineno for e in _calls(function, "eval"))):
             around = [n for n in (function, *script.loops(node)) if n is not script.tree]
             yield script.mutant("28", "with removed", script.unwrap(node), *around)

@@ -38,7 +38,7 @@ def never_cleared(script: Script) -> Iterator[Mutant | None]:
     """Row 1: the clearing call is gone, commented out, or named without being called."""
     for update in updates(script):
         site = update[0]
-        seen = (site.backward, site.step)
+        seen = (*(s.backward for s in update), site.step)
         yield script.mutant("1", "deleted", _remove(script, site.zeros), *seen)
         yield script.mutant("1", "commented out", [script.comment_out(z) for z in site.zeros], *seen)
         named = [script.replace(z, script.of(z.value.func)) for z in site.zeros if isinstance(z, ast.Expr)]  # type: ignore[attr-defined]
@@ -66,7 +66,7 @@ def cleared_before_the_loop(script: Script) -> Iterator[Mutant | None]:
     for update in updates(script):
         site = update[0]
         code, gone = script.code(site.zeros[0]), _remove(script, site.zeros)
-        seen = (site.backward, site.step)
+        seen = (*(s.backward for s in update), site.step)
         if not isinstance(site.loop, LOOPS):
             continue
         if not site.outer:

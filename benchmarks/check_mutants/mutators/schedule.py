@@ -122,6 +122,7 @@ def epoch_scheduler_in_the_batch_loop(script: Script) -> Iterator[Mutant | None]
                 or script.block(s) is not outer.body
                 or not is_epoch_loop(outer, script)
                 or script.code(s).count("(") != 1
+                or s.value.args  # type: ignore[attr-defined]
             ):  # type: ignore[attr-defined]
                 continue
             bound = (
