@@ -69,7 +69,7 @@ class StaticCase(NamedTuple):
     lines: tuple[int, ...]
 
     def __str__(self) -> str:
-        return f"{self.cause.code}-{'invalid' if self.lines else 'valid'}-{self.sample.name.replace(' ', '-')}"
+        return f"{self.cause.code}-code-{'invalid' if self.lines else 'valid'}-{self.sample.name.replace(' ', '-')}"
 
 
 def static_cases(causes: Iterable[Cause] | None = None) -> list[StaticCase]:

@@ -24,7 +24,6 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from traindoctor.code.loaders import classes, data_loaders, named_for_training, named_in_order, trains, uses
-from traindoctor.code.loops import is_test
 from traindoctor.code.script import LOOPS
 from traindoctor.mistake import Edit, Mistake, Repair
 from traindoctor.rule import Cause, Limits, Sample
@@ -92,8 +91,6 @@ class _Order(NamedTuple):
 @CAUSE.in_script("DataLoader", "torch|lightning|monai")
 def find(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield the loaders of a training set that are read in order."""
-    if is_test(script.file):
-        return
     for call in data_loaders(script):
         order = _in_order(script, call)
         if order is None:

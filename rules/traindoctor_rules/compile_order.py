@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from traindoctor.code.keras_models import KerasModels
 from traindoctor.code.loaders import classes, functions, within
-from traindoctor.code.loops import is_test
 from traindoctor.mistake import Mistake
 from traindoctor.rule import Cause, Limits, Sample
 
@@ -60,8 +59,6 @@ class _Change(NamedTuple):
 @CAUSE.in_script("keras|tensorflow", ".fit(")
 def fitted(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield the calls of `fit` on a model that nothing has compiled."""
-    if is_test(script.file):
-        return
     models = KerasModels(script)
     for fit in script.calls.get("fit", ()):
         if not isinstance(fit.func, ast.Attribute):
@@ -94,8 +91,6 @@ def fitted(script: Script, limits: Limits) -> Iterator[Mistake]:
 @CAUSE.in_script("keras|tensorflow", ".fit(", "trainable", "compile(")
 def changed(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield the changes of `trainable` between the last `compile` of a model and a `fit` of it."""
-    if is_test(script.file):
-        return
     models = KerasModels(script)
     changes = list(_changes(script))
     compiles = [c for c in script.calls.get("compile", ()) if isinstance(c.func, ast.Attribute)]

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from traindoctor.code.keras_models import KerasModels
 from traindoctor.code.loaders import functions, within
-from traindoctor.code.loops import is_test
 from traindoctor.mistake import Mistake, Repair
 from traindoctor.rule import Cause, Limits, Sample
 
@@ -75,8 +74,6 @@ class _Tape(NamedTuple):
 @CAUSE.in_script("GradientTape", "gradient(")
 def recorded(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield the gradients of what was not recorded, and those that a tape is asked for a second time."""
-    if is_test(script.file):
-        return
     models = KerasModels(script)
     tapes = list(_tapes(script))
     for tape in tapes:
@@ -88,8 +85,6 @@ def recorded(script: Script, limits: Limits) -> Iterator[Mistake]:
 @CAUSE.in_script("GradientTape", "gradient(")
 def applied(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield the gradients that nothing reads, and those that are paired with the wrong variables."""
-    if is_test(script.file):
-        return
     models = KerasModels(script)
     for tape in _tapes(script):
         sources = script.argument(tape.call, "sources", 1)

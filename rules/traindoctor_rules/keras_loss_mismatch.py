@@ -27,7 +27,6 @@ import ast
 from typing import TYPE_CHECKING
 
 from traindoctor.code.keras_models import WITH_UNITS, KerasModels
-from traindoctor.code.loops import is_test
 from traindoctor.mistake import Edit, Mistake, Repair
 from traindoctor.rule import Cause, Limits, Sample
 
@@ -74,8 +73,6 @@ _SAME_LABELS = frozenset(
 @CAUSE.in_script("keras|tensorflow", "softmax|Softmax")
 def one_unit(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield the layers of one unit whose softmax is 1 whatever the input."""
-    if is_test(script.file):
-        return
     models = KerasModels(script)
     for name in WITH_UNITS:
         for call in script.calls.get(name, ()):
@@ -98,8 +95,6 @@ def one_unit(script: Script, limits: Limits) -> Iterator[Mistake]:
 @CAUSE.in_script("keras|tensorflow", "rossentropy|cross_entropy_with_logits|bce", "compile")
 def compiled(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield the losses of `compile` that do not fit the last layer of the model, or the labels that it is fitted to."""
-    if is_test(script.file):
-        return
     models = KerasModels(script)
     for call, model in models.compiled():
         given = script.argument(call, "loss", 1)
@@ -116,8 +111,6 @@ def compiled(script: Script, limits: Limits) -> Iterator[Mistake]:
 @CAUSE.in_script("keras|tensorflow", "rossentropy|cross_entropy_with_logits")
 def called(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield the losses that are worked out by hand of predictions that they do not fit."""
-    if is_test(script.file):
-        return
     models = KerasModels(script)
     for node in script.nodes.get(ast.Call, ()):
         assert isinstance(node, ast.Call)

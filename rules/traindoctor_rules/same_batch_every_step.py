@@ -26,7 +26,6 @@ import re
 from typing import TYPE_CHECKING, Literal
 
 from traindoctor.code.loaders import PASSES_ON, data_loaders, trains, within, words
-from traindoctor.code.loops import is_test
 from traindoctor.mistake import Mistake
 from traindoctor.rule import Cause, Limits, Sample
 
@@ -51,8 +50,6 @@ _ON_PURPOSE = re.compile(r"overfit|sanity|one.?batch|single.?batch|same.?batch",
 @CAUSE.in_script("backward", "next")
 def first_batch(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield the calls of `next` in the body of a training loop whose iterator is made in the same iteration."""
-    if is_test(script.file):
-        return
     for call in script.calls.get("next", ()):
         if not isinstance(call.func, ast.Name) or not call.args:
             continue
@@ -71,8 +68,6 @@ def first_batch(script: Script, limits: Limits) -> Iterator[Mistake]:
 @CAUSE.in_script("backward", "for ")
 def batch_not_used(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield the loops over a loader whose body runs a backward pass and does not read the batch; and batches overwritten."""
-    if is_test(script.file):
-        return
     training = {
         loop
         for name in ("backward", "manual_backward")

@@ -22,7 +22,6 @@ import ast
 from typing import TYPE_CHECKING
 
 from traindoctor.code.loaders import around, data_loaders, functions, is_torch, named_in_order, trains, uses, within
-from traindoctor.code.loops import is_test
 from traindoctor.code.script import LOOPS
 from traindoctor.mistake import Edit, Mistake, Repair
 from traindoctor.rule import Cause, Limits, Sample
@@ -48,8 +47,6 @@ _BY_FRAMEWORK = ("lightning", "accelerate", "transformers", "ignite", "composer"
 @CAUSE.in_script("DistributedSampler", "torch")
 def find(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield the loops over epochs whose sampler keeps its epoch."""
-    if is_test(script.file):
-        return
     if any(name.split(".")[0].lower() in _BY_FRAMEWORK or ".lightning" in name for name in script.imports.values()):
         return
     samplers = [call for name in ("DistributedSampler", "StatefulDistributedSampler") for call in script.calls.get(name, ())]

@@ -36,10 +36,6 @@ def test_a_function_without_a_loop_is_a_round():
     assert [e.kind for e in found] == ["backward", "step"]
 
 
-def test_tests_have_no_rounds():
-    assert rounds("for x in loader:\n    f(x).backward()\n    optimizer.step()\n", file="test_train.py") == []
-
-
 @pytest.mark.parametrize(
     ("call", "scaler", "plain"),
     [

@@ -68,9 +68,6 @@ class TestKind:
         assert kinds(script, script.calls["step"][0].func.value) == {"StepLR"}
         assert prepared_as(script, script.calls["prepare"][0], 1).id == "s"
 
-    def test_tests_build_schedulers_for_other_ends(self):
-        assert list(scheduler_calls(script_of("s = StepLR(o, 3)", file="tests/test_a.py"))) == []
-
 
 class TestHorizon:
     @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ class TestWhatIsWellTuned:
 OTHER_FILES = {
     "docker-compose.yml": "services:\n  trainer:\n    image: ${IMAGE}\n    command: python train.py --lr 0.1\n",
     "compose.yaml": "services:\n  optim:\n    image: optim\n    deploy: {resources: {limits: {memory: '${MEM}'}}}\n",
-    ".github/workflows/train.yml": "on: push\ndefaults: {run: {shell: bash}}\njobs:\n  a:\n    steps: [{run: 'train --lr ${{ x }}'}]\n",
+    ".github/workflows/train.yml": "on: push\ndefaults: {run: {shell: bash}}\njobs:\n  a:\n    steps: [{run: 'a --lr 1'}]\n",
     "package.json": '{"name": "x", "scripts": {"optimize": "webpack"}, "dependencies": {"lr": "1.0"}}',
     "tsconfig.json": '{"compilerOptions": {"target": "es5", "optimizer": true}}',
     "pyproject.toml": "[project]\nname = 'optim'\n[tool.ruff]\nline-length = 100\n",

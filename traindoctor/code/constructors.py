@@ -7,7 +7,6 @@ parameter or of a class of settings is not: whoever starts the run may set anoth
 from __future__ import annotations
 
 import ast
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from traindoctor.code.script import UNKNOWN
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from traindoctor.code.script import Script
     from traindoctor.mistake import Location, Severity
 
-#: Files whose numbers are made to be wrong.
-TEST_FILE = re.compile(r"(^|/)(test_[^/]*|[^/]*_test|conftest)\.py$|(^|/)tests?/")
 _MAPPINGS = frozenset({"dict", "OrderedDict", "EasyDict", "edict", "SimpleNamespace", "Namespace", "AttrDict", "DotMap"})
 
 
@@ -136,9 +133,7 @@ class Construction:
 
 
 def constructions(script: Script) -> list[Construction]:
-    """Return the constructions of known optimizers in a script, in the order of the text; none in a file of tests."""
-    if TEST_FILE.search(script.file):
-        return []
+    """Return the constructions of known optimizers in a script, in the order of the text."""
     found = []
     for call in _candidates(script):
         function, args = call.func, call.args

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from typing import TYPE_CHECKING
 
@@ -189,14 +188,8 @@ def _branch_of(events: tuple[TracedEvent, ...]) -> int:
 
 
 def _doubt_of_file(trace: Trace) -> str:
-    if is_test(trace.script.file):
+    if trace.script.is_test:
         return "a test, no training script"
     if any(hook in script.text for hook in HOOKS for script in trace.scripts):
         return "a hook runs after each gradient or step"
     return ""
-
-
-def is_test(file: str) -> bool:
-    """Return whether a file is a test by its name, or by the folder `tests` that it lies in."""
-    *folders, name = re.split(r"[/\\]", file)
-    return "tests" in folders or re.match(r"test_.*\.py$|.*_test\.py$", name) is not None

@@ -9,7 +9,6 @@ import ast
 import re
 from typing import TYPE_CHECKING
 
-from traindoctor.code.constructors import TEST_FILE
 from traindoctor.code.names import last_of
 
 if TYPE_CHECKING:
@@ -23,12 +22,7 @@ _EQUAL = re.compile(r"([\w.]+)==('[^']*'|\d+)( \[.*\])$")
 
 
 def iterations(script: Script) -> Iterator[tuple[TracedLoop, list[TracedEvent]]]:
-    """Yield each loop (or function without one) in which an optimizer steps, with the events of one round of it, in order.
-
-    None of a test.
-    """
-    if TEST_FILE.search(script.file):
-        return
+    """Yield each loop (or function without one) in which an optimizer steps, with the events of one round of it, in order."""
     for root in script.trace.roots:
         for loop in (root, *root.inner()):
             if any(event.kind == "step" for event in loop.own()):

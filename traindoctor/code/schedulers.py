@@ -9,7 +9,6 @@ import ast
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from traindoctor.code.constructors import TEST_FILE
 from traindoctor.code.names import PREPARES
 from traindoctor.code.script import UNKNOWN
 from traindoctor.code.values import Scheduler
@@ -72,9 +71,7 @@ def kind_of(script: Script, call: ast.AST | None) -> str:
 
 
 def scheduler_calls(script: Script) -> Iterator[tuple[str, ast.Call]]:
-    """Yield the schedulers that a script builds, with their names; none of a test."""
-    if TEST_FILE.search(script.file):
-        return
+    """Yield the schedulers that a script builds, with their names."""
     for name in HORIZONS.keys() & script.calls.keys():
         for call in script.calls[name]:
             if kind_of(script, call):
@@ -267,10 +264,8 @@ class Built(NamedTuple):
 def steps_of_schedulers(script: Script) -> Iterator[tuple[TracedEvent, list[Built]]]:
     """Yield the calls of `scheduler.step()` without an argument, with all that the scheduler may be.
 
-    None of a test, and none where a scheduler that it may be is not known.
+    None where a scheduler that it may be is not known.
     """
-    if TEST_FILE.search(script.file):
-        return
     for event in script.trace.events():
         call = event.node
         if event.kind != "scheduler_step" or not isinstance(call, ast.Call) or call.args or call.keywords:

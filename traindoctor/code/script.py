@@ -75,6 +75,13 @@ class Script:
             children.reverse()
             pending += children
 
+    @cached_property
+    def is_test(self) -> bool:
+        """Whether the file holds tests, by its name or a folder it lies in: what it does wrong it may do on purpose."""
+        *folders, name = self.file.replace("\\", "/").split("/")
+        by_name = name.startswith("test_") or name.endswith("_test.py") or name == "conftest.py"
+        return by_name or "tests" in folders or "test" in folders
+
     # -- nodes
 
     def all(self, *types: type[ast.AST]) -> Iterator[ast.AST]:
