@@ -78,3 +78,17 @@ def test_what_lacks_a_script_or_config_is_said_not_to_be_checked(run):
     (report,) = diagnose([run]).runs
     assert {"TD601", "TD206"} <= {silent.code for silent in report.not_checked}
     assert all("script" in silent.reason for silent in report.not_checked if silent.code == "TD601")
+
+
+def test_a_config_alone_names_nothing_on_a_run_that_is_sound(tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(ROOT / "fixtures" / "healthy" / "digits-adam-tensorboard", folder)
+    for file in [*folder.rglob("*.py"), *folder.rglob("*.yaml"), *folder.rglob("*.json")]:
+        file.unlink()
+    (folder / "config.yaml").write_text(
+        "output_dir: out\noptim: adam\nlearning_rate: 0.002\nadam_beta1: 0.9\nper_device_train_batch_size: 64\n"
+        "warmup_steps: 900\nmax_steps: 550\nfp16: true\nbf16: true\n"
+    )
+    (report,) = diagnose([folder]).runs
+    assert report.verdict == "healthy"
+    assert all(finding.severity == "info" for finding in report.findings)

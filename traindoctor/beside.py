@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from traindoctor.check.findings import Found, in_file, in_script
 from traindoctor.check.mend import mended
@@ -21,7 +21,7 @@ from traindoctor.errors import TraindoctorError
 from traindoctor.mistake import Location
 from traindoctor.model import Damage, Evidence, Fix, NotChecked, Setting
 from traindoctor.readers.storage import locate
-from traindoctor.rule import MODERATE, PROOF, STRONG, supports
+from traindoctor.rule import MODERATE, PROOF, STRONG, WEAK, supports
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -29,9 +29,15 @@ if TYPE_CHECKING:
     from traindoctor.model import Run, TrainingLoop
     from traindoctor.rule import Cause, Limits
 
-#: What a mistake says of a run, by its severity: one that is proven on every path, and one that is nearly certain. What only
-#: looks so says nothing of a run.
-WEIGHTS = {"error": PROOF + STRONG, "warning": MODERATE}
+#: What a mistake says of a run, by its place and severity. A line of the script that is wrong on every path did its harm in
+#: this run. A value of a config needs a log that goes with it: the run was made, so no framework refused it, and another
+#: value may have come from the command line. What only looks so says nothing.
+WEIGHTS = {
+    ("code", "error"): PROOF + STRONG,
+    ("code", "warning"): MODERATE,
+    ("config", "error"): MODERATE,
+    ("config", "warning"): WEAK,
+}
 _ORIGIN = re.compile(r"(?P<file>.+?):(?P<line>\d+)(?: \(.*\))?")
 
 
@@ -124,7 +130,7 @@ def mistakes_of(cause: Cause, beside: Beside, limits: Limits) -> tuple[list[Foun
         lacking = [kind for kind, rules, files in kinds if rules and not files]
         if len(lacking) == sum(bool(rules) for _, rules, _ in kinds):
             missed.append(NotChecked(cause.code, f"no {' or '.join(lacking)} beside the log"))
-    return [one for one in found if one.mistake.severity in WEIGHTS], missed
+    return [one for one in found if one.mistake.severity != "info"], missed
 
 
 def joined(evidence: Iterable[Evidence], found: Iterable[Found], beside: Beside) -> tuple[Evidence, ...]:
@@ -132,7 +138,7 @@ def joined(evidence: Iterable[Evidence], found: Iterable[Found], beside: Beside)
     known = list(evidence)
     for one in found:
         place = one.mistake.location
-        kind = "code" if place.file in beside.scripts else "config"
+        kind: Literal["code", "config"] = "code" if place.file in beside.scripts else "config"
         bare = [i for i, e in enumerate(known) if e.kind == kind == "config" and e.supports and e.location is None]
         if bare:
             known[bare[0]] = replace(known[bare[0]], location=place)
@@ -170,13 +176,13 @@ def place_of_origin(origin: str, beside: Beside) -> Location | None:
     return Location(found["file"], int(found["line"]))
 
 
-def _evidence(one: Found, place: Location, kind: str) -> Evidence:
+def _evidence(one: Found, place: Location, kind: Literal["code", "config"]) -> Evidence:
     return supports(
         one.name.replace("-", "_"),
         place.text,
         unit="",
-        weight=WEIGHTS[one.mistake.severity],
-        kind="code" if kind == "code" else "config",
+        weight=WEIGHTS[kind, one.mistake.severity],
+        kind=kind,
         source=place.text,
         location=place,
         text=one.mistake.message,

@@ -49,7 +49,7 @@ class Settings(NamedTuple):
     @property
     def folder(self) -> Path:
         """The folder that patterns and paths of the file are relative to."""
-        return Path(self.source).parent if self.source else Path.cwd()
+        return Path(self.source).absolute().parent if self.source else Path.cwd()
 
 
 def load_settings(path: Path | str) -> Settings:

@@ -1,8 +1,8 @@
 """Runs `traindoctor check` over the public example configs of each dialect: all are read, and none of them gets an error.
 
-    python benchmarks/check_configs/run.py --corpus FOLDER [--repos FILE] [--list]
+    python benchmarks/check_configs/run.py --corpus FOLDER [--list]
 
-FOLDER holds one checkout per repository, named owner__name; FILE names the repositories to use, one owner/name a line.
+FOLDER holds one checkout per repository, named owner__name.
 """
 
 from __future__ import annotations
@@ -90,14 +90,12 @@ def main() -> None:
     """Check the examples of each dialect and print one line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--repos", type=Path, help="names of the repositories to use; all of them otherwise")
     parser.add_argument("--list", action="store_true", help="print every error and warning, and every file that was not read")
     options = parser.parse_args()
-    wanted = set(options.repos.read_text().split()) if options.repos else None
     counts: dict[str, Count] = {}
     codes: Counter[str] = Counter()
     for dialect, repo, pattern in EXAMPLES:
-        files = examples(options.corpus, repo, pattern) if wanted is None or repo in wanted else []
+        files = examples(options.corpus, repo, pattern)
         if not files:
             continue
         root = options.corpus / repo.replace("/", "__")

@@ -1,8 +1,8 @@
 """Runs `traindoctor check` over public training repositories and sets its findings against the verdicts in judged.tsv.
 
-    python benchmarks/check_precision/run.py --corpus FOLDER [--repos FILE] [--table findings.tsv]
+    python benchmarks/check_precision/run.py --corpus FOLDER [--part tuning|opened|held-back] [--table findings.tsv]
 
-FOLDER holds one checkout per repository, named owner__name; FILE names the repositories to use, one owner/name a line.
+FOLDER holds one checkout per repository of repos.tsv, named owner__name.
 """
 
 from __future__ import annotations
@@ -133,21 +133,17 @@ def main() -> None:
     """Check, count, set against the verdicts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--repos", type=Path, help="names of the repositories to use; all of the folder otherwise")
-    parser.add_argument("--commits", type=Path, help="lines of owner/name and commit; beside the corpus otherwise")
+    parser.add_argument("--part", choices=("tuning", "opened", "held-back"), help="only the repositories of this part")
     parser.add_argument(
         "--kept", type=Path, help="folder for what check says of each repository; taken from there when it is there"
     )
     parser.add_argument("--workers", type=int, default=2, help="repositories checked at the same time")
     parser.add_argument("--table", type=Path, help="write every finding, with its verdict where there is one")
     options = parser.parse_args()
-    names = (
-        options.repos.read_text().split()
-        if options.repos
-        else sorted(f.name.replace("__", "/", 1) for f in options.corpus.iterdir())
-    )
-    commit_file = options.commits or options.corpus.parent / "commits.txt"
-    commits = dict(line.split()[:2] for line in commit_file.read_text().splitlines()) if commit_file.exists() else {}
+    with (HERE / "repos.tsv").open(encoding="utf-8") as stream:
+        listed = [row for row in csv.DictReader(stream, delimiter="\t") if options.part in (None, row["part"])]
+    commits = {row["repo"]: row["commit"] for row in listed if (options.corpus / row["repo"].replace("/", "__")).is_dir()}
+    names = list(commits)
     known = verdicts()
     folders = {name: options.corpus / name.replace("/", "__") for name in names}
     with ThreadPoolExecutor(options.workers) as pool:
@@ -168,7 +164,7 @@ def main() -> None:
             rows.append(
                 (
                     finding.repo,
-                    commits.get(name, ""),
+                    commits[name],
                     finding.file,
                     finding.line,
                     finding.code,

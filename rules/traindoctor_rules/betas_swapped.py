@@ -39,7 +39,6 @@ CAUSE = Cause(
     name="betas-swapped",
     summary="beta1 and beta2 stand in each other's place",
     explanation=__doc__,
-    standalone=True,
     explains=("TD201", "TD202"),
     experiment="print optimizer.param_groups[0]['betas']",
     refutation="A beta1 below beta2.",

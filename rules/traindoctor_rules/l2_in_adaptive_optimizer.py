@@ -44,7 +44,6 @@ CAUSE = Cause(
             "decay", 1e-3, unit="weight decay", source="arXiv:1711.05101, figure 2: the two differ where the decay is large"
         ),
     ),
-    standalone=True,
 )
 
 

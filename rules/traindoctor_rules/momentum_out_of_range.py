@@ -43,7 +43,6 @@ CAUSE = Cause(
     thresholds=(
         Threshold("beta1", 0.99, unit="momentum of Adam in Ultralytics", source="cfg/default.yaml: momentum is beta1, and 0.937"),
     ),
-    standalone=True,
     explains=("TD201", "TD401"),
     experiment="print optimizer.param_groups[0]",
     refutation="A momentum in [0, 1).",

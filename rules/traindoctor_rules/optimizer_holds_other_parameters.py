@@ -38,7 +38,6 @@ CAUSE = Cause(
     name="optimizer-holds-other-parameters",
     summary="the optimizer was given parameters that are not the ones in training",
     explanation=__doc__,
-    standalone=True,
     explains=("TD202", "TD302"),
     experiment="compare the ids of model.parameters() with those in optimizer.param_groups",
     refutation="Every parameter of the model is found in the optimizer.",

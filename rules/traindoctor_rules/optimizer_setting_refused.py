@@ -65,7 +65,6 @@ CAUSE = Cause(
             "dampening", 0.01, unit="dampening by position", source="weight decays of SGD lie below it; dampening is near 1"
         ),
     ),
-    standalone=True,
     experiment="build the optimizer of a single tensor with these settings",
     refutation="An optimizer that can be built.",
 )

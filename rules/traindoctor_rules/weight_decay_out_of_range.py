@@ -44,7 +44,6 @@ CAUSE = Cause(
             "large", 1.0, unit="weight decay", source="arXiv:1711.05101, figures 1 to 3 and AdamW's default 0.01: 100 times that"
         ),
     ),
-    standalone=True,
     experiment="log the norm of the weights",
     refutation="A norm of the weights that settles.",
 )

@@ -51,45 +51,81 @@ def shown(path: Path, here: Path) -> str:
         return path.as_posix()
 
 
-def targets(paths: Iterable[Path], here: Path, exclude: Sequence[str] = ()) -> Iterator[Target]:
+class Exclude(NamedTuple):
+    """What is left out of folders: patterns as `matches` reads them, and the folder that their paths start from."""
+
+    patterns: Sequence[str]
+    folder: Path
+
+    def holds(self, path: Path) -> bool:
+        """Return whether a path is left out."""
+        return bool(self.patterns) and matches(self.patterns, shown(path, self.folder))
+
+
+def targets(
+    paths: Iterable[Path], here: Path, exclude: Exclude | None = None, links: list[Path] | None = None
+) -> Iterator[Target]:
     """Yield the files of the paths in the order of their names, each once; a path that is named is never left out.
 
-    `exclude`: patterns of names ("old_*"), paths ("scripts/*.py") or folders, as `matches` reads them.
+    A folder that cannot be listed is yielded itself, so that its reading says why. A link to a folder is followed where it is
+    named; the others, which lead to data or in circles, are appended to `links`.
     """
     seen: set[str] = set()
-    for path in paths:
-        if path.is_dir() and os.access(path, os.R_OK | os.X_OK):
+    links = [] if links is None else links
+    for given in paths:
+        path = _normal(given)
+        # os.path's is_dir is False, and not an error, below a closed folder and for a name that is too long
+        if os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK):  # noqa: PTH112
             found: Iterable[Target] = (
-                Target(file, shown(file, here), KINDS[file.suffix.lower()], False) for file in _files(path, here, exclude, 0)
+                Target(file, shown(file, here), KINDS.get(file.suffix.lower()), False) for file in _files(path, exclude, links, 0)
             )
         else:
-            suffix = path.suffix.lower()
-            found = [Target(path, shown(path, here), KINDS.get(suffix) or NAMED_ONLY.get(suffix), True)]
+            found = [named(path, here)]
         for target in found:
             if target.file not in seen:
                 seen.add(target.file)
                 yield target
 
 
-def _files(folder: Path, here: Path, exclude: Sequence[str], depth: int) -> Iterator[Path]:
+def named(path: Path, here: Path) -> Target:
+    """Return a file that the user named."""
+    suffix = path.suffix.lower()
+    return Target(path, shown(path, here), KINDS.get(suffix) or NAMED_ONLY.get(suffix), True)
+
+
+def _normal(path: Path) -> Path:
+    """Return a path without "..", where that leads to the same place: behind a link to a folder it may not."""
+    if ".." not in path.parts:
+        return path
+    normal = path.__class__(os.path.normpath(path))
+    try:
+        return normal if not path.exists() or path.samefile(normal) else path
+    except OSError:
+        return path
+
+
+def _files(folder: Path, exclude: Exclude | None, links: list[Path], depth: int) -> Iterator[Path]:
     """Yield the files below a folder that may be checked: its own first, then those of its folders, by name."""
     folders = []
     try:
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda e: e.name):
                 suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 -- of thousands of names
-                if entry.name.startswith(".") or (exclude and matches(exclude, shown(folder / entry.name, here))):
+                if entry.name.startswith(".") or (exclude is not None and exclude.holds(folder / entry.name)):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     if entry.name not in NOT_OURS and not entry.name.endswith(".egg-info"):
                         folders.append(folder / entry.name)
+                elif entry.is_symlink() and entry.is_dir():
+                    links.append(folder / entry.name)
                 elif suffix in KINDS and entry.is_file():
                     yield folder / entry.name
     except OSError:
+        yield folder
         return
     for inner in folders:
-        if depth < MAX_DEPTH and not any((inner / mark).exists() for mark in ENVIRONMENT_MARKS):
-            yield from _files(inner, here, exclude, depth + 1)
+        if depth < MAX_DEPTH and not any(os.path.exists(inner / mark) for mark in ENVIRONMENT_MARKS):  # noqa: PTH110 -- as above
+            yield from _files(inner, exclude, links, depth + 1)
 
 
 def matches(patterns: Iterable[str], file: str) -> bool:
@@ -100,6 +136,7 @@ def matches(patterns: Iterable[str], file: str) -> bool:
     folders = ["/".join(parts[:n]) for n in range(1, len(parts) + 1)]
     for pattern in patterns:
         wanted = pattern.removeprefix("./").removesuffix("/**").rstrip("/")
-        if any(fnmatchcase(one, wanted) for one in (folders if "/" in wanted else parts)):
+        # "**/" stands for no folder too
+        if any(fnmatchcase(one, form) for form in {wanted, wanted.replace("**/", "")} for one in (folders if "/" in form else parts)):
             return True
     return False

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from traindoctor.check.cache import Cache, signature
-from traindoctor.check.discover import Target, shown, targets
+from traindoctor.check.discover import Exclude, Target, named, shown, targets
 from traindoctor.check.findings import Found, in_file, in_order, in_script
 from traindoctor.check.options import Rules, per_file
 from traindoctor.check.packing import packed, unpacked
@@ -79,10 +79,11 @@ class Checker:
         else:
             silent = per_file(settings.per_file_ignores, shown(target.path, settings.folder))
         select = settings.select if asked.select is None else asked.select
+        ignore = asked.ignore
+        if ignore is None:  # a code that the command line selects is not one that the settings ignore
+            ignore = tuple(code for code in settings.ignore if code not in (*(asked.select or ()), *asked.extend_select))
         return Rules(
-            (*select, *settings.extend_select, *asked.extend_select) if select else (),
-            (*(settings.ignore if asked.ignore is None else asked.ignore), *silent),
-            settings.thresholds,
+            (*select, *settings.extend_select, *asked.extend_select) if select else (), (*ignore, *silent), settings.thresholds
         )
 
     # -- one file -----------------------------------------------------------------------------------------------------
@@ -189,12 +190,13 @@ def check(paths: Iterable[Path], options: CheckOptions, here: Path, stdin: bytes
     not_checked: list[NotChecked] = []
     changes: list[Change] = []
     n_other = 0
-    given = checker.here / options.stdin if stdin is not None else None
-    for target in found_targets(paths, checker, given):
+    links: list[Path] = []
+    given = named(here / options.stdin, here) if stdin is not None else None
+    for target in found_targets(paths, checker, given, links):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Python's own, of the script that it parses
-                data = stdin if stdin is not None and target.path == given else read_bytes(target.path)
+                data = stdin if stdin is not None and target is given else read_bytes(target.path)
                 result = checker.check(target, data)
                 if result is not None and options.fix:
                     result, change = checker.repaired(result, target)
@@ -213,26 +215,27 @@ def check(paths: Iterable[Path], options: CheckOptions, here: Path, stdin: bytes
         n_other,
         (*checker.shelf.problems, *checker.problems),
         changes=tuple(changes),
+        n_links=len(links),
     )
 
 
-def found_targets(paths: Iterable[Path], checker: Checker, stdin: Path | None) -> Iterator[Target]:
-    """Yield the files to check: stdin by its name, those named, and those in folders that nothing excludes."""
-    options = checker.options
+def found_targets(paths: Iterable[Path], checker: Checker, stdin: Target | None, links: list[Path]) -> Iterator[Target]:
+    """Yield the files to check: stdin by its name, those named, and those in folders that nothing excludes.
+
+    `links`: takes the links to folders that were not followed.
+    """
     if stdin is not None:
-        yield from targets([stdin], checker.here)
-    exclude = options.exclude if options.exclude is not None else checker.settings(checker.here).exclude
-    absolute = [checker.here / path for path in paths]
-    yield from targets(absolute, checker.here, exclude)
-
-
-def settings_of_run(options: CheckOptions, here: Path) -> Settings:
-    """Return the settings that are of a whole run and not of a file: what fails, what is shown, what is known."""
-    return _settings_for_all(options) or load_settings(here)
+        yield stdin
+    here, options = checker.here, checker.options
+    settings = checker.settings(here)
+    exclude = Exclude(settings.exclude, settings.folder) if options.exclude is None else Exclude(options.exclude, here)
+    for target in targets([here / path for path in paths], here, exclude, links):
+        if stdin is None or target.file != stdin.file:
+            yield target
 
 
 def settings_for(path: Path, options: CheckOptions) -> Settings:
-    """Return the settings that hold for a file or folder."""
+    """Return the settings that hold for a file or folder; for the working directory, those of the whole run."""
     return _settings_for_all(options) or load_settings(path)
 
 

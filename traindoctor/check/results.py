@@ -44,7 +44,7 @@ class Result(NamedTuple):
     """What a check came to, files in the order of their names.
 
     `n_other`: files looked at that hold no training code. `problems`: rules and packs that failed. `n_known`: findings that
-    the baseline knows. `changes`: the files that repairs change.
+    the baseline knows. `changes`: the files that repairs change. `n_links`: links to folders that were not followed.
     """
 
     files: tuple[FileResult, ...] = ()
@@ -53,3 +53,4 @@ class Result(NamedTuple):
     problems: tuple[str, ...] = ()
     n_known: int = 0
     changes: tuple[Change, ...] = ()
+    n_links: int = 0

@@ -63,9 +63,9 @@ def run(paths: Sequence[str], options: CheckOptions, output: Output) -> int:
 
 def _bounds(options: CheckOptions, here: Path) -> tuple[str, str]:
     """Return the lowest severity that is shown and the lowest that fails: as asked, as set, else both "warning"."""
-    from traindoctor.check.pipeline import settings_of_run
+    from traindoctor.check.pipeline import settings_for
 
-    settings = settings_of_run(options, here)
+    settings = settings_for(here, options)
     return options.level or settings.level or "warning", str(options.fail_on or settings.fail_on or "warning")
 
 
@@ -93,9 +93,9 @@ def _against_baseline(result: Result, options: CheckOptions, here: Path) -> Resu
         return result._replace(files=tuple(file._replace(findings=()) for file in result.files), n_known=n)
     baseline = options.baseline
     if baseline is None:
-        from traindoctor.check.pipeline import settings_of_run
+        from traindoctor.check.pipeline import settings_for
 
-        settings = settings_of_run(options, here)
+        settings = settings_for(here, options)
         baseline = settings.folder / settings.baseline if settings.baseline else None
     if baseline is None:
         return result

@@ -27,6 +27,9 @@ Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.C
 _SCOPES = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
+#: Nodes that hold no others, and those that only say what their parent is and are one object wherever they stand.
+_LEAVES = frozenset({ast.Name, ast.Constant, ast.alias, ast.Pass, ast.Break, ast.Continue, ast.Global, ast.Nonlocal})
+_WORDS = frozenset({*ast.expr_context.__subclasses__(), *ast.operator.__subclasses__()})
 _LINE_END = re.compile(r"\r\n?|\n")
 
 
@@ -54,6 +57,7 @@ class Script:
         self.tree = ast.parse(text)
         self.parents: dict[ast.AST, ast.AST] = {}
         self.nodes: dict[type[ast.AST], list[ast.AST]] = {}
+        self._functions: dict[ast.AST, ast.AST | None] = {self.tree: None}
         self._index()
 
     def _index(self) -> None:
@@ -62,13 +66,19 @@ class Script:
         pending: list[ast.AST] = [self.tree]
         while pending:
             node = pending.pop()
-            nodes.setdefault(type(node), []).append(node)
+            kind = type(node)
+            if kind in nodes:
+                nodes[kind].append(node)
+            else:
+                nodes[kind] = [node]
+            if kind in _LEAVES:
+                continue
             children: list[ast.AST] = []
-            for name in node._fields:
+            for name in kind._fields:
                 value = getattr(node, name, None)
-                if isinstance(value, list):
+                if type(value) is list:
                     children += [child for child in value if isinstance(child, ast.AST)]
-                elif isinstance(value, ast.AST) and not isinstance(value, ast.expr_context | ast.operator):
+                elif isinstance(value, ast.AST) and type(value) not in _WORDS:
                     children.append(value)
             for child in children:
                 parents[child] = node
@@ -116,7 +126,20 @@ class Script:
 
     def function(self, node: ast.AST) -> ast.AST | None:
         """Return the function that a node stands in; None at module level."""
-        return next((n for n in self.above(node) if isinstance(n, _FUNCTIONS)), None)
+        known, parents = self._functions, self.parents
+        passed: list[ast.AST] = []
+        found: ast.AST | None = None
+        while node not in known:
+            passed.append(node)
+            parent = parents.get(node)
+            if parent is None or isinstance(parent, _FUNCTIONS):
+                found = parent
+                break
+            node = parent
+        else:
+            found = known[node]
+        known.update(dict.fromkeys(passed, found))
+        return found
 
     def loops(self, node: ast.AST) -> list[ast.AST]:
         """Return the loops of the same function that a node stands in the body of, the nearest first."""
@@ -125,7 +148,7 @@ class Script:
         for parent in self.above(node):
             if isinstance(parent, _FUNCTIONS):
                 break
-            if isinstance(parent, LOOPS) and child in parent.body:
+            if isinstance(parent, LOOPS) and isinstance(child, ast.stmt) and not (parent.orelse and child in parent.orelse):
                 found.append(parent)
             child = parent
         return found

@@ -245,6 +245,7 @@ class Walk:
         self.schedulers: list[Scheduler] = []
         self.scalers: list[Scaler] = []
         self.built: list[TracedEvent] = []
+        self.models: set[str] = set()
         self.nested: list[Function] = []
         self.cleared: set[ast.AST] = set()
         self.counts = True
@@ -1154,6 +1155,7 @@ class Walk:
                         return None
                     found.add(path)
             if found:
+                self.models |= found
                 return frozenset(found)
         if isinstance(node, ast.Name | ast.Attribute):
             value = env.find(node.id)[1] if isinstance(node, ast.Name) else None
@@ -1182,7 +1184,34 @@ class Walk:
             if not known or None in known:
                 return True
             held.append(frozenset().union(*(holds for holds in known if holds is not None)))
-        return any(related(a, b) or self._share(a, b) for a in held[0] for b in held[1])
+        made = [[self._made_of(path) for path in sorted(paths)] for paths in held]
+        if any(origins is None for side in made for origins in side):
+            return True
+        first_made, second_made = ({path for origins in side if origins for path in origins} for side in made)
+        return any(related(a, b) or self._share(a, b) for a in first_made for b in second_made)
+
+    def _made_of(self, path: str) -> set[str] | None:
+        """Return the path of a model or tensor, and of all that a list of parameters is made of; None where that is not seen."""
+        found, pending = {path}, [path]
+        if path in self.models:
+            return found
+        while pending:
+            name = pending.pop()
+            values = [value for text, value in self._assigned if text == name]
+            if name == path and not values:
+                return None
+            for value in values:
+                called = {id(n.func) for n in ast.walk(value) if isinstance(n, ast.Call)}
+                receivers = (
+                    n.value if id(n) in called and isinstance(n, ast.Attribute) else n
+                    for n in ast.walk(value)
+                    if isinstance(n, ast.Attribute) or (isinstance(n, ast.Name) and id(n) not in called)
+                )
+                new = {text_of(n) for n in receivers} - found - {""}
+                new = {text for text in new if text != "self" and text.partition(".")[0] not in self.script.imports}
+                found |= new
+                pending += [text for text in new if text not in self.models]
+        return found
 
     def _share(self, first: str, second: str) -> bool:
         """Return whether two models are built from one object, or one is given a part of the other."""
@@ -1202,8 +1231,10 @@ class Walk:
     @cached_property
     def _assigned(self) -> list[tuple[str, ast.expr]]:
         """All assignments to names and attributes in the scripts that were followed, tuples element by element."""
-        statements = (node for script in self.scripts for node in script.nodes.get(ast.Assign, ()))
-        found = (pair for node in statements if isinstance(node, ast.Assign) for pair in pairs(node))
+        statements = [node for script in self.scripts for node in script.nodes.get(ast.Assign, ())]
+        found = [pair for node in statements if isinstance(node, ast.Assign) for pair in pairs(node)]
+        noted = (node for script in self.scripts for node in script.nodes.get(ast.AnnAssign, ()))
+        found += [(node.target, node.value) for node in noted if isinstance(node, ast.AnnAssign) and node.value is not None]
         return [(text_of(target), value) for target, value in found if text_of(target)]
 
     @cached_property
