@@ -78,10 +78,11 @@ def _gathered(
 
 
 def _once(found: Iterable[Found]) -> list[Found]:
-    """Return the findings in the order of the file, of equal ones the first."""
+    """Return the findings in the order of the file; of those of one cause at one place the worst, else the first."""
     seen: dict[tuple[object, ...], Found] = {}
-    for one in found:
-        seen.setdefault((one.code, one.mistake.location, one.mistake.message), one)
+    for one in sorted(found, key=lambda one: SEVERITIES.index(one.mistake.severity or "info")):
+        place = one.mistake.location
+        seen.setdefault((one.code, place.file, place.cell, place.line, place.column), one)
     return sorted(seen.values(), key=in_order)
 
 

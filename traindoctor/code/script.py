@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from traindoctor.code.constructors import Construction
     from traindoctor.code.definitions import Definitions
+    from traindoctor.code.facts import Facts
     from traindoctor.code.losses import Losses
     from traindoctor.code.project import Project
     from traindoctor.code.tensors import Tensors
@@ -89,8 +90,9 @@ class Script:
     def is_test(self) -> bool:
         """Whether the file holds tests, by its name or a folder it lies in: what it does wrong it may do on purpose."""
         *folders, name = self.file.replace("\\", "/").split("/")
-        by_name = name.startswith("test_") or name.endswith("_test.py") or name == "conftest.py"
-        return by_name or "tests" in folders or "test" in folders
+        stem = name.partition(".")[0]
+        by_name = stem.startswith("test_") or stem.endswith(("_test", "_test_utils", "_testing")) or stem == "conftest"
+        return by_name or not {"test", "tests", "test_utils", "testing"}.isdisjoint(folders)
 
     # -- nodes
 
@@ -159,6 +161,13 @@ class Script:
         from traindoctor.code.trace import Trace
 
         return Trace(self)
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What each walk through the script looks up in it."""
+        from traindoctor.code.facts import Facts
+
+        return Facts(self)
 
     @cached_property
     def definitions(self) -> Definitions:
