@@ -74,6 +74,37 @@ def test_a_fault_that_the_script_alone_shows_is_named_with_its_line_and_patch(tm
     assert json.dumps(finding.title)
 
 
+def test_two_faults_of_a_script_are_both_named(tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(ROOT / "fixtures" / "healthy" / "digits-adam-tensorboard", folder)
+    loss = "torch.nn.functional.cross_entropy(torch.softmax(model(x), 1), y)"
+    (folder / "train.py").write_text(
+        SCRIPT.replace("((model(x) - y) ** 2).sum()", loss).replace("betas=(0.9, 0.999)", "betas=(0.999, 0.9)")
+    )
+    (report,) = diagnose([folder]).runs
+    assert report.verdict == "suspicious"
+    assert {finding.code: finding.severity for finding in report.findings} == {"TD105": "error", "TD601": "error"}
+
+
+def test_a_comment_silences_a_fault_of_the_script_here_too(tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(ROOT / "fixtures" / "healthy" / "digits-adam-tensorboard", folder)
+    loss = "torch.nn.functional.cross_entropy(torch.softmax(model(x), 1), y)"
+    comment = "    # traindoctor: ignore[TD601] -- the paper does so\n    "
+    (folder / "train.py").write_text(SCRIPT.replace("    ((model(x) - y) ** 2).sum()", comment + loss))
+    (report,) = diagnose([folder]).runs
+    assert report.verdict == "healthy"
+    assert not report.findings
+
+
+def test_each_line_is_named_once_and_a_default_by_its_optimizer():
+    (report,) = diagnose([SICK / "digits-eps-zero"]).runs
+    assert [place.text for place in report.findings[0].locations] == ["config.yaml:5"]
+    (report,) = diagnose([SICK / "overtrained-perceptron"]).runs
+    (place,) = report.findings[0].locations
+    assert "name:" in (SICK / "overtrained-perceptron" / place.file).read_text().splitlines()[place.line - 1]
+
+
 def test_what_lacks_a_script_or_config_is_said_not_to_be_checked(run):
     (report,) = diagnose([run]).runs
     assert {"TD601", "TD206"} <= {silent.code for silent in report.not_checked}

@@ -231,3 +231,17 @@ def test_a_standalone_cause_does_not_compete():
 
 def test_a_standalone_cause_needs_a_sign():
     assert not decide([suspect("TD001", -WEAK, standalone=True)]).diagnoses
+
+
+def test_faults_in_the_script_are_no_rivals_of_each_other():
+    def in_the_script(code):
+        return Suspicion(cause(code), (supports("line", "a.py:3", weight=PROOF + STRONG, kind="code", text="There it stands."),))
+
+    both = decide([in_the_script("TD901"), in_the_script("TD902")])
+    assert not both.undecided
+    assert [(found.severity, found.rivals) for found in both.diagnoses] == [("error", ())] * 2
+    assert both.diagnoses[0].confidence == pytest.approx(exp(6.0) / (1.0 + exp(6.0)))
+    (first, _, third) = decide([in_the_script("TD901"), in_the_script("TD902"), suspect("TD903", PROOF, STRONG)]).diagnoses
+    assert first.confidence == pytest.approx(exp(6.0) / (1.0 + 2.0 * exp(6.0)))
+    assert [rival.code for rival in first.rivals] == ["TD903"]
+    assert [rival.code for rival in third.rivals] == ["TD901", "TD902"]

@@ -214,6 +214,8 @@ def test_files_that_import_each_other():
     assert findings(a, "a.py", **{"b.py": b}) is not None
 
 
+#: Training functions; steps one below the other; the same in one loop; functions that call each other; schedulers; a table.
+KINDS = ("functions", "statements", "one loop", "small functions", "schedulers", "table")
 #: CPU seconds that one rule may take for such a file.
 LIMIT_S = 5.0
 
@@ -224,19 +226,29 @@ class TooLongError(BaseException):
 
 @cache
 def long_script(kind: str) -> Script:
-    """Return a script of 50,000 lines: of training functions, of steps one below the other, or of a table."""
+    """Return a script of 50,000 lines, of one thing again and again: KINDS."""
     if kind == "functions":
         times = 50_000 // LOOP.count("\n")
         body = "".join(LOOP.replace("def train(", f"def train{n}(").replace("\ntrain(", f"\ntrain{n}(") for n in range(times))
     elif kind == "statements":
         body = LOOP + "loss.backward()\noptimizer.step()\nx = model(x)\n" * 16_700
+    elif kind == "one loop":
+        round_ = "    loss.backward()\n    optimizer.step()\n    x = model(x)\n    optimizer.zero_grad()\n"
+        body = f"{LOOP}for x in y:\n{round_ * 12_500}"
+    elif kind == "small functions":
+        one = "def f{0}(loss, opt):\n    loss = f{1}(loss, opt)\n    loss.backward()\n    opt.step()\n    return loss\n"
+        body = LOOP + "".join(one.format(n, n + 1) for n in range(10_000)) + "f0(loss, optimizer)\n"
+    elif kind == "schedulers":
+        built = "opt{0} = optim.SGD(net{0}.parameters(), lr=0.1)\nlr{0} = optim.lr_scheduler.StepLR(opt{0}, 30)\n"
+        one = built + "opt{0}.step()\nlr{0}.step()\n"
+        body = LOOP + "".join(one.format(n) for n in range(12_500))
     else:
         body = LOOP + "table = {\n" + "".join(f"    'row{n}': [{n}, {n}.5, 'text'],\n" for n in range(50_000)) + "}\n"
     return Script("train.py", body + ALL_WORDS)
 
 
 @pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.code)
-@pytest.mark.parametrize("kind", ["functions", "statements", "table"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_file_of_50_000_lines_is_checked_in_time(kind, cause):
     script = long_script(kind)
 

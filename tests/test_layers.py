@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODULES = sorted([*(ROOT / "traindoctor").rglob("*.py"), *(ROOT / "rules").rglob("*.py")])
 
-BASE = {"mistake", "model", "errors", "diff"}
+BASE = {"mistake", "model", "errors", "diff", "patterns"}
 MEASURED = {*BASE, "signals", "optim"}
 SECOND = {*MEASURED, "rule", "readers", "configs", "code", "replay", "registry"}
 #: Layer -> the layers it may import beside itself. The top, "", is the package's name and version.
@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "": set(),
     "mistake": set(),
     "diff": set(),
+    "patterns": set(),
     "beside": {*SECOND, "check"},
     "model": {"errors", "mistake", "code"},  # the events of a training loop
     "errors": set(),
@@ -41,6 +42,7 @@ MAY_IMPORT = {
 PACKS_MAY_IMPORT = {
     "traindoctor.mistake",
     "traindoctor.model",
+    "traindoctor.patterns",
     "traindoctor.rule",
     "traindoctor.optim",
     "traindoctor.signals",

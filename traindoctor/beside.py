@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from traindoctor.check.findings import Found, in_file, in_script
 from traindoctor.check.mend import mended
+from traindoctor.check.sources import SUPPRESSION, Source
+from traindoctor.check.suppressions import judge
 from traindoctor.code.loops import read_source, training_loops
 from traindoctor.code.project import Project
 from traindoctor.code.script import Script
@@ -113,7 +115,8 @@ def patch_for_settings(run: Run, change: Mapping[str, object], beside: Beside) -
 def mistakes_of(cause: Cause, beside: Beside, limits: Limits) -> tuple[list[Found], list[NotChecked]]:
     """Return what a cause finds in the scripts and configs, errors and warnings alone, and what it could not look at.
 
-    Only a cause that has nothing else to look at, and a rule that failed, is said not to be checked.
+    What a comment silences is left out. Only a cause that has nothing else to look at, and a rule that failed, is said not to
+    be checked.
     """
     found: list[Found] = []
     missed: list[NotChecked] = []
@@ -122,15 +125,21 @@ def mistakes_of(cause: Cause, beside: Beside, limits: Limits) -> tuple[list[Foun
         missed.append(NotChecked(cause.code, f"its rule failed: {type(error).__name__}: {error}"))
 
     for script in beside.scripts.values() if cause.script_rules else ():
-        found += in_script(script, [cause], {cause.code: limits}, failed)
+        found += _heard(Source(script.file, "script", script.text), in_script(script, [cause], {cause.code: limits}, failed))
     for config in beside.configs.values() if cause.file_rules else ():
-        found += in_file(config, [cause], {cause.code: limits}, failed)
+        found += _heard(Source(config.file, "config", config.text), in_file(config, [cause], {cause.code: limits}, failed))
     if not missed and not (cause.log_rules or cause.config_rules or cause.code_rules):
         kinds = (("script", cause.script_rules, beside.scripts), ("config", cause.file_rules, beside.configs))
         lacking = [kind for kind, rules, files in kinds if rules and not files]
         if len(lacking) == sum(bool(rules) for _, rules, _ in kinds):
             missed.append(NotChecked(cause.code, f"no {' or '.join(lacking)} beside the log"))
     return [one for one in found if one.mistake.severity != "info"], missed
+
+
+def _heard(source: Source, found: list[Found]) -> list[Found]:
+    """Return the findings that no comment in their file silences."""
+    codes = {one.code for one in found}
+    return judge(source, found, codes, codes).kept if found and SUPPRESSION in source.text else found
 
 
 def joined(evidence: Iterable[Evidence], found: Iterable[Found], beside: Beside) -> tuple[Evidence, ...]:

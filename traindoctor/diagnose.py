@@ -273,7 +273,7 @@ def _finding(
         message=statement.message,
         segment=statement.segment,
         evidence=evidence,
-        locations=tuple(dict.fromkeys(places)),
+        locations=tuple({(place.file, place.cell, place.line): place for place in reversed(places)}.values())[::-1],
         rivals=d.rivals,
         consequences=d.consequences,
         fixes=fixes,
@@ -288,9 +288,10 @@ def _statement(cause: Cause, evidence: Sequence[Evidence]) -> Statement:
 
 
 def _places_of_settings(run: Run, fix: Fix | None, beside: Beside) -> Iterable[Location]:
-    """Yield where the settings that a fix changes are set."""
+    """Yield where the settings that a fix changes are set; where the optimizer is named for one of its that is not."""
     for setting in fix.settings if fix is not None else ():
-        place = place_of_origin(run.settings[setting].origin, beside) if setting in run.settings else None
+        named = setting if setting in run.settings else f"{setting.partition('.')[0]}.name"
+        place = place_of_origin(run.settings[named].origin, beside) if named in run.settings else None
         if place is not None:
             yield place
 

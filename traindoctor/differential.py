@@ -3,7 +3,8 @@
 The model fits on a page, so that an engineer can follow a finding by hand. Each cause starts at the log-odds of one run in
 twenty; each piece of evidence adds its weight (0.7, 1.5, 3 or 6 nats) when it supports and takes it away when it speaks
 against. Causes that another present cause explains are its consequences. The rest are rivals: with "none of these" at
-log-odds 0, the confidence of a cause is its share, exp(s) / (1 + sum of exp(s)).
+log-odds 0, the confidence of a cause is its share, exp(s) / (1 + sum of exp(s)). Faults that stand in the script are no rivals
+of each other: one line that is wrong makes no other line right.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from math import exp
 from typing import TYPE_CHECKING
 
 from traindoctor.model import Rival, Severity
-from traindoctor.rule import PRIOR, STRONG, Cause
+from traindoctor.rule import PRIOR, PROOF, STRONG, Cause
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,6 +50,15 @@ class Suspicion:
         """Whether anything speaks for the cause."""
         return any(e.supports for e in self.evidence)
 
+    @property
+    def is_in_the_script(self) -> bool:
+        """Whether the script proves the cause."""
+        return any(e.supports and e.kind == "code" and e.weight >= PROOF for e in self.evidence)
+
+    def competes_with(self, other: Suspicion) -> bool:
+        """Whether the run has one of the two causes rather than both."""
+        return self is not other and not (self.is_in_the_script and other.is_in_the_script)
+
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
@@ -75,8 +85,8 @@ def decide(suspicions: Sequence[Suspicion], unchecked: Mapping[str, str] | None 
     present = {s.cause.code: s for s in suspicions if s.is_supported and not s.cause.standalone}
     folded = _fold(present)
     roots = sorted((s for code, s in present.items() if code not in folded), key=lambda s: (-s.log_odds, s.cause.code))
-    total = 1.0 + sum(exp(s.log_odds) for s in roots)
-    share = {s.cause.code: exp(s.log_odds) / total for s in roots}
+    totals = {s.cause.code: 1.0 + sum(exp(r.log_odds) for r in roots if r is s or s.competes_with(r)) for s in roots}
+    share = {s.cause.code: exp(s.log_odds) / totals[s.cause.code] for s in roots}
     doubt = sum(share.values()) >= DOUBTED
     named = [s for s in roots if share[s.cause.code] >= NAMED]
     undecided = doubt and not named
@@ -92,7 +102,7 @@ def decide(suspicions: Sequence[Suspicion], unchecked: Mapping[str, str] | None 
                 share[code],
                 _severity(s.cause.severity, share[code]),
                 consequences,
-                _rivals(s, suspicions, folded, total, unchecked or {}),
+                _rivals(s, suspicions, folded, totals[code], unchecked or {}),
             )
         )
     diagnoses += [Diagnosis(s, 1.0 / (1.0 + exp(-s.log_odds)), s.cause.severity, (), ()) for s in alone]
@@ -137,7 +147,7 @@ def _rivals(
     for s in all_:
         code = s.cause.code
         share = exp(s.log_odds) / (total if s.is_supported else total + exp(s.log_odds))
-        if s is first or code in folded or s.cause.standalone:
+        if not first.competes_with(s) or code in folded or s.cause.standalone:
             continue
         if not (s.is_supported and share >= MENTIONED) and code not in first.cause.look_alikes:
             continue

@@ -15,7 +15,7 @@ from traindoctor.errors import RulePackError
 from traindoctor.rule import API, Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from types import ModuleType
 
 GROUP = "traindoctor.rules"
@@ -58,7 +58,7 @@ def load_rules() -> Registry:
             _claim(owners, cause.code, pack)
             causes[cause.code] = cause
     if not causes:
-        raise _nothing_installed()
+        raise _nothing_installed(problems)
     return Registry(dict(sorted(causes.items())), tuple(problems))
 
 
@@ -135,8 +135,9 @@ def _failed(pack: str, module: str, error: Exception) -> str:
     return f"rule pack {pack} ({module}) failed to load: {type(error).__name__}: {error}"
 
 
-def _nothing_installed() -> RulePackError:
-    return RulePackError("traindoctor", "no rule pack is installed", "pip install --force-reinstall traindoctor")
+def _nothing_installed(problems: Sequence[str]) -> RulePackError:
+    what = problems[0] if problems else "no rule pack is installed"
+    return RulePackError("traindoctor", what, "pip install --force-reinstall traindoctor")
 
 
 # -- for check --------------------------------------------------------------------------------------------------------
@@ -145,13 +146,14 @@ def _nothing_installed() -> RulePackError:
 class Shelf:
     """The rules on scripts and configs of all installed packs, each imported when a text first calls for it.
 
-    `codes`: of every cause that may look at a script or a config. `problems`: packs and rules that failed to load.
-    `folders`: where the modules of the packs lie.
+    `known`: all codes. `codes`: of every cause that may look at a script or a config. `problems`: packs and rules that failed
+    to load. `folders`: where the modules of the packs lie.
 
     Raises: RulePackError as `load_rules` does.
     """
 
     def __init__(self) -> None:
+        self.known: set[str] = set()
         self.codes: set[str] = set()
         self.problems: list[str] = []
         self.folders: list[str] = []
@@ -168,11 +170,12 @@ class Shelf:
                 continue
             for name, entry in entries:
                 _claim(owners, entry.code, pack)
+                self.known.add(entry.code)
                 if entry.scripts or entry.files:
                     self._index.append((pack, name, entry))
                     self.codes.add(entry.code)
         if not owners:
-            raise _nothing_installed()
+            raise _nothing_installed(self.problems)
         self._index.sort(key=lambda known: known[2].code)
 
     def for_script(self, text: str) -> list[Cause]:

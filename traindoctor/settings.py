@@ -47,6 +47,12 @@ class Settings(NamedTuple):
     source: str = ""
 
     @property
+    def codes(self) -> set[str]:
+        """All codes, and prefixes of codes, that are named."""
+        named = {*self.select, *self.extend_select, *self.ignore, *self.thresholds}
+        return named.union(*(codes for _, codes in self.per_file_ignores))
+
+    @property
     def folder(self) -> Path:
         """The folder that patterns and paths of the file are relative to."""
         return Path(self.source).absolute().parent if self.source else Path.cwd()
@@ -105,7 +111,11 @@ def settings_of(file: Path) -> Settings | None:
         return read_settings(table, str(file))
     tool = table.get("tool")
     section = tool.get("traindoctor") if isinstance(tool, dict) else None
-    return read_settings(section, str(file)) if isinstance(section, dict) else None
+    if section is None:
+        return None
+    if not isinstance(section, dict):
+        raise ConfigError(str(file), "tool.traindoctor must be a table", "[tool.traindoctor]")
+    return read_settings(section, str(file))
 
 
 def read_settings(table: Mapping[str, Any], source: str) -> Settings:
@@ -120,14 +130,12 @@ def read_settings(table: Mapping[str, Any], source: str) -> Settings:
             near = get_close_matches(str(key).replace("_", "-"), KEYS, 1, 0.5)
             ways = [f"did you mean {near[0]}?"] if near else [f"known keys: {', '.join(KEYS)}"]
             raise ConfigError(source, f"unknown key {key!r} in the settings of traindoctor", *ways)
+    ignored = _table(table.get("per-file-ignores", {}), "per-file-ignores", source)
     return Settings(
         select=_codes(table, "select", source),
         extend_select=_codes(table, "extend-select", source),
         ignore=_codes(table, "ignore", source),
-        per_file_ignores=tuple(
-            (str(pattern), tuple(c.upper() for c in _strings(codes, f"per-file-ignores.{pattern!r}", source)))
-            for pattern, codes in _table(table.get("per-file-ignores", {}), "per-file-ignores", source).items()
-        ),
+        per_file_ignores=tuple((pattern, _codes(ignored, pattern, source)) for pattern in ignored),
         exclude=_strings(table.get("exclude", []), "exclude", source),
         level=_one_of(table, "level", LEVELS, source),
         fail_on=_one_of(table, "fail-on", (*LEVELS, "never"), source),

@@ -46,6 +46,19 @@ EXAMPLES: tuple[tuple[str, str, str], ...] = (
     ("plain YAML", "microsoft/Swin-Transformer", r"^configs/.*\.yaml$"),
     ("pytorch-template", "victoresque/pytorch-template", r"^config\.json$"),
     ("ml_collections", "google-research/vision_transformer", r"^vit_jax/configs/.*\.py$"),
+    # Taken after the rules were finished; no dialect was written with them at hand.
+    ("Composer, fresh", "mosaicml/llm-foundry", r"^scripts/.*yamls/.*\.yaml$"),
+    ("NeMo, fresh", "NVIDIA/NeMo", r"^examples/.*conf/.*\.yaml$"),
+    ("MMEngine, fresh", "open-mmlab/mmaction2", r"^configs/.*\.py$"),
+    ("nanotron, fresh", "huggingface/nanotron", r"^examples/.*\.ya?ml$"),
+    ("GPT-NeoX, fresh", "EleutherAI/gpt-neox", r"^(post-training/)?configs/.*\.yml$"),
+    ("WeNet, fresh", "wenet-e2e/wenet", r"^examples/.*conf/.*\.yaml$"),
+    ("Lightning YAML, fresh", "CompVis/latent-diffusion", r"^configs/.*\.yaml$"),
+    ("Lightning YAML, fresh", "Stability-AI/generative-models", r"^configs/.*\.yaml$"),
+    ("plain YAML, fresh", "HRNet/HRNet-Semantic-Segmentation", r"^experiments/.*\.yaml$"),
+    ("plain YAML, fresh", "hszhao/semseg", r"^config/.*\.yaml$"),
+    ("plain YAML, fresh", "ming024/FastSpeech2", r"^config/.*\.yaml$"),
+    ("plain YAML, fresh", "sooftware/kospeech", r"^configs/.*\.yaml$"),
 )
 
 

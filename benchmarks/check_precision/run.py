@@ -1,6 +1,6 @@
 """Runs `traindoctor check` over public training repositories and sets its findings against the verdicts in judged.tsv.
 
-    python benchmarks/check_precision/run.py --corpus FOLDER [--part tuning|opened|held-back] [--table findings.tsv]
+    python benchmarks/check_precision/run.py --corpus FOLDER [--part tuning|opened|held-back|fresh] [--table findings.tsv]
 
 FOLDER holds one checkout per repository of repos.tsv, named owner__name.
 """
@@ -133,7 +133,7 @@ def main() -> None:
     """Check, count, set against the verdicts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--part", choices=("tuning", "opened", "held-back"), help="only the repositories of this part")
+    parser.add_argument("--part", choices=("tuning", "opened", "held-back", "fresh"), help="only the repositories of this part")
     parser.add_argument(
         "--kept", type=Path, help="folder for what check says of each repository; taken from there when it is there"
     )

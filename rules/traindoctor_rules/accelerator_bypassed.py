@@ -31,6 +31,7 @@ from traindoctor.code.schedulers import prepared_as
 from traindoctor.code.script import UNKNOWN
 from traindoctor.code.values import Optimizer
 from traindoctor.mistake import Mistake, Repair
+from traindoctor.patterns import lazy
 from traindoctor.rule import Cause, Sample
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ CAUSE = Cause(
     explanation=__doc__,
 )
 
-_ACCELERATOR = re.compile(r"accel|fabric", re.IGNORECASE)
+_ACCELERATOR = lazy(r"accel|fabric", re.IGNORECASE)
 
 
 @CAUSE.in_script("ccelerat|abric", "backward", "prepare|setup")
@@ -72,7 +73,7 @@ def in_a_trainer(script: Script, limits: Limits) -> Iterator[Mistake]:
         owner = script.parents[function]
         if function.name != "training_step" or not isinstance(owner, ast.ClassDef) or not _is_trainer(script, owner):  # type: ignore[attr-defined]
             continue
-        calls = [c for c in script.calls["backward"] if function in script.above(c) and isinstance(c.func, ast.Attribute)]
+        calls = [c for c in script.calls.get("backward", ()) if function in script.above(c) and isinstance(c.func, ast.Attribute)]
         plain = [c for c in calls if not _is_of_apex(script, c)]
         if len(plain) == 1 and not plain[0].args and isinstance(plain[0].func.value, ast.Name):  # type: ignore[attr-defined]
             call, loss = plain[0], plain[0].func.value.id  # type: ignore[attr-defined]

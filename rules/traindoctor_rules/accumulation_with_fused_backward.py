@@ -66,6 +66,22 @@ def nothing_to_accumulate(config: ConfigFile, limits: Limits) -> Iterator[Mistak
     )
 
 
+@CAUSE.in_file
+def nothing_to_clip(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
+    """Yield the clipping of torchtune beside such an optimizer."""
+    del limits
+    fused, clip = _fused(config), config.at("clip_grad_norm")
+    if config.dialect != "torchtune" or fused is None or clip is None or number(clip.value) is None or config.at("ppo_epochs"):
+        return
+    yield Mistake(
+        config.place(clip),
+        f"`{clip.key}` is {number(clip.value):g} with `{fused.key}: {_shown(fused.value)}`. The optimizer steps inside the "
+        "backward pass, before there is a norm to clip; the run is refused.",
+        f"set `{clip.key}` to null, or switch `{fused.key}` off",
+        related=((config.place(fused), "the optimizer steps inside the backward pass"),),
+    )
+
+
 def _fused(config: ConfigFile) -> Entry | None:
     names = _SWITCHES.get(config.dialect, ())
     for entry in config.entries:
@@ -102,6 +118,15 @@ cache_latents = true
 sdpa = true
 """
 CAUSE.valid_code = (
+    Sample(
+        "nothing clipped",
+        """\
+optimizer: {_component_: torch.optim.AdamW, lr: 2e-5}
+optimizer_in_bwd: True
+clip_grad_norm: null
+""",
+        file="full.yaml",
+    ),
     Sample("no accumulation", _TUNE + "optimizer_in_bwd: true\ngradient_accumulation_steps: 1\n", file="t.yaml"),
     Sample("switched off", _TUNE + "optimizer_in_bwd: false\ngradient_accumulation_steps: 8\n", file="t.yaml"),
     Sample("not set", _TUNE + "gradient_accumulation_steps: 8\n", file="t.yaml"),
@@ -124,6 +149,15 @@ gradient_accumulation_steps: 8
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "clipping of torchtune",
+        """\
+optimizer: {_component_: torch.optim.AdamW, lr: 2e-5}
+optimizer_in_bwd: True
+clip_grad_norm: 1.0  # <-
+""",
+        file="full.yaml",
+    ),
     Sample("torchtune", _TUNE + "optimizer_in_bwd: True\ngradient_accumulation_steps: 8  # <-\n", file="t.yaml"),
     Sample("layer-wise", _HF + "optim: galore_adamw_layerwise\ngradient_accumulation_steps: 8  # <-\n", file="run.yaml"),
     Sample("lomo", _HF + "optim: lomo\ngradient_accumulation_steps: 8  # <-\n", file="run.yaml"),

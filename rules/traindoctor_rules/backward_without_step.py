@@ -97,6 +97,21 @@ CAUSE.valid_code = (
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "gradients are logged, the scaler is updated",
+        """\
+import torch
+optimizer = torch.optim.Adam(model.parameters())
+scaler = torch.cuda.amp.GradScaler()
+for x in loader:
+    loss = model(x).mean()
+    optimizer.zero_grad()
+    scaler.scale(loss).backward()  # <-
+    scaler.update()
+    for name, p in model.named_parameters():
+        histograms[name] = p.grad.cpu()
+""",
+    ),
     Sample("missing", _HEAD + "for x in dl:\n    opt.zero_grad()\n    model(x).backward()  # <-\n"),
     Sample(
         "named, not called",

@@ -49,6 +49,7 @@ _PARTS = {
     "GPT-NeoX": ("train_batch_size", ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps")),
     "Megatron-LM": ("global_batch_size", ("micro_batch_size",)),
     "torchtitan": ("training.global_batch_size", ("training.local_batch_size",)),
+    "Hydra": ("model.global_batch_size", ("model.micro_batch_size", "model.data_parallel_size")),  # NeMo's Megatron models
 }
 #: Options of launchers that say how many processes there are.
 _PROCESSES = frozenset({"num_gpus", "nproc_per_node", "num_processes", "nproc"})
@@ -118,6 +119,14 @@ _PAIR = """\
 {"zero_optimization": {"stage": 2}, "train_batch_size": 64,
  "train_micro_batch_size_per_gpu": 8, "gradient_accumulation_steps": 2}"""
 CAUSE.valid_code = (
+    Sample(
+        "multiple in a model of NeMo",
+        """\
+name: ${oc.env:NAME}
+model: {micro_batch_size: 4, global_batch_size: 8, optim: {name: adamw, lr: 0.0002}}
+""",
+        file="config.yaml",
+    ),
     Sample("four processes", _PAIR, file="ds.json"),
     Sample("auto", _PAIR.replace("64", '"auto"'), file="ds.json"),
     Sample("auto in a part", _PAIR.replace(": 8", ': "auto"'), file="ds.json"),
@@ -152,6 +161,17 @@ gradient_accumulation_steps: 3
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "model of NeMo",
+        """\
+name: ${oc.env:NAME}
+model:
+  micro_batch_size: 4
+  global_batch_size: 6  # <-
+  optim: {name: adamw, lr: 0.0002}
+""",
+        file="config.yaml",
+    ),
     Sample(
         "deepspeed",
         """\

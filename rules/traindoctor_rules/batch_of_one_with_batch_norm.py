@@ -23,11 +23,11 @@ Ioffe and Szegedy 2015, Batch normalization, arXiv:1502.03167; Wu and He 2018, G
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from traindoctor.configs.vocabulary import normal, number, truth
 from traindoctor.mistake import Mistake
+from traindoctor.patterns import lazy
 from traindoctor.rule import Cause, Limits, Sample
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ CAUSE = Cause(
 )
 
 #: Families of timm's models that normalise by batch.
-_NORMALISED = re.compile(
+_NORMALISED = lazy(
     r"(?i)(?:wide_)?(?:resnet|resnext|seresnet|regnet|efficientnet|tf_efficientnet|mobilenet|densenet|vgg\d+_bn|mnasnet|ghostnet)"
 )
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from traindoctor.code.loaders import classes, data_loaders, named_for_training, named_in_order, trains, uses
 from traindoctor.code.script import LOOPS
 from traindoctor.mistake import Edit, Mistake, Repair
+from traindoctor.patterns import lazy
 from traindoctor.rule import Cause, Limits, Sample
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ CAUSE = Cause(
 )
 
 #: Words of scripts in which the order of the samples carries meaning, or one batch is trained on again and again.
-_ORDER_MATTERS = re.compile(
+_ORDER_MATTERS = lazy(
     r"IterableDataset|webdataset|streaming|time.?series|forecast|bptt|stateful *=|init_hidden|stock.?price|curriculum"
     r"|overfit\w*.?(batch|one|single)|(one|single).batch",
     re.IGNORECASE,
@@ -79,7 +80,7 @@ _MAP_STYLE = frozenset(
         *("Flowers102", "Caltech101", "Places365", "TensorDataset"),
     }
 )
-_GENERATED = re.compile(r"\b(randn?|randint|uniform|normal|make_\w+|linspace|arange|fake|synthetic|toy)\b")
+_GENERATED = lazy(r"\b(randn?|randint|uniform|normal|make_\w+|linspace|arange|fake|synthetic|toy)\b")
 
 
 class _Order(NamedTuple):
@@ -106,7 +107,7 @@ def find(script: Script, limits: Limits) -> Iterator[Mistake]:
         reached = uses(script, call)
         training = [use for use in reached if isinstance(use.node, LOOPS) and trains(use.script, use.node)]
         if order.written is not None:
-            sure = bool(training) or _leaves(reached)
+            sure = bool(training) or (_leaves(reached) if reached else _is_kept(script, call))
         else:
             sure = bool(training) and (for_training or len(training) == len(reached))
         if sure and not _mixes(script) and not _ORDER_MATTERS.search(script.text):
@@ -262,11 +263,17 @@ def _read_whole(script: Script, call: ast.Call) -> bool:
 
 def _leaves(reached: list[Use]) -> bool:
     """Return whether the loader is made for others to train on: returned to another file, or handed to a trainer."""
-    loops = [use for use in reached if isinstance(use.node, (*LOOPS, ast.ListComp, ast.GeneratorExp, ast.DictComp))]
     calls = [use.node for use in reached if isinstance(use.node, ast.Call)]
     if any(named_in_order(_last(c.func)) for c in calls):
         return False
-    return not loops
+    return all(isinstance(use.node, ast.Call | ast.FunctionDef | ast.AsyncFunctionDef) for use in reached)
+
+
+def _is_kept(script: Script, call: ast.Call) -> bool:
+    """Return whether a loader that nothing here reads is kept where others read it: in an attribute, or at the top of a file."""
+    statement = script.statement(call)
+    targets = statement.targets if isinstance(statement, ast.Assign) and statement.value is call else []
+    return any(isinstance(t, ast.Attribute) or script.function(call) is None for t in targets)
 
 
 def _twin(script: Script, call: ast.Call) -> bool:
@@ -299,6 +306,14 @@ from torchvision import datasets
 """
 
 CAUSE.valid_code = (
+    Sample(
+        "loaders that are merged by something else",
+        """import torch
+def show(sets, Merged):
+    train_loaders = [torch.utils.data.DataLoader(one, batch_size=4, shuffle=False) for one in sets]
+    draw(Merged(*train_loaders))
+""",
+    ),
     Sample("shuffled", f"{_HEAD}train_loader = DataLoader(datasets.MNIST('.', train=True), 64, shuffle=True)\n{_LOOP}"),
     Sample("shuffled by position", f"{_HEAD}train_loader = DataLoader(datasets.MNIST('.', train=True), 64, True)\n{_LOOP}"),
     Sample("sampler", f"{_HEAD}train_loader = DataLoader(train_set, 64, shuffle=False, sampler=sampler)\n{_LOOP}"),

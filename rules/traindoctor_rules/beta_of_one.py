@@ -98,7 +98,7 @@ def never_moved(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
 
 
-@CAUSE.in_script("optim|optax")
+@CAUSE.in_script("optim|optax", "beta|alpha|rho|decay|b1|b2|(0|(1.|(1,|(.|[0|[.|RMSprop")
 def built_with_it(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield each beta outside [0, 1) that an optimizer is built with, and an alpha of RMSprop of 1 or more."""
     for made in script.constructions:
@@ -253,6 +253,39 @@ parameters:
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "array of several lines in TOML",
+        """\
+[optimizer]
+name = "adam"
+lr = 1e-3
+betas = [
+  0.9,
+  1.0,  # <-
+]
+""",
+        file="config.toml",
+    ),
+    Sample(
+        "inline table in TOML",
+        """\
+[train]
+optimizer = { name = "adam", lr = 1e-3, betas = [0.9, 1.0] }  # <-
+""",
+        file="config.toml",
+    ),
+    Sample(
+        "keys of HiFi-GAN",
+        """\
+{
+  "learning_rate": 0.0002,
+  "adam_b1": 0.8,
+  "adam_b2": 1.0
+}
+""",
+        file="config_v1.json",
+        line=4,
+    ),
     Sample("beta2 of one", "import torch\nopt = torch.optim.Adam(m.parameters(), lr=1e-3, betas=(0.9, 1.0))  # <-\n"),
     Sample(
         "a pair by name, by position",

@@ -50,7 +50,7 @@ def are_swapped(beta1: float, beta2: float) -> bool:
     return 0.0 < beta2 < beta1 < 1.0 and beta1 * beta1 > beta2
 
 
-@CAUSE.in_script("optim|optax")
+@CAUSE.in_script("optim|optax", "beta|b1|(0|(.|[0|[.")
 def built_with_them(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield each optimizer, and each of its parameter groups, that is given the larger beta first."""
     for made in script.constructions:
@@ -77,7 +77,7 @@ def set_so(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
     if name and name not in WITH_BETAS:
         return
     for (one, beta1), (other, beta2) in zip(numbers(config, "beta1"), numbers(config, "beta2"), strict=False):
-        if not are_swapped(beta1, beta2):
+        if one.entry.block != other.entry.block or not are_swapped(beta1, beta2):
             continue
         spans = one.entry.items if len(one.entry.items) == 2 else (one.entry.span, other.entry.span)
         edits = () if one.entry.shared or spans[0] == spans[1] or NOWHERE in spans else _exchanged(config.text, *spans)
@@ -170,6 +170,15 @@ optimizer:
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "second optimizer of a GAN",
+        """\
+train:
+  optim_g: {type: Adam, lr: 0.0001, betas: [0.9, 0.99]}
+  optim_d: {type: Adam, lr: 0.0001, betas: [0.99, 0.9]}  # <-
+""",
+        file="config.yaml",
+    ),
     Sample(
         "literal pair",
         """import torch

@@ -41,7 +41,7 @@ CAUSE = Cause(
 )
 
 
-@CAUSE.in_script("backward|grad|optim", "backward(|.step(|optimizer_step(")
+@CAUSE.in_script("clip", "backward(|.step(|optimizer_step(")
 def find(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield the clippings of gradients that the step has seen already, or that are not there yet."""
     for wrong, where in wrong_in(script, clipped_idle):
@@ -80,6 +80,18 @@ opt = torch.optim.Adam(model.parameters(), lr=1e-3)
 """
 _CLIP = "clip_grad_norm_(model.parameters(), 1.0)"
 CAUSE.valid_code = (
+    Sample(
+        "in its place, behind a call that clears too late",
+        """\
+import torch
+opt = torch.optim.Adam(model.parameters())
+for x in loader:
+    model(x).mean().backward()
+    opt.zero_grad()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    opt.step()
+""",
+    ),
     Sample("in time", _HEAD + f"for x in dl:\n    opt.zero_grad()\n    model(x).backward()\n    {_CLIP}\n    opt.step()\n"),
     Sample(
         "measured after the step",
@@ -114,6 +126,26 @@ CAUSE.valid_code = (
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "in one branch",
+        """\
+import torch
+def train(model, loader, optimizer, scaler):
+    for x in loader:
+        loss = model(x).mean()
+        optimizer.zero_grad()
+        if scaler is not None:
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            scaler.step(optimizer)
+            scaler.update()
+        else:
+            loss.backward()
+            optimizer.step()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # <-
+""",
+    ),
     Sample(
         "after the step",
         _HEAD + f"for x in dl:\n    opt.zero_grad()\n    model(x).backward()\n    opt.step()\n    {_CLIP}  # <-\n",

@@ -63,7 +63,7 @@ def leaves_no_gradient(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
     """Yield a limit that is not positive where that is not "off", and one that is tiny."""
     entry = _limit(config)
     value = number(entry.value) if entry is not None else None
-    if entry is None or value is None or config.dialect in _NOT_KNOWN:
+    if entry is None or value is None or (config.dialect in _NOT_KNOWN and "norm" not in entry.key.lower()):
         return
     if value <= 0.0:
         off = "`CLIP_GRADIENTS.ENABLED: False`" if config.dialect == "Detectron2" else _APPLIED.get(config.dialect)
@@ -75,13 +75,18 @@ def leaves_no_gradient(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
             + ("No gradient is left." if value == 0.0 else "Each step climbs the loss."),
             f"write a limit such as 1.0, or {off} for no clipping",
         )
-    elif value < limits["tiny"] and "value" not in entry.key.lower():
+    elif value < limits["tiny"] and ("value" not in entry.key.lower() or _of_norm(config)):
         yield Mistake(
             config.place(entry),
             f"Gradients are clipped at `{entry.key}`: {value:g}. Hardly anything is left of them at any step.",
             "write a limit near the norms that are seen, such as 1.0",
             severity="warning",
         )
+
+
+def _of_norm(config: ConfigFile) -> bool:
+    """Whether Detectron2's `CLIP_VALUE` limits a norm, not each value."""
+    return str(config.shape.value("solver.clip_gradients.clip_type")).lower() in ("norm", "full_model")
 
 
 def _limit(config: ConfigFile) -> Entry | None:
@@ -203,6 +208,26 @@ optimizer: {_name: adam}
     Sample("large", _HF + "max_grad_norm: 1000000000.0\n", file="run.yaml"),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "norm of the whole model in Detectron2",
+        """\
+SOLVER:
+  BASE_LR: 0.02
+  CLIP_GRADIENTS:
+    ENABLED: True
+    CLIP_TYPE: full_model
+    CLIP_VALUE: 1.0e-8  # <-
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "free-form, of the norm",
+        """\
+optimizer: {type: AdamW, lr: 0.0001}
+clip_max_norm: 1.0e-7  # <-
+""",
+        file="config.yaml",
+    ),
     Sample("torchtune", _TUNE + "clip_grad_norm: -1  # <-\n", file="t.yaml"),
     Sample("torchtune zero", _TUNE + "clip_grad_norm: 0  # <-\n", file="t.yaml"),
     Sample("torchtitan", _TITAN + "max_norm = 0.0  # <-\n", file="t.toml"),

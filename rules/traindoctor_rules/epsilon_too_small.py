@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 from traindoctor.code.constructors import half_precision
 from traindoctor.mistake import Mistake, Repair
 from traindoctor.optim.families import WITH_EPS
+from traindoctor.patterns import lazy
 from traindoctor.rule import (
     MODERATE,
     PROOF,
@@ -164,14 +165,14 @@ SMALLEST_HALF = 2.0**-25
 #: Optimizers that keep their state in the type of the parameters, and add eps there.
 _IN_THEIR_TYPE = frozenset({"adam", "adamw", "nadam", "radam", "adamax", "rmsprop", "adagrad"})
 #: Words of scripts that keep float32 copies of parameters in half precision, or train others.
-_MASTER_COPIES = re.compile(
+_MASTER_COPIES = lazy(
     r"FP16_?Optimizer|master_?(?:param|weight|copy|grad)|deepspeed|accelerate|\bAccelerator\(|amp\.initialize|fairscale|network_to_half"
     r"|peft|lora|bnb|fused|FullyShard|FSDP",
     re.IGNORECASE,
 )
 
 
-@CAUSE.in_script("optim|optax")
+@CAUSE.in_script("optim|optax", "eps|beta|(0|(.|[0|[.|, 0")
 def built_with_it(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield each eps that is 0, negative, or lost in the type of the parameters."""
     for made in script.constructions:

@@ -31,6 +31,7 @@ from traindoctor.code.names import last_of
 from traindoctor.code.scaler import meet
 from traindoctor.code.values import Instance, Optimizer, Thing
 from traindoctor.mistake import Mistake, Repair
+from traindoctor.patterns import lazy
 from traindoctor.rule import Cause, Sample
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ CAUSE = Cause(
 )
 
 #: What differs between the two modes, and libraries whose models have some of it.
-_TWO_MODES = re.compile(
+_TWO_MODES = lazy(
     r"dropout|drop_?path|drop_(rate|prob)|batch_?norm|instance_?norm|sync_?bn|nn\.Transformer|TransformerEncoder|TransformerDecoder"
     r"|torchvision\.models|models\.resnet|\btimm\b|transformers|torch\.hub",
     re.IGNORECASE,
@@ -57,13 +58,13 @@ _TWO_MODES = re.compile(
 #: Imports of a file that hold no models but those whose names `_TWO_MODES` knows.
 _NO_MODELS = frozenset({"torch", "numpy", "math", "typing", "collections", "functools", "__future__"})
 #: Functions that may put a model back, whatever they are called on.
-_MAY_PUT_BACK = re.compile(
+_MAY_PUT_BACK = lazy(
     r"\b(set|to|switch|prep|put|mode|restore|toggle)\w*train\w*\(|train\w*mode\w*\(|set_mode\(|\.training *=|\.mode\(",
     re.IGNORECASE,
 )
 #: Names of the one model of a script.
-_THE_MODEL = re.compile(r"(^|\.)(model|net|network)$")
-_NO_GRADIENTS = re.compile(r"no_grad|inference_mode|set_grad_enabled")
+_THE_MODEL = lazy(r"(^|\.)(model|net|network)$")
+_NO_GRADIENTS = lazy(r"no_grad|inference_mode|set_grad_enabled")
 
 #: What comes of it where the two modes differ, where they do not, and where that is not known; and how bad it is, where a
 #: loop around calls `train()` again and where none does.
@@ -82,19 +83,20 @@ _SEVERITY: dict[tuple[bool | None, bool], Severity] = {
 }
 
 
-@CAUSE.in_script(".eval()|.train(False)", "backward")
+@CAUSE.in_script("eval|valid|train(False)", "backward|optimizer|optim.|Adam|SGD", "for |while ")
 def find(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield the calls of `eval()` in loops that train the same model and hold no `train()` of it."""
     trained_before = {e.target for e in script.trace.events() if e.kind == "train"}
     seen: set[tuple[str, ast.AST]] = set()
     for root in script.trace.roots:
-        for loop in root.inner():
+        for loop in reversed(list(root.inner())):  # the inner ones first: `train()` belongs where the passes are
             events = list(loop.flat())
             if loop.node is None or not any(e.kind == "backward" for e in events) or _may_put_back(loop):
                 continue
+            on_purpose = _trained_in_evaluation_mode(events)
             for at, event in enumerate(events):
                 model = event.target
-                if event.kind != "eval" or model is None or (model, event.node) in seen:
+                if event.kind != "eval" or model is None or model in on_purpose or (model, event.node) in seen:
                     continue
                 trains = [e for e in events if e.kind == "train" and (e.target is None or _is_part(e.target, model))]
                 if trains or _is_bound_in(loop, model) or not _is_trained(event, events, model in trained_before):
@@ -114,6 +116,12 @@ def find(script: Script, limits: Limits) -> Iterator[Mistake]:
                     repair=_train_first(script, loop, event, model),
                     related=((first.script.place(first.node), f"{name} is trained here"),),
                 )
+
+
+def _trained_in_evaluation_mode(events: list[TracedEvent]) -> set[str]:
+    """Return the models that the training pass itself puts into evaluation mode: a probe on frozen features."""
+    first = next(n for n, e in enumerate(events) if e.kind == "backward")
+    return {e.target for e in events[:first] if e.kind == "eval" and e.target and not _is_evaluation(e, e.target, events)}
 
 
 def _is_part(other: str, model: str) -> bool:
@@ -148,7 +156,7 @@ def _is_trained(event: TracedEvent, events: list[TracedEvent], has_trained: bool
     for other in events:
         if other.kind in ("step", "clip"):
             holds = other.thing.holds if isinstance(other.thing, Optimizer | Thing) else None
-            unknown |= holds is None and other.kind == "step"
+            unknown |= other.kind == "step" and not all(map(event.script.trace.is_model, holds or [""]))
             if holds is not None and any(h == model or h.startswith(f"{model}.") for h in holds):
                 return True
     return unknown and (has_trained or (bool(_THE_MODEL.search(model)) and _is_called_for_training(event, events)))
@@ -226,13 +234,14 @@ def _train_first(script: Script, loop: TracedLoop, event: TracedEvent, model: st
     node = loop.node
     if node is None or loop.script is not script or event.script is not script:
         return None
-    same_function = script.function(event.node) is script.function(node)
-    if not same_function and not any(
-        script.dotted(n) == model for n in ast.walk(node) if isinstance(n, ast.Name | ast.Attribute)
-    ):
+    if script.function(event.node) is script.function(node):
+        name = script.source(event.node.func.value)  # type: ignore[attr-defined]
+    elif any(script.dotted(n) == model for n in ast.walk(node) if isinstance(n, ast.Name | ast.Attribute)):
+        name = model
+    else:
         return None
-    line = line_before(script, node.body[0], f"{model}.train()")
-    return Repair(f"Put {model} back into training mode in each round", (line,)) if line is not None else None
+    line = line_before(script, node.body[0], f"{name}.train()")
+    return Repair(f"Put {name} back into training mode in each round", (line,)) if line is not None else None
 
 
 _NET = """\
@@ -255,6 +264,32 @@ _PASS = """\
         optimizer.step()
 """
 CAUSE.valid_code = (
+    Sample(
+        "a linear probe trains in evaluation mode on purpose",
+        """
+import torch
+
+def train(loader, model, criterion, optimizer):
+    model.eval()
+    for images, target in loader:
+        loss = criterion(model(images), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+def validate(loader, model):
+    model.eval()
+    with torch.no_grad():
+        for images, target in loader:
+            count(model(images), target)
+
+def main(args, model, loader, val_loader, criterion):
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for epoch in range(args.epochs):
+        train(loader, model, criterion, optimizer)
+        validate(val_loader, model)
+""",
+    ),
     Sample(
         "train at the top of the epoch",
         f"""\
@@ -432,6 +467,71 @@ for epoch in range(10):
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "passes and evaluation in another file",
+        """\
+import torch
+from engine import train_one_epoch, evaluate
+def main(model, loader, val_loader):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for epoch in range(90):
+        train_one_epoch(model, loader, optimizer)
+        evaluate(model, val_loader)  # <-
+""",
+        others={
+            "engine.py": """\
+import torch
+def train_one_epoch(model, loader, optimizer):
+    for x in loader:
+        optimizer.zero_grad()
+        model(x).mean().backward()
+        optimizer.step()
+@torch.no_grad()
+def evaluate(model, loader):
+    model.eval()
+    for x in loader:
+        model(x)
+""",
+        },
+    ),
+    Sample(
+        "a loop over phases",
+        """\
+import torch
+def fit(model, criterion, optimizer, loaders):
+    for epoch in range(25):
+        for phase in ["train", "val"]:
+            if phase == "val":
+                model.eval()  # <-
+            for x, y in loaders[phase]:
+                optimizer.zero_grad()
+                with torch.set_grad_enabled(phase == "train"):
+                    loss = criterion(model(x), y)
+                    if phase == "train":
+                        loss.backward()
+                        optimizer.step()
+model = torchvision.models.resnet18()
+fit(model, criterion, torch.optim.SGD(model.parameters(), lr=0.1), loaders)
+""",
+        fixed="""\
+import torch
+def fit(model, criterion, optimizer, loaders):
+    for epoch in range(25):
+        for phase in ["train", "val"]:
+            model.train()
+            if phase == "val":
+                model.eval()  # <-
+            for x, y in loaders[phase]:
+                optimizer.zero_grad()
+                with torch.set_grad_enabled(phase == "train"):
+                    loss = criterion(model(x), y)
+                    if phase == "train":
+                        loss.backward()
+                        optimizer.step()
+model = torchvision.models.resnet18()
+fit(model, criterion, torch.optim.SGD(model.parameters(), lr=0.1), loaders)
+""",
+    ),
     Sample(
         "train before the loop only",
         f"""\

@@ -78,6 +78,47 @@ import torch.nn.functional as F
 """
 CAUSE.valid_code = (
     Sample(
+        "decorated by a call",
+        _HEAD
+        + """\
+def evaluate(model, loader):
+    model.eval()
+    for x, y in loader:
+        out = model(x)
+evaluate = torch.inference_mode()(evaluate)
+""",
+    ),
+    Sample(
+        "context by its name",
+        _HEAD
+        + """\
+def evaluate(model, loader):
+    model.eval()
+    context = torch.no_grad()
+    with context:
+        for x, y in loader:
+            out = model(x)
+""",
+    ),
+    Sample(
+        "forces from an energy",
+        _HEAD
+        + """\
+class Potential(nn.Module):
+    def forward(self, positions):
+        positions.requires_grad_(True)
+        energy = self.net(positions).sum()
+        return energy, -torch.autograd.grad(energy, positions, create_graph=self.training)[0]
+def evaluate(model, loader):
+    model.eval()
+    total = 0
+    for positions, forces in loader:
+        energy, found = model(positions)
+        total += (found - forces).abs().mean().item()
+    return total
+""",
+    ),
+    Sample(
         "decorator",
         _HEAD
         + """\

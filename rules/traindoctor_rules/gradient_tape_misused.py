@@ -163,9 +163,13 @@ def _computes(models: KerasModels, value: ast.expr | None) -> bool:
     called = _last(value.func).lower()
     if called.startswith(("get", "pop")) or not value.args:
         return False
-    own = isinstance(value.func, ast.Name) and bool(functions(models.script, value.func))
-    made = models.all_built(value.func) or []
-    return own or "loss" in called or any(models.name(call.func).startswith("losses.") for call in made)
+    own = isinstance(value.func, ast.Name) and (len(value.args) > 1 or bool(functions(models.script, value.func)))
+    return own or "loss" in called or _is_loss(models, value)
+
+
+def _is_loss(models: KerasModels, call: ast.Call) -> bool:
+    """Return whether a call runs a loss of Keras that was built before: `loss_fn = keras.losses.MeanSquaredError()`."""
+    return any(models.name(made.func).startswith("losses.") for made in models.all_built(call.func) or ())
 
 
 def _watched(script: Script, tape: _Tape) -> bool:
@@ -185,7 +189,7 @@ def _forward_before(script: Script, models: KerasModels, tape: _Tape) -> Iterato
             continue
         assert isinstance(call, ast.Call)
         name = models.name(call.func)
-        if not name.startswith(_PURE) and models.loss_of_call(call) is None:
+        if not name.startswith(_PURE) and models.loss_of_call(call) is None and not _is_loss(models, call):
             return
     if not model or any(script.dotted(n) == model for n in script.all(ast.Name, ast.Attribute) if within(n, tape.block)):
         return
@@ -500,6 +504,31 @@ optimizer.apply_gradients(zip(gradients, weights))
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "forward pass before the tape, any loss",
+        """import tensorflow as tf
+model = tf.keras.Sequential([tf.keras.layers.Dense(1)])
+distance = tf.keras.losses.MeanSquaredError()
+optimizer = tf.keras.optimizers.Adam()
+def step(x, y):
+    predictions = model(x, training=True)  # <-
+    with tf.GradientTape() as tape:
+        loss = distance(y, predictions)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+""",
+    ),
+    Sample(
+        "loss outside of the tape, by a function handed in",
+        """import tensorflow as tf
+def step(model, optimizer, x, y, distance):
+    with tf.GradientTape() as tape:
+        predictions = model(x)
+    loss = distance(y, predictions)
+    gradients = tape.gradient(loss, model.trainable_variables)  # <-
+    optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+""",
+    ),
     Sample(
         "loss after the block",
         f"""{_HEAD}

@@ -81,6 +81,19 @@ opt_d = torch.optim.Adam(D.parameters())
 """
 _G = "    opt_g.zero_grad()\n    D(G(x)).backward()\n    opt_g.step()\n"
 CAUSE.valid_code = (
+    Sample(
+        "one of two that step on one pass is cleared",
+        """\
+import torch
+first = torch.optim.SGD(encoder.parameters(), lr=0.01)
+second = torch.optim.SGD(decoder.parameters(), lr=0.01)
+for x, y in pairs:
+    first.zero_grad()
+    criterion(decoder(encoder(x)), y).backward()
+    first.step()
+    second.step()
+""",
+    ),
     Sample("each its own", _GAN + "for x in dl:\n    opt_d.zero_grad()\n    D(x).backward()\n    opt_d.step()\n" + _G),
     Sample(
         "both at the head",

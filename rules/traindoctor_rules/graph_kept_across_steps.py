@@ -43,7 +43,7 @@ CAUSE = Cause(
 )
 
 
-@CAUSE.in_script("torch", "backward")
+@CAUSE.in_script("torch", "backward", "+|append(|update(|add(|extend(|push(|put(|insert(")
 def find(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield the statements that keep a loss that was differentiated in the same iteration."""
     shown: dict[str, bool] = {}
@@ -303,6 +303,21 @@ def train(model, loader, optimizer):
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "list of a dictionary, made where it is missing",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    history = {}
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        history.setdefault("loss", []).append(loss)  # <-
+    return history
+""",
+    ),
     Sample(
         "sum",
         _HEAD

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from traindoctor.mistake import Mistake
 from traindoctor.optim.families import ADDS_DECAY
+from traindoctor.patterns import lazy
 from traindoctor.rule import Cause, Limits, Sample, Threshold
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ CAUSE = Cause(
 )
 
 
-@CAUSE.in_script("optim")
+@CAUSE.in_script("optim", "decay|wd|beta|(0|(.|[0|[.")
 def built_with_it(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield each Adam of PyTorch with a weight decay that is not small."""
     for made in script.constructions:
@@ -71,7 +72,7 @@ def set_so(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
     """Yield a weight decay that is not small, of an Adam that the config names."""
     from traindoctor.configs.optimizer_values import numbers, refused
 
-    if config.optimizer_name not in ADDS_DECAY or not refused(config):
+    if config.optimizer_name not in ADDS_DECAY or not refused(config) or _DECOUPLES.search(str(config.value("optimizer.name"))):
         return
     for slot, value in numbers(config, "weight_decay"):
         if limits["decay"] <= value <= 1.0 and config.value("optimizer.decoupled") is None:
@@ -83,9 +84,21 @@ def set_so(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
             )
 
 
+#: Source: apex, optimizers/fused_adam.py, `adam_w_mode=True`; deepspeed, ops/adam/cpu_adam.py, `adamw_mode=True`.
+_DECOUPLES = lazy(r"(?i)fused_?adam|apex|cpu_?adam")
 _SCALED = "It is then divided by the root mean square like the gradient, so that it does little where gradients are large."
 
 CAUSE.valid_code = (
+    Sample(
+        "apex decouples it",
+        """\
+optim:
+  name: fused_adam
+  lr: 0.0002
+  weight_decay: 0.01
+""",
+        file="config.yaml",
+    ),
     Sample("AdamW", "import torch\nopt = torch.optim.AdamW(m.parameters(), weight_decay=0.1)\n"),
     Sample("small decay", "import torch\nopt = torch.optim.Adam(m.parameters(), weight_decay=5e-4)\n"),
     Sample("none", "import torch\nopt = torch.optim.Adam(m.parameters(), lr=1e-3, weight_decay=0)\n"),

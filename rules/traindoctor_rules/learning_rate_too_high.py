@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 from traindoctor.mistake import Mistake
 from traindoctor.optim.families import NORMALISED
+from traindoctor.patterns import lazy
 from traindoctor.rule import (
     MODERATE,
     PROOF,
@@ -393,7 +394,7 @@ def decayed(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 
 
 #: Schedules whose factor is not below 1, and wrappers that scale the rate to the size of the weights.
-_SCALED = re.compile(
+_SCALED = lazy(
     r"noam|LambdaLR|lr_lambda|\b(?:fused)?_?(?:lars|larc|lamb)(?:\b|_)|trust_coef|\[.lr.\]\s*=|CyclicLR|OneCycle|InverseSquare"
     r"|rsqrt",
     re.IGNORECASE,

@@ -23,6 +23,7 @@ import re
 from typing import TYPE_CHECKING
 
 from traindoctor.mistake import Mistake
+from traindoctor.patterns import lazy
 from traindoctor.rule import PROOF, Cause, Example, Examples, Limits, Sample, Statement, Threshold, run_of, supports
 
 if TYPE_CHECKING:
@@ -68,12 +69,13 @@ def is_zero(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 
 
 #: What may set the rate of an optimizer that is built with 0.
-_SET_LATER = re.compile(
-    r"sched|param_groups|lr_lambda|lr_find|find_lr|warm|noam|set_lr|adjust|\.learning_rate|max_lr|peak_lr|anneal|assign\(",
+_SET_LATER = lazy(
+    r"sched|param_groups|lr_lambda|lr_find|find_lr|warm|noam|set_lr|adjust|\.learning_rate|max_lr|peak_lr|anneal|assign\("
+    r"|opt\w*\.load_state_dict",
     re.IGNORECASE,
 )
 #: A key that holds a learning rate, and not where a schedule ends or a warmup begins.
-_RATE = re.compile(r"^(?!min|end|final|warmup|init)(?:.*_)?(?:lr|learning_rate)\d?$")
+_RATE = lazy(r"^(?!min|end|final|warmup|init)(?:.*_)?(?:lr|learning_rate)\d?$")
 #: Dialects whose schedules are factors of the learning rate of the config.
 _FACTORS = frozenset(
     {
@@ -127,7 +129,7 @@ def set_to_it(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
     from traindoctor.optim.defaults import TORCH
 
     for slot, value in numbers(config, "lr"):
-        if slot.setting != "optimizer.lr":
+        if slot.setting != "optimizer.lr" and value == 0.0:
             continue  # a group may be frozen
         if value < 0.0 and not (value == -1.0 and config.dialect in FREE):
             yield Mistake(
@@ -143,7 +145,9 @@ def set_to_it(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
             )
         elif value == 0.0 and not _is_set_elsewhere(config):
             factor = config.dialect in _FACTORS
-            if factor or (config.optimizer_name in TORCH and slot.context == "optimizer"):
+            name = config.slot("optimizer.name")
+            beside = name is not None and name.entry.block == slot.entry.block
+            if factor or (config.optimizer_name in TORCH and (slot.context == "optimizer" or beside)):
                 yield Mistake(
                     config.place(slot),
                     f"{slot.entry.key} is 0"
@@ -158,13 +162,16 @@ def set_to_it(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
                 )
 
 
+#: Keys and values by which something else sets the rate.
+_RAISED = lazy(r"(?i)lr_find|find_lr|max_lr|peak_lr|OneCycle|unet_lr|text_encoder|embedding_lr|lr_groups")
+
+
 def _is_set_elsewhere(config: ConfigFile) -> bool:
     """Whether a finder, a schedule with a rate of its own, or a group's own rate may stand in; or nothing is trained at all."""
     from traindoctor.configs.vocabulary import normal, number
 
-    if re.search(
-        r"lr_find|find_lr|max_lr|peak_lr|OneCycle|unet_lr|text_encoder|embedding_lr|lr_groups", config.text, re.IGNORECASE
-    ):
+    words = (f"{'.'.join(entry.path)} {entry.value if isinstance(entry.value, str) else ''}" for entry in config.entries)
+    if any(_RAISED.search(word) for word in words):
         return True
     if any(_RATE.search(normal(entry.key)) and (number(entry.value) or 0.0) > 0.0 for entry in config.entries):
         return True
@@ -212,6 +219,24 @@ def examples() -> Examples:
 
 
 CAUSE.valid_code = (
+    Sample(
+        "state of a checkpoint, with its rate",
+        """import torch
+model = Net()
+optimizer = torch.optim.SGD(model.parameters(), lr=0)
+checkpoint = torch.load("checkpoint.pth")
+optimizer.load_state_dict(checkpoint["optimizer"])
+""",
+    ),
+    Sample(
+        "second of two optimizers is frozen",
+        """\
+optimizers:
+  head: {class_path: torch.optim.AdamW, init_args: {lr: 1.0e-3}}
+  backbone: {class_path: torch.optim.AdamW, init_args: {lr: 0.0}}
+""",
+        file="config.yaml",
+    ),
     Sample(
         "usual rates",
         """import torch
@@ -336,6 +361,76 @@ parameters:
     ),
 )
 CAUSE.invalid_code = (
+    Sample("file of a group of Hydra", "_target_: torch.optim.AdamW\nlr: -1e-3  # <-\n", file="conf/optimizer/adamw.yaml"),
+    Sample(
+        "algorithm of Stable-Baselines3",
+        """\
+CartPole-v1:
+  policy: MlpPolicy
+  n_timesteps: 100000
+  n_steps: 32
+  learning_rate: -0.001  # <-
+""",
+        file="ppo.yml",
+    ),
+    Sample(
+        "second of two optimizers",
+        """\
+gen_optimizer:
+  _target_: torch.optim.Adam
+  lr: 2.0e-4
+disc_optimizer:
+  _target_: torch.optim.Adam
+  lr: -2.0e-4  # <-
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "a comment that names a schedule",
+        """\
+lr0: 0  # <-
+lrf: 0.2  # final OneCycleLR learning rate (lr0 * lrf)
+momentum: 0.937
+weight_decay: 0.0005
+warmup_bias_lr: 0.1
+box: 0.05
+cls: 0.5
+anchor_t: 4.0
+""",
+        file="hyp.yaml",
+    ),
+    Sample(
+        "arguments in a block of their own, as ESPnet has them",
+        """\
+optim: adam
+optim_conf:
+    lr: -0.0025  # <-
+scheduler: warmuplr
+scheduler_conf:
+    warmup_steps: 40000
+""",
+        file="train_asr.yaml",
+    ),
+    Sample(
+        "beside the name of the optimizer",
+        """\
+optimizer: adam
+lr: 0  # <-
+epochs: 10
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "rate of a schedule, as PaddlePaddle has it",
+        """\
+Optimizer:
+  name: Adam
+  lr:
+    name: Cosine
+    learning_rate: -0.001  # <-
+""",
+        file="config.yaml",
+    ),
     Sample("negative", "import torch\nopt = torch.optim.Adam(m.parameters(), lr=-1e-3)  # <-\n"),
     Sample(
         "zero, nothing sets it",

@@ -70,6 +70,24 @@ from torch import nn
 """
 CAUSE.valid_code = (
     Sample(
+        "method of the author's own that returns an accuracy first",
+        _HEAD
+        + """\
+class Tuner:
+    def compute_loss(self, x, y, criterion):
+        out = self.model(x)
+        _, predicted = out.max(dim=1)
+        accuracy = float(predicted.eq(y).sum().item()) / len(y)
+        return accuracy, criterion(out, y)
+    def train(self, loader, optimizer, criterion):
+        for x, y in loader:
+            accuracy, loss = self.compute_loss(x, y, criterion)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+""",
+    ),
+    Sample(
         "argmax in a metric",
         _HEAD
         + """\

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from traindoctor.code.losses import rewrapped, written
 from traindoctor.mistake import Edit, Mistake, Repair
+from traindoctor.patterns import lazy
 from traindoctor.rule import Cause, Limits, Sample
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ CAUSE = Cause(
     summary="the loss is put into a new tensor before backward(): it no longer knows the model",
     explanation=__doc__,
 )
-_LOSS = re.compile(r"loss|err|cost|objective|criterion", re.IGNORECASE)
+_LOSS = lazy(r"loss|err|cost|objective|criterion", re.IGNORECASE)
 
 
 @CAUSE.in_script("torch", "backward|training_step|compute_loss", "tensor|Tensor|Variable|requires_grad")
@@ -51,7 +52,10 @@ def find(script: Script, limits: Limits) -> Iterator[Mistake]:
         if inner is None or not term.whole or term.frame.script is not script:
             continue
         flows = {t.flow for t in script.tensors.of(inner, term.frame)}
-        named = any(isinstance(n, ast.Name | ast.Attribute) and _LOSS.search(_last(n)) for n in ast.walk(inner))
+        statement = script.parents.get(term.node)
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        words = (n for part in (inner, *targets) for n in ast.walk(part) if isinstance(n, ast.Name | ast.Attribute))
+        named = any(_LOSS.search(_last(n)) for n in words)
         if flows == {"data"} or not (named or flows <= {"live", "cut"}):
             continue
         yield Mistake(

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from traindoctor.configs.lengths import decays_or_warms, is_free
 from traindoctor.configs.vocabulary import number
 from traindoctor.mistake import Mistake
+from traindoctor.patterns import lazy
 from traindoctor.rule import Cause, Limits, Sample
 
 if TYPE_CHECKING:
@@ -58,11 +59,13 @@ class _Rate(NamedTuple):
 def rises(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
     """Yield a lowest rate that is above the highest, or equal to it."""
     del limits
-    if config.dialect in ("", "Lightning hparams") or config.is_base or not decays_or_warms(config):
+    if config.dialect == "Lightning hparams" or config.is_base or not decays_or_warms(config):
         return
     for low, peak in _pairs(config):
-        if low.value < peak.value or low.value <= 0.0 or (low.what is None and peak.what is None):
+        if low.value < peak.value or min(low.value, peak.value) <= 0.0 or (low.what is None and peak.what is None):
             continue
+        if not config.dialect and (low.value == peak.value or not _DECAYS.search(str(config.value("schedule.name")))):
+            continue  # of a free-form config it is not known that the one is the floor of a decay from the other
         at = config.foremost(low.what, peak.what)
         if at is None:
             continue
@@ -75,6 +78,10 @@ def rises(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
             severity="error" if low.value > peak.value and other.what is not None and not is_free(config) else "warning",
             related=((config.place(other.what), other.text),) if other.what is not None else (),
         )
+
+
+#: Names of schedules that fall from the highest rate to the lowest.
+_DECAYS = lazy(r"(?i)cos|poly|linear|plateau|exp")
 
 
 @CAUSE.in_file
@@ -169,6 +176,14 @@ num-layers: 12
 optimizer: {type: Adam, params: {lr: 0.0006}}
 """
 CAUSE.valid_code = (
+    Sample(
+        "a rate below 0 is another mistake",
+        """\
+optimizer: {_target_: torch.optim.Adam, lr: -0.001}
+scheduler: {_target_: torch.optim.lr_scheduler.CosineAnnealingLR, T_max: 10, eta_min: 0.0001}
+""",
+        file="config.yaml",
+    ),
     Sample("a tenth", _NANO + "learning_rate = 1e-3\nmin_lr = learning_rate / 10\n", file="config_nano.py"),
     Sample("no decay", _NANO + "learning_rate = 3e-5\ndecay_lr = False\n", file="config_nano.py"),
     Sample(
@@ -266,6 +281,16 @@ optimizer: {_name: adam}
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "free-form, with a cosine",
+        """\
+optimizer: {name: adamw, lr: 0.0001}
+scheduler:
+  name: cosine_annealing
+  eta_min: 0.01  # <-
+""",
+        file="config.yaml",
+    ),
     Sample("nanogpt", _NANO + "learning_rate = 1e-4\nmin_lr = 1e-3  # <-\n", file="config_nano.py"),
     Sample("nanogpt default", _NANO + "learning_rate = 3e-5  # <-\n", file="config_nano.py"),
     Sample("equal", _NANO + "learning_rate = 1e-4\nmin_lr = 1e-4  # <-\n", file="config_nano.py"),

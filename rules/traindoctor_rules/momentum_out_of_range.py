@@ -49,7 +49,7 @@ CAUSE = Cause(
 )
 
 
-@CAUSE.in_script("optim|optax")
+@CAUSE.in_script("optim|optax", "momentum|nesterov|SGD|sgd|RMSprop|rmsprop")
 def built_with_it(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield each SGD or RMSprop with a momentum that cannot damp, or with Nesterov's form and no momentum to look ahead with."""
     for made in script.constructions:
@@ -285,6 +285,15 @@ reprob: 0.1
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "beside the name of the optimizer",
+        """\
+optimizer: sgd
+lr: 0.1
+momentum: 1.9  # <-
+""",
+        file="config.yaml",
+    ),
     Sample("above one", "import torch\nopt = torch.optim.SGD(m.parameters(), lr=0.1, momentum=1.5)  # <-\n"),
     Sample("one, by position", "from torch import optim\nopt = optim.SGD(m.parameters(), 0.01, 1.0)  # <-\n"),
     Sample("RMSprop", "import torch\nopt = torch.optim.RMSprop(m.parameters(), lr=0.01, momentum=9)  # <-\n"),

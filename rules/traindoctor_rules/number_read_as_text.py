@@ -26,8 +26,9 @@ import re
 from typing import TYPE_CHECKING
 
 from traindoctor.configs.documents import is_text_in_yaml_1_1
-from traindoctor.configs.vocabulary import ANYWHERE_KEYS, OPTIMIZER_KEYS, SCHEDULE_KEYS, normal
+from traindoctor.configs.vocabulary import ANYWHERE_KEYS, OPTIMIZER_KEYS, SCHEDULE_KEYS, normal, number
 from traindoctor.mistake import Edit, Mistake, Repair
+from traindoctor.patterns import lazy
 from traindoctor.rule import Cause, Limits, Sample
 
 if TYPE_CHECKING:
@@ -45,13 +46,13 @@ CAUSE = Cause(
 )
 
 #: What reads such a word as a number, by the names that a script has for it.
-_CASTS = re.compile(
+_CASTS = lazy(
     r"ruamel|[Oo]mega[Cc]onf|\bhydra\b|jsonargparse|LightningCLI|HfArgumentParser|pyrallis|tyro|yacs|CfgNode|strictyaml|pydantic"
     r"|add_implicit_resolver|fairseq|lightning\.pytorch\.cli"
 )
 #: Tags of HyperPyYAML, which reads with ruamel.yaml.
-_TAGS = re.compile(r"!(?:ref|new|name|apply|copy)\b")
-_RATES = re.compile(r"(?:^|_)(?:lr|learning_rate|weight_decay|wd|eps|epsilon|momentum)(?:_|$)")
+_TAGS = lazy(r"!(?:ref|new|name|apply|copy)\b")
+_RATES = lazy(r"(?:^|_)(?:lr|learning_rate|weight_decay|wd|eps|epsilon|momentum)(?:_|$)")
 
 
 @CAUSE.in_file
@@ -79,6 +80,33 @@ def text_to_pyyaml(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
             f"write {', '.join(map(as_float, words)) or 'a dot in it: 3.0e-4'}",
             repair=Repair("write it as YAML 1.1 writes floats", edits, safe=True) if edits else None,
         )
+
+
+@CAUSE.in_file
+def quoted(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
+    """Yield numbers in quotes among the arguments of DeepSpeed's optimizer and schedule, which it hands over as they are."""
+    del limits
+    if config.dialect != "DeepSpeed" or config.suffix != ".json":
+        return
+    for entry in config.own_entries:
+        if entry.block not in (("optimizer", "params"), ("scheduler", "params")) or not isinstance(entry.value, str):
+            continue
+        if number(entry.value) is None:
+            continue
+        edit = config.replaced(entry, entry.value.strip())
+        yield Mistake(
+            config.place(entry),
+            f'`{entry.key}` is the text "{entry.value}", and DeepSpeed hands it over as it is. '
+            "The run ends at the first sum with it.",
+            f"write {entry.value.strip()} without quotes",
+            "error",
+            Repair("take the quotes away", (edit,), safe=True) if edit is not None and _is_json(entry.value.strip()) else None,
+        )
+
+
+def _is_json(word: str) -> bool:
+    """Whether a number is written as JSON has them."""
+    return re.fullmatch(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?", word) is not None
 
 
 def _is_setting(entry: Entry) -> bool:
@@ -115,6 +143,14 @@ def as_float(word: str) -> str:
 
 _SGD = "optimizer:\n  name: sgd\n"
 CAUSE.valid_code = (
+    Sample(
+        "words of DeepSpeed that are no numbers",
+        """\
+{"train_micro_batch_size_per_gpu": 1,
+ "optimizer": {"type": "AdamW", "params": {"lr": "auto", "betas": [0.9, 0.95]}}}
+""",
+        file="ds_config.json",
+    ),
     Sample("with a dot", _SGD + "  lr: 3.0e-4\n", file="config.yaml"),
     Sample("decimal", _SGD + "  lr: 0.0003\n", file="config.yaml"),
     Sample("quoted on purpose", _SGD + "  lr: '3e-4'\n", file="config.yaml"),
@@ -168,6 +204,27 @@ n_layer = 2
     Sample("name of a run", _SGD + "  lr: 0.1\nrun: 3e-4\n", file="config.yaml"),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "quoted for DeepSpeed",
+        """\
+{"train_micro_batch_size_per_gpu": 1,
+ "optimizer": {"type": "AdamW", "params": {"lr": "1e-4"}}}
+""",
+        file="ds_config.json",
+        line=2,
+        fixed='{"train_micro_batch_size_per_gpu": 1,\n "optimizer": {"type": "AdamW", "params": {"lr": 1e-4}}}\n',
+    ),
+    Sample(
+        "block of anchors named defaults",
+        """\
+defaults: &d {weight_decay: 0.01}
+optimizer:
+  <<: *d
+  name: adam
+  lr: 1e-3  # <-
+""",
+        file="config.yaml",
+    ),
     Sample("no dot", _SGD + "  lr: 3e-4  # <-\n", file="config.yaml", fixed=_SGD + "  lr: 3.0e-4  # <-\n"),
     Sample(
         "no sign",

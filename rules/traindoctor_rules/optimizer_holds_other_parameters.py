@@ -54,8 +54,11 @@ def replaced_afterwards(script: Script, limits: Limits) -> Iterator[Mistake]:
             what = script.source(one.node.targets[0])
             yield Mistake(
                 script.place(one.node),
-                f"{what} is replaced after {name_of(made)} was built, which holds the parameters of the old one. "
-                + ("The new layer is never updated." if one.layer else "The new model is never updated."),
+                f"{one.model} is given adapters after {name_of(made)} was built, which holds the old parameters, now frozen. "
+                "The adapters are never updated."
+                if one.what == "adapters"
+                else f"{what} is replaced after {name_of(made)} was built, which holds the parameters of the old one. "
+                f"The new {one.what} is never updated.",
                 f"build {name_of(made)} after this line",
                 "error" if one.certain else "warning",
                 related=((script.place(made.node), f"{name_of(made)} is built here"),),
@@ -72,7 +75,7 @@ def never_run(script: Script, limits: Limits) -> Iterator[Mistake]:
         if model and made.parameters is not None:
             yield Mistake(
                 script.place(made.parameters),
-                f"{name_of(made)} holds the parameters of {model}, and {model} is never run. "
+                f"{name_of(made)} holds the parameters of {model}, and {model} is never run with gradients on. "
                 "Its parameters get no gradient, and no step changes anything.",
                 "give it the parameters of the model that is trained",
                 "error",
@@ -152,6 +155,76 @@ _GAN_LOOP = """for real in data:
 """
 
 CAUSE.valid_code = (
+    Sample(
+        "one name for the optimizer of each model, one after another",
+        """import torch
+first, second, third = Net(), Net(), Net()
+opt = torch.optim.SGD(first.parameters(), lr=0.1)
+for x, y in data:
+    opt.zero_grad()
+    loss(first(x), y).backward()
+    opt.step()
+model = Net()
+opt = torch.optim.SGD(model.parameters(), lr=0.1)
+last = Net()
+opt = torch.optim.SGD(last.parameters(), lr=0.1)
+for x, y in data:
+    opt.zero_grad()
+    loss(last(x), y).backward()
+    opt.step()
+""",
+    ),
+    Sample(
+        "one name for an optimizer after the other",
+        """
+import torch
+from torch import nn
+
+model_0 = nn.Sequential(nn.Linear(2, 5), nn.Linear(5, 1))
+optimizer = torch.optim.SGD(model_0.parameters(), lr=0.1)
+for epoch in range(100):
+    loss = loss_fn(model_0(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+model_1 = nn.Sequential(nn.Linear(2, 5), nn.ReLU(), nn.Linear(5, 1))
+optimizer = torch.optim.SGD(model_1.parameters(), lr=0.1)
+for epoch in range(100):
+    loss = loss_fn(model_1(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+""",
+    ),
+    Sample(
+        "loss of an actor, as a method of the critic",
+        """import torch
+class Agent:
+    def __init__(self, actor, critic):
+        self.actor, self.critic = actor, critic
+        self.actor_opt = torch.optim.Adam(self.actor.parameters(), lr=3e-4)
+        self.critic_opt = torch.optim.Adam(self.critic.parameters(), lr=3e-4)
+    def update(self, state, action, target):
+        q1, q2 = self.critic(state, action)
+        loss = ((q1 - target) ** 2 + (q2 - target) ** 2).mean()
+        self.critic_opt.zero_grad()
+        loss.backward()
+        self.critic_opt.step()
+        actor_loss = -self.critic.Q1(state, self.actor(state)).mean()
+        self.actor_opt.zero_grad()
+        actor_loss.backward()
+        self.actor_opt.step()
+""",
+    ),
+    Sample(
+        "layer that holds the one before",
+        """import torch
+model = load_model()
+opt = torch.optim.Adam(model.parameters())
+model.fc = torch.nn.Sequential(model.fc, torch.nn.Linear(model.fc.out_features, 2))
+"""
+        + _LOOP,
+    ),
     Sample(
         "model, then optimizer",
         """import torch
@@ -410,6 +483,78 @@ def train(a, b, data):
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "head of the size of the old one",
+        """import torch, timm
+class Trainer:
+    def __init__(self, classes):
+        self.net = timm.create_model("resnet50", pretrained=True)
+        self.opt = torch.optim.AdamW(self.net.parameters(), lr=1e-4)
+        self.net.fc = torch.nn.Linear(self.net.fc.in_features, classes)  # <-
+    def step(self, x, y):
+        self.opt.zero_grad()
+        torch.nn.functional.cross_entropy(self.net(x), y).backward()
+        self.opt.step()
+""",
+    ),
+    Sample(
+        "adapters after the optimizer",
+        """import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained("gpt2")
+opt = torch.optim.AdamW(model.parameters(), lr=1e-4)
+model = get_peft_model(model, LoraConfig(r=8))  # <-
+for batch in data:
+    opt.zero_grad()
+    model(**batch).loss.backward()
+    opt.step()
+""",
+    ),
+    Sample(
+        "one model for two optimizers, another fake later",
+        """import torch
+def train(netG, netD, data, bce):
+    optD = torch.optim.Adam(netG.parameters(), lr=2e-4)  # <-
+    optG = torch.optim.Adam(netG.parameters(), lr=2e-4)
+    for x in data:
+        fake = netG(torch.randn(len(x), 100)).detach()
+        optD.zero_grad()
+        loss = bce(netD(x), 1) + bce(netD(fake), 0)
+        loss.backward()
+        optD.step()
+        fake = netG(torch.randn(len(x), 100))
+        optG.zero_grad()
+        loss = bce(netD(fake), 1)
+        loss.backward()
+        optG.step()
+""",
+    ),
+    Sample(
+        "parameters of the teacher",
+        """import torch
+student, teacher = Net(), Net()
+opt = torch.optim.Adam(teacher.parameters(), lr=1e-3)  # <-
+def train(data):
+    for x, y in data:
+        with torch.no_grad():
+            target = teacher(x)
+        loss = ((student(x) - target) ** 2).mean()
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+""",
+    ),
+    Sample(
+        "all frozen by their names, then filtered",
+        """import torch, torchvision
+model = torchvision.models.resnet18()
+for name, p in model.named_parameters():
+    p.requires_grad = False
+opt = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)  # <-
+"""
+        + _LOOP,
+    ),
     Sample(
         "stepped after another's loss",
         """import torch

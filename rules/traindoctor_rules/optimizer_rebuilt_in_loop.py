@@ -31,6 +31,7 @@ from traindoctor.code.names import text_of
 from traindoctor.code.order import place
 from traindoctor.code.values import Optimizer, Scaler, Scheduler
 from traindoctor.mistake import Edit, Mistake, Repair
+from traindoctor.patterns import lazy
 from traindoctor.rule import Cause, Sample
 
 if TYPE_CHECKING:
@@ -48,13 +49,13 @@ CAUSE = Cause(
 )
 
 
-_TRAINING = re.compile(r"epoch|batch|loader|iter|step", re.IGNORECASE)
-_OTHER = re.compile(
+_TRAINING = lazy(r"epoch|batch|loader|iter|step", re.IGNORECASE)
+_OTHER = lazy(
     r"fold|run|seed|trial|task|config|stage|phase|round|client|experience|domain|session|split|restart|lrs|models|layer|client|agent",
     re.IGNORECASE,
 )
 #: Calls in the loop after which the model is another one.
-_RENEWS = re.compile(
+_RENEWS = lazy(
     r"load_state_dict|load_weights|reset_(param|weight|model)|reinit|init_|_init|weights_init|deepcopy|clone|get_model"
     r"|build_model|freeze|prune"
 )

@@ -195,16 +195,20 @@ def no_such_name(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
     path, _, name = slot.entry.value.strip().rpartition(".")
     by_dialect = None if path else _NAMES.get(config.dialect)
     known = frozenset(TORCH_CLASSES) if path == "torch.optim" else by_dialect or (EVERY if not path else None)
-    if known is None or plain(name) in map(plain, known):
+    if known is None or name in known or (plain(name) in map(plain, known) and config.dialect not in _TRAINER):
         return
     closed = known is not EVERY
     if closed and by_dialect is not None and config.dialect not in _COMPLETE and plain(name) in map(plain, EVERY):
         return
-    meant = nearest(name, known) if closed or name.isalpha() else ""
+    meant = nearest(name, known) if closed or name.isalpha() else nearest(name, known, 0.9) if plain(name).isalpha() else ""
+    if not closed and _is_made_from_another(plain(name)):
+        return
     if not meant and config.dialect in _TRAINER and plain(name) in ("adam", "adamw"):
         meant = "adamw_torch"
-    if not meant:
+    if not meant and not (path == "torch.optim" and _is_unknown(name)):
         return
+    if not closed:
+        meant = _written_like(name, meant)
     where = path or (config.dialect if closed else "")
     edit = config.replaced(slot, meant) if not path and config.written(slot) == name else None
     yield Mistake(
@@ -214,11 +218,30 @@ def no_such_name(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
             if closed
             else f"No usual optimizer is called {name}."
         )
-        + f" The nearest name is {meant}.",
-        f"write {f'{path}.{meant}' if path else meant}",
+        + (f" The nearest name is {meant}." if meant else ""),
+        f"write {f'{path}.{meant}' if path else meant}" if meant else "name a class of torch.optim",
         "error" if closed else "warning",
-        Repair(f"Write {meant}", (edit,)) if edit is not None else None,
+        Repair(f"Write {meant}", (edit,)) if edit is not None and meant and (closed or name.isalnum()) else None,
     )
+
+
+def _is_made_from_another(name: str) -> bool:
+    """Whether a name is that of an optimizer with letters before or after it, as people name their own: BAdam, EKFAC, AdamSPD.
+
+    Not one whose last letter, or first, is doubled: that is a slip.
+    """
+    known = [one for one in map(plain, EVERY) if len(one) >= 3 and (name.startswith(one) or name.endswith(one))]
+    one = max(known, key=len, default="")
+    if name.startswith(one):
+        return bool(one) and name.removeprefix(one)[:1] != one[-1]
+    return name.removesuffix(one)[-1:] != one[0]
+
+
+def _written_like(name: str, meant: str) -> str:
+    """Return an optimizer's name in the letters of a misspelt one: of the class, in capitals, or in small ones."""
+    if name.isupper():
+        return meant.upper()
+    return next((one for one in TORCH_CLASSES if one.lower() == meant), meant) if name != name.lower() else meant
 
 
 @CAUSE.in_file
@@ -350,6 +373,10 @@ _COMPLETE = _TRAINER | {"axolotl", "Ultralytics"}
 EVERY = frozenset({*FURTHER, *map(str.lower, (*TORCH_CLASSES, *KERAS)), *HUGGING_FACE})
 
 CAUSE.valid_code = (
+    *(
+        Sample(f"a name of its own: {name}", f"optimizer: {name}\nlr: 0.1\n", file="config.yaml")
+        for name in ("psgd", "ekfac", "AdamSPD")
+    ),
     Sample(
         "all arguments",
         """import torch
@@ -495,6 +522,26 @@ momentum: 0.9
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "class of another package under torch.optim",
+        """\
+optimizer:
+  _target_: torch.optim.Adan  # <-
+  lr: 0.001
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "name that the Trainer spells otherwise",
+        """\
+output_dir: out
+per_device_train_batch_size: 8
+learning_rate: 2.0e-5
+optim: adam_w_torch  # <-
+""",
+        file="config.yaml",
+        fixed="output_dir: out\nper_device_train_batch_size: 8\nlearning_rate: 2.0e-5\noptim: adamw_torch  # <-\n",
+    ),
     Sample("SGD with betas", "import torch\nopt = torch.optim.SGD(m.parameters(), lr=0.1, betas=(0.9, 0.999))  # <-\n"),
     Sample(
         "Adam with momentum",

@@ -97,7 +97,7 @@ def _is_plateau(script: Script, step: ast.Call) -> bool:
     known = kinds(script, receiver)
     if known != {""}:
         return known == {"ReduceLROnPlateau"}
-    met = [event for event in script.trace.events() if event.node is step]
+    met = script.trace.at(step)
     return bool(met) and all({one.kind for one in built_as(event)} == {"ReduceLROnPlateau"} for event in met)
 
 
@@ -224,6 +224,23 @@ scheduler.step()
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "a list of schedulers",
+        """\
+import torch
+optimizers = {k: torch.optim.SGD(m.parameters(), lr=0.1) for k, m in nets.items()}
+schedulers = [torch.optim.lr_scheduler.ReduceLROnPlateau(o) for o in optimizers.values()]
+for epoch in range(epochs):
+    for x in loader:
+        for opt in optimizers.values():
+            opt.zero_grad()
+        loss_of(nets, x).backward()
+        for opt in optimizers.values():
+            opt.step()
+    for s in schedulers:
+        s.step()  # <-
+""",
+    ),
     Sample(
         "nothing given",
         """\

@@ -86,6 +86,68 @@ from torch import nn
 """
 CAUSE.valid_code = (
     Sample(
+        "gradients switched on again within",
+        _HEAD
+        + """\
+def train(net, states, targets, optimizer):
+    with torch.no_grad():
+        net = net.cuda()
+        for batch, target in zip(states.split(8), targets.split(8)):
+            step(net, batch, target, optimizer)
+def step(net, batch, target, optimizer):
+    family = net.heads.family
+    with torch.enable_grad():
+        out = net(batch)
+        loss = family.kl(target, out.logits).mean()
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+""",
+    ),
+    Sample(
+        "gradients handed over by hand, and a latent that is trained",
+        _HEAD
+        + """\
+def split(client, server, x, y):
+    activations = client(x)
+    received = activations.detach().requires_grad_(True)
+    F.cross_entropy(server(received), y).backward()
+    activations.backward(received.grad)
+def invert(encoder, x):
+    code = torch.tensor(encoder(x).tolist(), requires_grad=True)
+    optimizer = torch.optim.Adam([code], lr=0.1)
+    for i in range(100):
+        optimizer.zero_grad()
+        (code - 1).pow(2).sum().backward()
+        optimizer.step()
+""",
+    ),
+    Sample(
+        "commitment and codebook losses",
+        _HEAD
+        + """\
+class Quantizer(nn.Module):
+    def __init__(self, size, width):
+        super().__init__()
+        self.codes = nn.Embedding(size, width)
+        self.size = size
+    def forward(self, z):
+        nearest = torch.cdist(z, self.codes.weight).argmin(1)
+        chosen = torch.zeros(len(z), self.size).scatter_(1, nearest.unsqueeze(1), 1)
+        q = chosen @ self.codes.weight
+        loss = F.mse_loss(q, z.detach()) + 0.25 * F.mse_loss(q.detach(), z)
+        return z + (q - z).detach(), loss
+def train(encoder, decoder, loader, optimizer):
+    quantizer = Quantizer(512, 64)
+    for x in loader:
+        q, loss = quantizer(encoder(x))
+        loss = loss + F.mse_loss(decoder(q), x)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+""",
+    ),
+    Sample(
         "discriminator on a detached fake",
         _HEAD
         + """\
@@ -282,6 +344,32 @@ def train(netG, vgg, loader, optimizer):
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "copy that gathers gradients in the place of the prediction",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        out = model(x)
+        out = torch.tensor(out, requires_grad=True)  # <-
+        loss = F.mse_loss(out, y)
+        loss.backward()
+        optimizer.step()
+""",
+    ),
+    Sample(
+        "detached, and told to gather gradients",
+        _HEAD
+        + """\
+def train(model, loader, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x).detach().requires_grad_(), y)  # <-
+        loss.backward()
+        optimizer.step()
+""",
+    ),
     Sample(
         "detach",
         _HEAD

@@ -74,8 +74,8 @@ def _setting(config: ConfigFile) -> tuple[Entry, bool] | None:
     if dialect == "torchtune":
         entry = config.at("dtype")
         return (entry, True) if entry is not None and _is_half(entry) and config.shape.has("optimizer") else None
-    if dialect in ("LightningCLI", "Hydra"):
-        entry = config.at("trainer.precision")
+    if dialect in ("LightningCLI", "Hydra", ""):
+        entry = config.at("trainer.precision", "precision")
         return (entry, False) if entry is not None and str(entry.value).lower() == "16-true" else None
     if dialect == "DeepSpeed":
         entry = config.at("fp16.fp16_master_weights_and_grads")
@@ -184,6 +184,16 @@ half: true
     Sample("free-form", "lr: 0.1\ndtype: float16\n", file="config.yaml"),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "free-form, in the words of Fabric",
+        """\
+precision: 16-true  # <-
+optimizer:
+  class_path: torch.optim.AdamW
+  init_args: {lr: 0.0002}
+""",
+        file="config.yaml",
+    ),
     Sample("torchtune", _TUNE + "dtype: fp16  # <-\n", file="t.yaml"),
     Sample("kohya", _KOHYA + 'mixed_precision = "fp16"\nfull_fp16 = true  # <-\n', file="config.toml"),
     Sample("lightning", _CLI + "trainer: {max_epochs: 3, precision: 16-true}  # <-\n", file="cli.yaml"),

@@ -25,8 +25,10 @@ import ast
 import re
 from typing import TYPE_CHECKING, Literal
 
-from traindoctor.code.loaders import PASSES_ON, data_loaders, trains, within, words
+from traindoctor.code.loaders import BACKWARD, PASSES_ON, data_loaders, trains, within, words
+from traindoctor.code.tensors import without_gradients
 from traindoctor.mistake import Mistake
+from traindoctor.patterns import lazy
 from traindoctor.rule import Cause, Limits, Sample
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ CAUSE = Cause(
 )
 
 _LOADER = frozenset({"loader", "dataloader", "dl", "trainloader", "loaders", "dataloaders"})
-_ON_PURPOSE = re.compile(r"overfit|sanity|one.?batch|single.?batch|same.?batch", re.IGNORECASE)
+_ON_PURPOSE = lazy(r"overfit|sanity|one.?batch|single.?batch|same.?batch", re.IGNORECASE)
 
 
 @CAUSE.in_script("backward", "next")
@@ -61,7 +63,7 @@ def first_batch(script: Script, limits: Limits) -> Iterator[Mistake]:
             yield from _before_the_loop(script, call, loader)
             continue
         always = script.loops(made)[:1] == loops[:1] and all(_always(script, node, loops[0]) for node in (call, made))
-        if always and _is_loader(script, loader, loops[0]) and trains(script, loops[0]):
+        if always and _is_loader(script, loader, loops[0]) and _trains_on(script, call, loops[0]):
             yield _first_again(script, call, loader, loops[0])
 
 
@@ -105,6 +107,24 @@ def _made(script: Script, call: ast.Call) -> ast.Call | None:
         values = script.bound(made)
         made = values[0] if len(values) == 1 and values[0] is not None else made
     return made if isinstance(made, ast.Call) and isinstance(made.func, ast.Name) and made.func.id == "iter" else None
+
+
+def _trains_on(script: Script, call: ast.Call, loop: ast.AST) -> bool:
+    """Return whether an iteration of a loop trains on what it fetched: by a backward pass of its own, or in a call.
+
+    A batch that each epoch fetches beside a loop of its own, to look at it or to validate, is none.
+    """
+    if without_gradients(script, call) is not None:
+        return False
+    function = script.function(call)
+    passes = [c for name in BACKWARD for c in script.calls.get(name, ()) if script.function(c) is function]
+    if any(script.loops(one)[:1] == [loop] for one in passes):
+        return True
+    statement = script.statement(call)
+    targets = statement.targets if isinstance(statement, ast.Assign) else []
+    names = {n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+    readers = {script.parents.get(n) for name in names for n in script.named_within(name, loop) if isinstance(n.ctx, ast.Load)}
+    return any(isinstance(one, ast.Call) and trains(script, one) for one in readers)
 
 
 def _is_loader(script: Script, node: ast.expr, loop: ast.AST) -> bool:
@@ -227,29 +247,23 @@ def _parts(loop: ast.For | ast.AsyncFor) -> tuple[ast.expr, ast.expr]:
 def _reads(script: Script, loop: ast.For | ast.AsyncFor, names: set[str]) -> list[ast.Name]:
     """Return where the body of a loop reads these names."""
     first = (loop.body[0].lineno, loop.body[0].col_offset)
-    found = []
-    for node in script.nodes.get(ast.Name, ()):
-        assert isinstance(node, ast.Name)
-        if (
-            node.id in names
-            and not isinstance(node.ctx, ast.Store)
-            and first <= (node.lineno, node.col_offset)
-            and within(node, loop)
-        ):
-            found.append(node)
-    return found
+    written = [node for name in names for node in script.named_within(name, loop)]
+    read = [n for n in written if not isinstance(n.ctx, ast.Store) and first <= (n.lineno, n.col_offset)]
+    return sorted(read, key=lambda node: (node.lineno, node.col_offset))
 
 
 def _overwritten(script: Script, loop: ast.For | ast.AsyncFor, names: list[ast.Name], used: list[ast.Name]) -> Iterator[Mistake]:
     """Yield the inner loops that overwrite the batch of a loop, which is read after them."""
     mine = {n.id for n in names}
-    for inner in script.all(ast.For, ast.AsyncFor):
-        assert isinstance(inner, ast.For | ast.AsyncFor)
-        if inner is loop or loop not in script.loops(inner):
-            continue
-        for target in ast.walk(inner.target):
-            if not isinstance(target, ast.Name) or target.id not in mine:
-                continue
+    stores = [n for name in mine for n in script.named_within(name, loop) if isinstance(n.ctx, ast.Store)]
+    for target in sorted(stores, key=lambda node: (node.lineno, node.col_offset)):
+        inner = script.statement(target)
+        if (
+            isinstance(inner, ast.For | ast.AsyncFor)
+            and inner is not loop
+            and within(target, inner.target)
+            and loop in script.loops(inner)
+        ):
             after = next((n for n in used if n.id == target.id and _is_past(n, inner)), None)
             if after is not None and not _bound_between(script, target.id, inner, after):
                 yield Mistake(
@@ -284,6 +298,35 @@ _STEP = """        optimizer.zero_grad()
 """
 
 CAUSE.valid_code = (
+    Sample(
+        "batch to look at, beside the training of an epoch",
+        """import torch
+def train(model, opt, train_loader, val_loader):
+    for epoch in range(10):
+        for x, y in train_loader:
+            opt.zero_grad()
+            model(x, y).backward()
+            opt.step()
+        images, _ = next(iter(val_loader))
+        show(images)
+""",
+    ),
+    Sample(
+        "batch to validate on, training in a helper",
+        """import torch
+def train_epoch(model, opt, loader):
+    for x, y in loader:
+        opt.zero_grad()
+        model(x, y).backward()
+        opt.step()
+def fit(model, opt, train_loader, val_loader):
+    for epoch in range(10):
+        train_epoch(model, opt, train_loader)
+        with torch.no_grad():
+            x, y = next(iter(val_loader))
+            print(model(x, y))
+""",
+    ),
     Sample("loop over the loader", f"{_HEAD}for epoch in range(9):\n    for x, y in loader:\n{_STEP}"),
     Sample(
         "iterator made before the loop",

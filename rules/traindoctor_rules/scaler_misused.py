@@ -23,7 +23,6 @@ PyTorch documentation, torch.amp.GradScaler, and Automatic Mixed Precision examp
 from __future__ import annotations
 
 import ast
-import re
 from typing import TYPE_CHECKING
 
 from traindoctor.code.edits import line_after
@@ -41,6 +40,7 @@ from traindoctor.code.scaler import (
     unscaled_before,
 )
 from traindoctor.mistake import Mistake, Repair
+from traindoctor.patterns import lazy
 from traindoctor.rule import Cause, Sample
 
 if TYPE_CHECKING:
@@ -57,10 +57,10 @@ CAUSE = Cause(
     explanation=__doc__,
 )
 
-_LOOKS_FOR_INFINITIES = re.compile(r"isfinite|isinf|isnan|found_inf|error_if_nonfinite|nan_to_num")
+_LOOKS_FOR_INFINITIES = lazy(r"isfinite|isinf|isnan|found_inf|error_if_nonfinite|nan_to_num")
 
 
-@CAUSE.in_script("scaler|Scaler", "backward", "step")
+@CAUSE.in_script("scaler|Scaler", "backward|step|optim")
 def find(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield the calls of a scaler that its other calls do not go with, in the rounds of loops that train."""
     on = is_on(script)
@@ -447,6 +447,27 @@ for i, (x, y) in enumerate(loader):
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "a helper in another file",
+        """\
+import torch
+from steps import update
+def train(model, loader, optimizer):
+    scaler = torch.cuda.amp.GradScaler()
+    for x in loader:
+        with torch.cuda.amp.autocast():
+            loss = model(x).mean()
+        update(optimizer, loss, scaler)  # <-
+""",
+        others={
+            "steps.py": """\
+def update(optimizer, loss, scaler):
+    optimizer.zero_grad()
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+""",
+        },
+    ),
     Sample(
         "the optimizer steps by itself",
         """\

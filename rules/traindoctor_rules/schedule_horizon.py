@@ -359,6 +359,18 @@ warmup_iters = 0
 )
 CAUSE.invalid_code = (
     Sample(
+        "free-form, in steps at the least",
+        """\
+train:
+  optim_g: {type: Adam, lr: 0.0001}
+  total_iter: 400000
+  scheduler:
+    type: MultiStepLR
+    milestones: [500000, 600000]  # <-
+""",
+        file="config.yaml",
+    ),
+    Sample(
         "detectron2",
         """\
 SOLVER:

@@ -140,6 +140,23 @@ for epoch in range(args.epochs):
 """
 CAUSE.valid_code = (
     Sample(
+        "a list of schedulers, once an epoch",
+        """\
+import torch
+optimizers = {k: torch.optim.SGD(m.parameters(), lr=0.1) for k, m in nets.items()}
+schedulers = [torch.optim.lr_scheduler.CosineAnnealingLR(o, epochs) for o in optimizers.values()]
+for epoch in range(epochs):
+    for x in loader:
+        for opt in optimizers.values():
+            opt.zero_grad()
+        loss_of(nets, x).backward()
+        for opt in optimizers.values():
+            opt.step()
+    for s in schedulers:
+        s.step()
+""",
+    ),
+    Sample(
         "once an epoch",
         f"""\
 from torch.optim.lr_scheduler import CosineAnnealingLR
@@ -341,6 +358,37 @@ for epoch in range(num_epochs):
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "a list of schedulers",
+        """\
+import torch
+optimizers = {k: torch.optim.SGD(m.parameters(), lr=0.1) for k, m in nets.items()}
+schedulers = [torch.optim.lr_scheduler.CosineAnnealingLR(o, epochs) for o in optimizers.values()]
+for epoch in range(epochs):
+    for x in loader:
+        for opt in optimizers.values():
+            opt.zero_grad()
+        loss_of(nets, x).backward()
+        for opt in optimizers.values():
+            opt.step()
+        for s in schedulers:
+            s.step()  # <-
+""",
+    ),
+    Sample(
+        "StepLR of one step",
+        """\
+import torch
+opt = torch.optim.SGD(model.parameters(), lr=0.1)
+scheduler = torch.optim.lr_scheduler.StepLR(opt, step_size=1, gamma=0.7)
+for epoch in range(epochs):
+    for x in loader:
+        opt.zero_grad()
+        model(x).mean().backward()
+        opt.step()
+        scheduler.step()  # <-
+""",
+    ),
     Sample(
         "cosine over epochs",
         f"""\

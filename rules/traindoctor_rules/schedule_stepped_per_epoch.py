@@ -82,6 +82,21 @@ for epoch in range(args.epochs):
 """
 CAUSE.valid_code = (
     Sample(
+        "transformers, in epochs",
+        """\
+import torch
+from transformers import get_linear_schedule_with_warmup
+opt = torch.optim.AdamW(model.parameters())
+scheduler = get_linear_schedule_with_warmup(opt, num_warmup_steps=1, num_training_steps=args.epochs)
+for _ in range(args.epochs):
+    for x in loader:
+        opt.zero_grad()
+        model(x).mean().backward()
+        opt.step()
+    scheduler.step()
+""",
+    ),
+    Sample(
         "one cycle, once a batch",
         f"""\
 from torch.optim.lr_scheduler import OneCycleLR
@@ -195,6 +210,24 @@ for epoch in range(args.epochs):
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "a range with a name",
+        """\
+import torch
+from tqdm import trange
+from transformers import get_linear_schedule_with_warmup
+opt = torch.optim.AdamW(model.parameters())
+total = len(loader) * args.epochs
+scheduler = get_linear_schedule_with_warmup(opt, num_warmup_steps=100, num_training_steps=total)
+rounds = trange(args.epochs)
+for _ in rounds:
+    for x in loader:
+        opt.zero_grad()
+        model(x).mean().backward()
+        opt.step()
+    scheduler.step()  # <-
+""",
+    ),
     Sample(
         "one cycle, once an epoch",
         f"""\

@@ -79,10 +79,20 @@ def find(script: Script, limits: Limits) -> Iterator[Mistake]:
 
 
 def _target(statement: ast.stmt, call: ast.Call) -> ast.expr | None:
-    """Return what a statement binds a call to, alone; None for anything else."""
-    if isinstance(statement, ast.Assign) and len(statement.targets) == 1 and statement.value is call:
+    """Return what a statement binds a call to, alone or among the elements of a list or dictionary; None for anything else."""
+    if isinstance(statement, ast.Assign) and len(statement.targets) == 1 and call in _elements(statement.value):
         return statement.targets[0]
-    return statement.target if isinstance(statement, ast.AnnAssign) and statement.value is call else None
+    return statement.target if isinstance(statement, ast.AnnAssign) and call in _elements(statement.value) else None
+
+
+def _elements(node: ast.expr | None) -> list[ast.expr | None]:
+    """Return the elements of a list or dictionary, or what a comprehension makes; of any other expression itself."""
+    match node:
+        case ast.List(elts=elements) | ast.Dict(values=elements):
+            return [*elements]
+        case ast.ListComp(elt=element) | ast.DictComp(value=element):
+            return [element]
+    return [node]
 
 
 def _idle_name(script: Script, target: ast.Name, call: ast.Call, depth: int = 3) -> bool:
@@ -90,7 +100,7 @@ def _idle_name(script: Script, target: ast.Name, call: ast.Call, depth: int = 3)
     scope = script.scope(target)
     if isinstance(scope, ast.ClassDef) or (isinstance(scope, ast.Module) and not _trains(script, call)):
         return False
-    uses = [n for n in script.all(ast.Name) if n.id == target.id and isinstance(n.ctx, ast.Load) and _sees(script, n, scope)]  # type: ignore[attr-defined]
+    uses = (n for n in script.names.get(target.id, ()) if isinstance(n.ctx, ast.Load) and _sees(script, n, scope))
     return all(_is_idle(script, use, depth) for use in uses) and not _by_other_ways(script, target.id, scope)
 
 
@@ -104,7 +114,7 @@ def _idle_attribute(script: Script, target: ast.Attribute) -> bool:
     if not _steps_an_optimizer(script, owner):
         return False
     loads = (n for n in script.all(ast.Attribute) if n.attr == target.attr and isinstance(n.ctx, ast.Load))  # type: ignore[attr-defined]
-    uses = [n for n in loads if not script.dotted(n).startswith("torch.")]
+    uses = (n for n in loads if not script.dotted(n).startswith("torch."))
     return all(_is_idle(script, use) for use in uses) and not _by_other_ways(script, target.attr, owner)
 
 
@@ -168,8 +178,8 @@ def _idle_parameter(script: Script, call: ast.Call, name: str, position: int, de
     name = name or (parameters[position] if position < len(parameters) else "")
     if name not in known:
         return False
-    uses = [n for n in script.all(ast.Name) if n.id == name and _sees(script, n, found[0])]  # type: ignore[attr-defined]
-    return all(isinstance(n.ctx, ast.Load) and _is_idle(script, n, depth - 1) for n in uses)  # type: ignore[attr-defined]
+    uses = (n for n in script.names.get(name, ()) if _sees(script, n, found[0]))
+    return all(isinstance(n.ctx, ast.Load) and _is_idle(script, n, depth - 1) for n in uses)
 
 
 def _sees(script: Script, node: ast.AST, scope: ast.AST) -> bool:
@@ -414,6 +424,21 @@ def main():
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "a list of schedulers",
+        """\
+import torch
+optimizers = {k: torch.optim.SGD(m.parameters(), lr=0.1) for k, m in nets.items()}
+schedulers = [torch.optim.lr_scheduler.ExponentialLR(o, 0.9) for o in optimizers.values()]  # <-
+for epoch in range(epochs):
+    for x in loader:
+        for opt in optimizers.values():
+            opt.zero_grad()
+        loss_of(nets, x).backward()
+        for opt in optimizers.values():
+            opt.step()
+""",
+    ),
     Sample(
         "built and forgotten",
         """\

@@ -246,6 +246,27 @@ def train(loader, optimizer):
 )
 CAUSE.invalid_code = (
     Sample(
+        "last of a list of layers that a loop begins",
+        _HEAD
+        + """\
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        layers = []
+        for _ in range(3):
+            layers += [nn.Linear(width, width), nn.ReLU()]
+        layers.append(nn.Linear(width, 1))
+        layers.append(nn.Sigmoid())  # <-
+        self.layers = nn.Sequential(*layers)
+    def forward(self, x):
+        return self.layers(x)
+net = Net(8)
+criterion = nn.BCEWithLogitsLoss()
+def step(x, y):
+    criterion(net(x), y).backward()
+""",
+    ),
+    Sample(
         "sigmoid in the call",
         _HEAD
         + """\

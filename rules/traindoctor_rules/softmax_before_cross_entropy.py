@@ -108,6 +108,24 @@ from torch import nn
 """
 CAUSE.valid_code = (
     Sample(
+        "layer that is appended only sometimes, or never last",
+        _HEAD
+        + """\
+def sometimes(classes, probabilities):
+    layers = [nn.Linear(784, classes)]
+    if probabilities:
+        layers.append(nn.Softmax(dim=1))
+    return nn.Sequential(*layers)
+def within(classes):
+    layers = [nn.Linear(784, 10), nn.Softmax(dim=1)]
+    layers += [nn.Linear(10, classes)]
+    return nn.Sequential(*layers)
+criterion = nn.CrossEntropyLoss()
+def step(x, y):
+    (criterion(sometimes(10, False)(x), y) + criterion(within(10)(x), y)).backward()
+""",
+    ),
+    Sample(
         "softmax for the accuracy alone",
         _HEAD
         + """\
@@ -478,9 +496,9 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.fc = nn.Linear(8, 4)
-        self.softmax = nn.Softmax(dim=1)  # <-
+        self.softmax = nn.Softmax(dim=1)
     def forward(self, x):
-        return self.softmax(self.fc(x))
+        return self.softmax(self.fc(x))  # <-
 class Trainer:
     def __init__(self, model):
         self.model = model
@@ -489,6 +507,49 @@ class Trainer:
         loss = self.criterion(self.model(x), y)
         loss.backward()
 Trainer(Net()).step(1, 2)
+""",
+        fixed=_HEAD
+        + """\
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 4)
+        self.softmax = nn.Softmax(dim=1)
+    def forward(self, x):
+        return self.fc(x)  # <-
+class Trainer:
+    def __init__(self, model):
+        self.model = model
+        self.criterion = nn.CrossEntropyLoss()
+    def step(self, x, y):
+        loss = self.criterion(self.model(x), y)
+        loss.backward()
+Trainer(Net()).step(1, 2)
+""",
+    ),
+    Sample(
+        "criterion of a dictionary",
+        _HEAD
+        + """\
+CRITERIA = {"ce": nn.CrossEntropyLoss(), "mse": nn.MSELoss()}
+def step(model, x, y):
+    probabilities = model(x).softmax(-1)  # <-
+    CRITERIA["ce"](probabilities, y).backward()
+""",
+    ),
+    Sample(
+        "layers listed, then chained",
+        _HEAD
+        + """\
+def build(classes):
+    layers = [nn.Flatten(), nn.Linear(784, 128), nn.ReLU()]
+    layers.append(nn.Linear(128, classes))
+    layers.append(nn.Softmax(dim=1))  # <-
+    return nn.Sequential(*layers)
+model = build(10)
+criterion = nn.CrossEntropyLoss()
+def step(x, y):
+    criterion(model(x), y).backward()
 """,
     ),
     Sample(

@@ -92,6 +92,23 @@ CAUSE.valid_code = (
 )
 CAUSE.invalid_code = (
     Sample(
+        "in one branch",
+        """\
+import torch
+def train(model, loader, optimizer, scaler):
+    for x in loader:
+        loss = model(x).mean()
+        optimizer.zero_grad()
+        if scaler is None:
+            optimizer.step()  # <-
+            loss.backward()
+        else:
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+""",
+    ),
+    Sample(
         "between clearing and the pass",
         _HEAD + "for x in dl:\n    opt.zero_grad()\n    opt.step()  # <-\n    loss = model(x)\n    loss.backward()\n",
         fixed=_HEAD + "for x in dl:\n    opt.zero_grad()\n    loss = model(x)\n    loss.backward()\n    opt.step()  # <-\n",

@@ -59,6 +59,22 @@ opt = torch.optim.Adam(model.parameters(), lr=1e-3)
 """
 CAUSE.valid_code = (
     Sample(
+        "a second pass by a function that is not known",
+        """\
+import torch
+opt_e = torch.optim.Adam(E.parameters())
+opt_d = torch.optim.Adam(D.parameters())
+for x in loader:
+    opt_d.zero_grad()
+    loss = D(E(x)).mean()
+    loss.backward()
+    opt_d.step()
+    opt_e.zero_grad()
+    extra_backward(E, x)
+    opt_e.step()
+""",
+    ),
+    Sample(
         "with a pass",
         _HEAD + "for x in dl:\n    opt.zero_grad()\n    loss = model(x).mean()\n    loss.backward()\n    opt.step()\n",
     ),
@@ -111,6 +127,22 @@ CAUSE.valid_code = (
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "the second of two optimizers",
+        """\
+import torch
+opt_d = torch.optim.Adam(D.parameters())
+opt_g = torch.optim.Adam(G.parameters())
+for x in loader:
+    opt_d.zero_grad()
+    d_loss = D(x).mean() - D(G(z).detach()).mean()
+    d_loss.backward()
+    opt_d.step()
+    opt_g.zero_grad()
+    g_loss = -D(G(z)).mean()
+    opt_g.step()  # <-
+""",
+    ),
     Sample("missing", _HEAD + "for x in dl:\n    opt.zero_grad()\n    loss = model(x).mean()\n    opt.step()  # <-\n"),
     Sample(
         "named, not called",

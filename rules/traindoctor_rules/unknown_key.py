@@ -128,6 +128,16 @@ weigth_decay: 0.1
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "of Composer",
+        """\
+max_duration: 100ba
+device_train_microbatch_size: auto
+global_train_batchsize: 256  # <-
+optimizer: {name: decoupled_adamw, lr: 1.0e-4}
+""",
+        file="mpt.yaml",
+    ),
     Sample("trainer", _HF + "learing_rate: 2.0e-5  # <-\n", file="run.yaml", fixed=_HF + "learning_rate: 2.0e-5  # <-\n"),
     Sample("left out", _HF + "learning_rate: 2.0e-5\ngradient_acumulation_steps: 8  # <-\n", file="run.yaml"),
     Sample(

@@ -230,6 +230,26 @@ name = 'AdamW'
 lr = 8e-4
 """
 CAUSE.valid_code = (
+    Sample(
+        "steps of an agent before it learns",
+        """\
+algo: sac
+max_steps: 1000
+warmup_steps: 10000
+lr: 0.0003
+""",
+        file="config.yaml",
+    ),
+    Sample(
+        "solver of equations",
+        """\
+solver:
+  type: rk4
+  steps: 1000
+  max_iter: 100
+""",
+        file="config.yaml",
+    ),
     Sample("steps not limited", _HF + "warmup_steps: 500\nmax_steps: -1\n", file="run.yaml"),
     Sample("length in epochs alone", _HF + "warmup_steps: 5000\n", file="run.yaml"),
     Sample("a tenth", _HF + "warmup_steps: 500\nmax_steps: 5000\n", file="run.yaml"),
@@ -355,6 +375,17 @@ lr_scheduler:
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "free-form, both in epochs",
+        """\
+TRAIN:
+  EPOCHS: 300
+  WARMUP_EPOCHS: 400  # <-
+  BASE_LR: 0.0005
+  OPTIMIZER: {NAME: adamw}
+""",
+        file="config.yaml",
+    ),
     Sample("trainer", _HF + "warmup_steps: 500  # <-\nmax_steps: 50\n", file="run.yaml"),
     Sample("as long", _HF + "max_steps: 500\nwarmup_steps: 500  # <-\n", file="run.yaml"),
     Sample("ratio above one", _HF + "warmup_ratio: 3  # <-\n", file="run.yaml"),

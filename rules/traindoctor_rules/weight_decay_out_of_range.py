@@ -49,7 +49,7 @@ CAUSE = Cause(
 )
 
 
-@CAUSE.in_script("optim|optax")
+@CAUSE.in_script("optim|optax", "decay|wd|beta|(0|(.|[0|[.|, 0")
 def built_with_it(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield each negative or very large weight decay that an optimizer is built with."""
     for made in script.constructions:

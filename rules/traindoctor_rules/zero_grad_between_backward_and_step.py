@@ -230,6 +230,45 @@ CAUSE.valid_code = (
 )
 CAUSE.invalid_code = (
     Sample(
+        "a helper that is in its place once",
+        """\
+import torch
+class Solver:
+    def __init__(self):
+        self.opt_d = torch.optim.Adam(self.D.parameters())
+        self.opt_g = torch.optim.Adam(self.G.parameters())
+    def reset(self):
+        self.opt_d.zero_grad()
+        self.opt_g.zero_grad()
+    def train(self, loader):
+        for x in loader:
+            self.reset()
+            self.d_loss(x).backward()
+            self.opt_d.step()
+            self.g_loss(x).backward()
+            self.reset()  # <-
+            self.opt_g.step()
+""",
+    ),
+    Sample(
+        "in both branches",
+        """\
+import torch
+def train(model, loader, optimizer, scaler):
+    for x in loader:
+        loss = model(x).mean()
+        if scaler is None:
+            loss.backward()
+            optimizer.zero_grad()  # <-
+            optimizer.step()
+        else:
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+""",
+    ),
+    Sample(
         "between",
         _HEAD + "for x in dl:\n    model(x).backward()\n    opt.zero_grad()  # <-\n    opt.step()\n",
         fixed=_HEAD + "for x in dl:\n    opt.zero_grad()  # <-\n    model(x).backward()\n    opt.step()\n",

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.code.order import clear_inserted, clears_correctly, of_another, text_of_call, uncleared, wrong_in
+from traindoctor.code.order import all_inserted, clears_correctly, of_another, text_of_call, uncleared, wrong_in
 from traindoctor.mistake import Mistake
 from traindoctor.rule import (
     MODERATE,
@@ -49,7 +49,9 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.code.order import Wrong
     from traindoctor.code.script import Script
+    from traindoctor.mistake import Location
     from traindoctor.model import Evidence, Fix, TrainingLoop
     from traindoctor.signals.measurements import Measurements
 
@@ -287,15 +289,19 @@ def cleared(loop: TrainingLoop) -> Iterator[Evidence]:
 @CAUSE.in_script("backward|grad|optim", "backward(|.step(|optimizer_step(")
 def find(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield the backward passes whose gradients nothing clears."""
+    found: dict[Location, list[Wrong]] = {}
     for wrong, where in wrong_in(script, uncleared):
         if of_another(wrong) is None:
-            yield Mistake(
-                where,
-                f"No zero_grad() clears the gradients of `{wrong.optimizer}` between two backward passes. "
-                f"`{text_of_call(wrong.event)}` adds to those of all steps before.",
-                f"Call {wrong.optimizer}.zero_grad() before the backward pass, or after the step",
-                repair=clear_inserted(script, wrong),
-            )
+            found.setdefault(where, []).append(wrong)
+    for where, of_one_pass in found.items():
+        names = list(dict.fromkeys(wrong.optimizer for wrong in of_one_pass))
+        yield Mistake(
+            where,
+            f"No zero_grad() clears the gradients of {' and '.join(f'`{name}`' for name in names)} between two backward passes. "
+            f"`{text_of_call(of_one_pass[0].event)}` adds to those of all steps before.",
+            f"Call {' and '.join(f'{name}.zero_grad()' for name in names)} before the backward pass, or after the step",
+            repair=all_inserted(script, of_one_pass),
+        )
 
 
 @CAUSE.fixes
@@ -367,6 +373,59 @@ model = nn.Linear(1, 1)
 opt = torch.optim.Adam(model.parameters(), lr=1e-3)
 """
 CAUSE.valid_code = (
+    Sample(
+        "lists of parameters, cleared through the model",
+        """\
+import torch
+model = GPT()
+hidden = [p for p in model.blocks.parameters() if p.ndim >= 2]
+first = torch.optim.AdamW([dict(params=[model.embed.weight]), dict(params=[model.head.weight])])
+second = Muon(hidden, lr=0.02)
+optimizers = [first, second]
+for step in range(1000):
+    model(x, y).backward()
+    for opt in optimizers:
+        opt.step()
+    model.zero_grad(set_to_none=True)
+""",
+    ),
+    Sample(
+        "a list that grows elsewhere",
+        """\
+import torch
+class GAN:
+    def __init__(self):
+        self.optimizers = []
+        self.opt_g = torch.optim.Adam(self.g.parameters())
+        self.optimizers.append(self.opt_g)
+        self.setup_d()
+    def setup_d(self):
+        self.opt_d = torch.optim.Adam(self.d.parameters())
+        self.optimizers += [self.opt_d]
+    def train(self, loader):
+        for x in loader:
+            for o in self.optimizers:
+                o.zero_grad()
+            self.loss(x).backward()
+            self.opt_d.step()
+            self.opt_g.step()
+""",
+    ),
+    Sample(
+        "in the finally of each iteration",
+        """\
+import torch
+opt = torch.optim.Adam(model.parameters())
+for x in loader:
+    try:
+        model(x).mean().backward()
+        opt.step()
+    except RuntimeError:
+        continue
+    finally:
+        opt.zero_grad()
+""",
+    ),
     Sample("cleared before", _HEAD + "for x in dl:\n    opt.zero_grad()\n    model(x).backward()\n    opt.step()\n"),
     Sample("cleared at the end", _HEAD + "for x in dl:\n    model(x).backward()\n    opt.step()\n    opt.zero_grad()\n"),
     Sample("through the model", _HEAD + "for x in dl:\n    model.zero_grad()\n    model(x).backward()\n    opt.step()\n"),
@@ -393,8 +452,8 @@ CAUSE.valid_code = (
     Sample("accumulation over the whole loop", _HEAD + "opt.zero_grad()\nfor x in dl:\n    model(x).backward()\nopt.step()\n"),
     Sample(
         "LBFGS",
-        "import torch\nopt = torch.optim.LBFGS(model.parameters())\nfor x in dl:\n    def closure():\n        loss = model(x)\n"
-        "        loss.backward()\n        return loss\n    opt.step(closure)\n",
+        "import torch\nopt = torch.optim.LBFGS(model.parameters())\nfor x in dl:\n    def closure():\n        opt.zero_grad()\n"
+        "        loss = model(x)\n        loss.backward()\n        return loss\n    opt.step(closure)\n",
     ),
     Sample(
         "fused in the backward pass",
@@ -424,6 +483,88 @@ CAUSE.valid_code = (
     ),
 )
 CAUSE.invalid_code = (
+    Sample(
+        "an optimizer for each model",
+        """\
+import torch
+optimizers = [torch.optim.Adam(m.parameters()) for m in models]
+for x, y in loader:
+    loss = sum(criterion(m(x), y) for m in models)
+    loss.backward()  # <-
+    for opt in optimizers:
+        opt.step()
+""",
+    ),
+    Sample(
+        "two optimizers, one pass",
+        """\
+import torch
+def train(encoder, decoder, pairs):
+    first = torch.optim.SGD(encoder.parameters(), lr=0.01)
+    second = torch.optim.SGD(decoder.parameters(), lr=0.01)
+    for x, y in pairs:
+        loss = criterion(decoder(encoder(x)), y)
+        loss.backward()  # <-
+        first.step()
+        second.step()
+""",
+        fixed="""\
+import torch
+def train(encoder, decoder, pairs):
+    first = torch.optim.SGD(encoder.parameters(), lr=0.01)
+    second = torch.optim.SGD(decoder.parameters(), lr=0.01)
+    for x, y in pairs:
+        loss = criterion(decoder(encoder(x)), y)
+        first.zero_grad()
+        second.zero_grad()
+        loss.backward()  # <-
+        first.step()
+        second.step()
+""",
+    ),
+    Sample(
+        "an object that is called for each batch",
+        """\
+import torch
+class Step:
+    def __init__(self, model, optimizer):
+        self.model, self.optimizer = model, optimizer
+    def __call__(self, x):
+        self.model(x).mean().backward()  # <-
+        self.optimizer.step()
+model = Net()
+step = Step(model, torch.optim.Adam(model.parameters()))
+for x in loader:
+    step(x)
+""",
+    ),
+    Sample(
+        "cleared only after a failure",
+        """\
+import torch
+opt = torch.optim.Adam(model.parameters())
+for x in loader:
+    loss = model(x).mean()
+    if not torch.isfinite(loss):
+        opt.zero_grad()
+        continue
+    loss.backward()  # <-
+    opt.step()
+""",
+    ),
+    Sample(
+        "a closure that does not clear",
+        """\
+import torch
+opt = torch.optim.LBFGS(model.parameters())
+for x in loader:
+    def closure():
+        loss = model(x).mean()
+        loss.backward()  # <-
+        return loss
+    opt.step(closure)
+""",
+    ),
     Sample(
         "never",
         _HEAD + "for x in dl:\n    model(x).backward()  # <-\n    opt.step()\n",

@@ -65,7 +65,7 @@ CAUSES = (BAD, ODD, HINT, BROKEN)
 
 class Shelf:
     def __init__(self):
-        self.codes = {cause.code for cause in CAUSES}
+        self.known = self.codes = {cause.code for cause in CAUSES}
         self.problems = []
         self.folders = []
 

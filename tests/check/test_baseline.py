@@ -39,7 +39,18 @@ def test_the_same_findings_make_the_same_file(tree, check, tmp_path):
     assert len(found(check("."))) == 3
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"findings": [{}]}', '{"findings": 3}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"findings": [{}]}',
+        '{"findings": 3}',
+        "[" * 100_000,
+        '{"findings": [{"fingerprint": "a", "count": 1e999}]}',
+    ],
+)
 def test_what_is_no_baseline(tmp_path, text):
     (tmp_path / "base.json").write_text(text)
     with pytest.raises(UnreadableInputError, match="no baseline"):

@@ -126,3 +126,10 @@ def test_where_it_lies(monkeypatch, tmp_path):
     assert default_folder() == tmp_path / "traindoctor"
     monkeypatch.setenv("TRAINDOCTOR_CACHE_DIR", str(tmp_path / "x"))
     assert default_folder() == tmp_path / "x"
+
+
+def test_a_user_without_a_home_has_none(monkeypatch):
+    for name in ("TRAINDOCTOR_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pathlib.Path.home", lambda: (_ for _ in ()).throw(RuntimeError))
+    assert default_folder() is None

@@ -40,6 +40,14 @@ def test_lines_of_ipython_do_nothing_and_keep_their_length(line):
     assert text.index("bad()") == len(f"if a:\n  b()\n{line}\n")
 
 
+def test_a_command_of_the_shell_may_go_on_in_lines_of_any_indent():
+    cell = "!pip install -q \\\n    torch \\\n  timm\nimport torch\n"
+    text, notebook = script_of(json.dumps({"cells": [{"cell_type": "code", "source": cell}]}))
+    assert notebook.broken == ()
+    assert len(text) == len(cell) + 1
+    assert text.splitlines()[3] == "import torch"
+
+
 def test_a_modulo_is_no_magic():
     text, _ = script_of(notebook("x = (a\n% b)"))
     assert text.startswith("x = (a\n% b)")

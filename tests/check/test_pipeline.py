@@ -1,9 +1,12 @@
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.check.conftest import found
-from traindoctor.check.options import Rules
+from traindoctor.check import pipeline
+from traindoctor.check.options import CheckOptions, Rules
+from traindoctor.errors import ConfigError
 
 
 def test_finds_in_scripts_and_configs(tree, check):
@@ -58,6 +61,7 @@ def test_a_rule_that_fails_is_named_and_the_others_run(tree, check):
         ("a.py", "# torch\nx = 'ä'\n".encode("latin-1"), "is not utf-8 text (byte 13)"),
         ("a.py", b"# coding: klingon\nimport torch\n", "declares an encoding that is not known: klingon"),
         ("a.py", b"# coding: hex\nimport torch\n", "declares an encoding that is not known: hex"),
+        ("a.py", b"# coding: unicode_escape\nimport torch\n", "a change would not keep"),
         ("a.py", "import torch\nx = " + "(" * 5000, "does not parse"),
         ("a.py", "import torch\nx = " + "-" * 200_000 + "1\n", "too deeply"),
         ("a.ipynb", '{"cells": "torch"}', "is no notebook of format 4"),
@@ -75,6 +79,14 @@ def test_what_cannot_be_used_is_said(tree, check, name, content, reason):
     assert missed.file == name
     assert reason in missed.reason
     assert "\n" not in missed.reason
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_what_is_no_config_may_be_in_any_encoding(tree, check, encoding):
+    tree(**{"a.yaml": "name: é\nport: 80\n".encode(encoding), "b.yaml": "optimizer: adam # é\nlr: 3\n".encode(encoding)})
+    result = check("a.yaml", "b.yaml")
+    assert [missed.file for missed in result.not_checked] == ["b.yaml"]
+    assert result.n_other == 1
 
 
 def test_what_lies_broken_in_a_folder_is_named_too(tree, check):
@@ -168,6 +180,42 @@ def test_the_nearest_settings_hold_for_a_file(tree, check):
     )
     assert found(check(".")) == [("TD901", "sub/a.py:2")]
     assert len(found(check(".", isolated=True))) == 4
+
+
+def test_patterns_of_settings_start_at_their_file(tree, check, tmp_path, monkeypatch):
+    tree(
+        **{
+            "conf/traindoctor.toml": 'exclude = ["old/x"]\n[per-file-ignores]\n"sub/a.py" = ["TD9"]\n',
+            "conf/sub/a.py": "import torch\nbad()\n",
+            "conf/old/x/a.py": "import torch\nbad()\n",
+            "conf/b.py": "import torch\nbad()\n",
+        }
+    )
+    assert found(check(".", config=Path("conf/traindoctor.toml"))) == [("TD901", "conf/b.py:2")]
+    monkeypatch.chdir(tmp_path / "conf/old")
+    result = pipeline.check([Path("x"), Path("../b.py")], CheckOptions(), tmp_path / "conf/old")
+    assert found(result) == [("TD901", (tmp_path / "conf/b.py").as_posix() + ":2")]
+
+
+def test_the_command_line_comes_before_the_settings(tree, check):
+    tree(**{"traindoctor.toml": 'ignore = ["TD901"]', "a.py": "import torch\nbad()\n"})
+    assert not found(check("a.py"))
+    assert found(check("a.py", select=("TD901",))) == [("TD901", "a.py:2")]
+    assert not found(check("a.py", select=("TD9",)))
+
+
+@pytest.mark.parametrize("text", ["[tool.ruff]\n", "tool = {\n", "# traindoctor\nx = [\n"])
+def test_a_file_of_settings_that_was_named_must_hold_some(tree, check, text):
+    tree(**{"pyproject.toml": text, "a.py": "import torch\nbad()\n"})
+    assert found(check("a.py"))
+    with pytest.raises(ConfigError, match="holds no settings"):
+        check("a.py", config=Path("pyproject.toml"))
+
+
+def test_a_code_in_the_settings_that_no_rule_has_is_named(tree, check):
+    tree(**{"sub/traindoctor.toml": 'ignore = ["TD9", "TD99"]\nper-file-ignores = {"*" = "XX1"}', "sub/a.py": "import torch\n"})
+    assert check(".").problems == ("sub/traindoctor.toml: no rule has the code TD99, XX1",)
+    assert check(".", config=Path("sub/traindoctor.toml")).problems == check(".").problems
 
 
 def test_stdin_has_a_name(tree, check):

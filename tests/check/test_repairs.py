@@ -5,9 +5,10 @@ import subprocess
 import pytest
 
 from tests.check.conftest import found
-from traindoctor.check.mend import edited, mended, patch_of, together, unified
+from traindoctor.check.mend import edited, mended, patch_of, together
 from traindoctor.check.repairs import write
 from traindoctor.check.sources import Source
+from traindoctor.diff import unified_diff
 from traindoctor.errors import UnreadableInputError
 from traindoctor.mistake import Edit, Repair
 
@@ -68,6 +69,7 @@ def test_permissions_and_links_stay(tree, check, tmp_path):
     assert (tmp_path / "a.py").is_symlink()
     assert (tmp_path / "real/a.py").read_text() == "import torch\ngood()\n"
     assert stat.S_IMODE((tmp_path / "real/a.py").stat().st_mode) == 0o754
+    write(tmp_path / "real/a.py", change)
     assert [path.name for path in (tmp_path / "real").iterdir()] == ["a.py"]
 
 
@@ -76,6 +78,24 @@ def test_a_place_that_cannot_be_written(tree, check, tmp_path, monkeypatch):
     (change,) = check("a.py", fix="safe").changes
     monkeypatch.setattr("tempfile.mkstemp", lambda **_: (_ for _ in ()).throw(OSError(30, "Read-only file system")))
     with pytest.raises(UnreadableInputError, match="Read-only"):
+        write(tmp_path / "a.py", change)
+    assert (tmp_path / "a.py").read_text() == "import torch\nbad()\n"
+
+
+def test_a_file_that_changed_meanwhile_is_left_alone(tree, check, tmp_path):
+    tree(**{"a.py": "import torch\nbad()\n"})
+    (change,) = check("a.py", fix="safe").changes
+    (tmp_path / "a.py").write_text("bad()  # and more\n")
+    with pytest.raises(UnreadableInputError, match="meanwhile"):
+        write(tmp_path / "a.py", change)
+    assert (tmp_path / "a.py").read_text() == "bad()  # and more\n"
+
+
+def test_a_read_only_file_is_left_alone(tree, check, tmp_path, monkeypatch):
+    tree(**{"a.py": "import torch\nbad()\n"})
+    (change,) = check("a.py", fix="safe").changes
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(UnreadableInputError, match="read-only"):
         write(tmp_path / "a.py", change)
     assert (tmp_path / "a.py").read_text() == "import torch\nbad()\n"
 
@@ -101,11 +121,13 @@ def test_a_notebook_is_repaired_in_its_cell(tree, check):
 )
 def test_a_diff_is_one_that_git_applies(tmp_path, before):
     after = before.replace("b", "B\nB")
-    (tmp_path / "f").write_bytes(before.encode())
-    diff = unified("f", before, after)
-    subprocess.run(["git", "apply", "-"], input=diff.encode(), cwd=tmp_path, check=True)
-    assert (tmp_path / "f").read_bytes() == after.encode()
-    assert unified("f", before, before) == ""
+    for name in ("f", "f g", 'f"\t\\é\n'):
+        (tmp_path / name).write_bytes(before.encode())
+        diff = unified_diff(name, before, after)
+        assert diff is not None
+        subprocess.run(["git", "apply", "-"], input=diff.encode(), cwd=tmp_path, check=True)
+        assert (tmp_path / name).read_bytes() == after.encode()
+    assert unified_diff("f", before, before) is None
 
 
 def test_a_patch_of_one_repair():

@@ -3,7 +3,8 @@ import tokenize
 
 import pytest
 
-from traindoctor.check.sources import Source, UnusableError, decoded, is_program, trains
+from traindoctor.check.sources import Source, UnusableError, decoded, trains
+from traindoctor.configs.words import is_program
 
 
 @pytest.mark.parametrize(
@@ -54,4 +55,4 @@ def test_words_of_training(text):
     ],
 )
 def test_programs(text, expected):
-    assert is_program(text.encode()) == expected
+    assert is_program(text) == expected

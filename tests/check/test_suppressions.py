@@ -23,6 +23,7 @@ def remarks(result):
         "if True:\n    # traindoctor: ignore[TD901] -- indented\n    bad()",
         "# traindoctor: ignore-file[TD901] -- the whole file\nbad()\nbad()",
         "bad()\nbad()\n# traindoctor: ignore-file[TD901] -- wherever it stands",
+        "x = 1\r# traindoctor: ignore[TD901] -- line ends of old\rbad()",
     ],
 )
 def test_a_comment_silences_its_statement(tree, check, line):
@@ -74,6 +75,9 @@ def test_what_is_wrong_with_comments_is_said(tree, check):
         "optimizer: adam\n# traindoctor: ignore[TD902] -- a test\nlr: 3\n",
         "# traindoctor: ignore-file[TD902] -- a test\noptimizer: adam\nlr: 3\n",
         "optimizer: adam  # traindoctor: ignore-file[TD902] -- a test\nlr: 3\nurl: http://x#y\n",
+        "# traindoctor: ignore[TD902] -- over lines\noptimizer: {name: adam,\n  lr: 3}\n",
+        'optimizer: {  # traindoctor: ignore[TD902] -- over lines\n  name: "a]",\n  lr: 3,\n}\n',
+        "optimizer: adam\nname: 'x\u2028'\nlr: 3  # traindoctor: ignore[TD902] -- after what is no line end\n",
     ],
 )
 def test_configs(tree, check, text):

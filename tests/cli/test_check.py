@@ -96,7 +96,7 @@ def test_text(here, capsys):
         "  help: Call good().",
         "  fix:  Call good() (--fix)",
         "",
-        "Found 1 error in 1 file (1 fixable with --fix; 1 note more with --level info).",
+        "Found 1 error in 1 file (1 fixable with --fix; 1 more with --level info).",
     ]
     assert err == ""
 
@@ -180,14 +180,85 @@ def test_diff_prints_and_writes_nothing(here, capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.usefixtures("here")
-def test_stdin(capsys, monkeypatch):
+def test_a_diff_goes_where_it_is_asked_to(here, capsys):
+    (here / "bad.py").write_bytes(b"# coding: latin-1\nimport torch  # \xe9\nbad()\n")
+    (here / "worse one.py").write_bytes(b"\xef\xbb\xbfimport torch\r\nbad()\r\n")
+    assert main(["check", "--diff", ".", "--output", "a.diff"]) == 1
+    assert capsys.readouterr().out == ""
+    subprocess.run(["git", "apply", "a.diff"], cwd=here, check=True)
+    assert (here / "bad.py").read_bytes() == b"# coding: latin-1\nimport torch  # \xe9\ngood()\n"
+    assert (here / "worse one.py").read_bytes() == b"\xef\xbb\xbfimport torch\r\ngood()\r\n"
+    assert main(["check", "--diff", "."]) == 0
+
+
+def test_exit_zero_is_zero_whatever_was_changed(here):
+    (here / "bad.py").write_text(BAD)
+    assert main(["check", "--diff", "--exit-zero", "."]) == 0
+    assert main(["check", "--fix", "--exit-non-zero-on-fix", "--exit-zero", "."]) == 0
+
+
+def test_what_is_not_shown_is_not_repaired(here):
+    (here / "odd.yaml").write_text("optimizer: adam\nlr: 3\n")
+    assert main(["check", "odd.yaml", "--fix", "--level", "error", "--fail-on", "error"]) == 0
+    assert (here / "odd.yaml").read_text() == "optimizer: adam\nlr: 3\n"
+    assert main(["check", "odd.yaml", "--fix", "--level", "error"]) == 0  # what fails is shown
+    assert (here / "odd.yaml").read_text() != "optimizer: adam\nlr: 3\n"
+
+
+def test_statistics_are_text(here, capsys):
+    assert main(["check", str(here), "--statistics", "--format", "json"]) == 2
+    assert "--statistics" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_said(tmp_path):
+    (tmp_path / "a.py").write_text("import torch\n")
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "traindoctor", "check", "a.py"]
+        done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: stdout: No space left")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_working_directory_that_is_gone_is_said(tmp_path):
+    command = f"cd {tmp_path} && mkdir gone && cd gone && rmdir ../gone && {sys.executable} -m traindoctor check ."
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(["sh", "-c", command], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: the working directory: No such file or directory\n"
+
+
+def test_pre_commit_names_what_is_excluded(here, monkeypatch):
+    (here / "old").mkdir()
+    (here / "old/bad.py").write_text(BAD)
+    (here / "traindoctor.toml").write_text('exclude = ["old"]\n')
+    assert main(["check", "."]) == 0
+    assert main(["check", "old/bad.py"]) == 1
+    monkeypatch.setenv("PRE_COMMIT", "1")
+    assert main(["check", "old/bad.py"]) == 0
+    assert main(["check", "old/bad.py", "--isolated"]) == 1
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """Put a text into stdin."""
     import io
     import types
 
-    def given(text):
-        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(text.encode())))
+    return lambda text: monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(text.encode())))
 
+
+def test_stdin_beside_files(here, capsys, given):
+    (here / "bad.py").write_text(BAD)
+    given("import torch\n")
+    assert main(["check", "-", "bad.py", "--fix"]) == 0
+    assert capsys.readouterr().out == "import torch\n"
+    assert (here / "bad.py").read_text() == "import torch\ngood()\n"
+
+
+@pytest.mark.usefixtures("here")
+def test_stdin(capsys, given):
     given(BAD)
     assert main(["check", "-"]) == 1
     assert "stdin.py:2:1" in capsys.readouterr().out

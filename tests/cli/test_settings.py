@@ -68,3 +68,9 @@ def test_what_is_wrong_is_said_with_the_way_out(tmp_path, text, what, way):
     assert what in caught.value.what
     if way:
         assert way in caught.value.ways_out
+
+
+def test_a_section_that_is_no_table_is_refused(tmp_path):
+    (tmp_path / "pyproject.toml").write_text("[tool]\ntraindoctor = 3\n")
+    with pytest.raises(ConfigError, match="must be a table"):
+        load_settings(tmp_path)

@@ -191,7 +191,7 @@ SILENT = {
     "one step, no loop": HEAD + "model(x).backward()\nopt.step()\n",
     "loop of one iteration": HEAD + "for x in dl:\n    model(x).backward()\n    opt.step()\n    break\n",
     "LBFGS": (
-        "import torch\nopt = torch.optim.LBFGS(model.parameters())\nfor x in dl:\n    def closure():\n        loss = model(x)\n        loss.backward()\n        return loss\n    opt.step(closure)\n"
+        "import torch\nopt = torch.optim.LBFGS(model.parameters())\nfor x in dl:\n    def closure():\n        opt.zero_grad()\n        loss = model(x)\n        loss.backward()\n        return loss\n    opt.step(closure)\n"
     ),
     "fused in backward": (
         HEAD

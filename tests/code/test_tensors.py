@@ -174,7 +174,8 @@ class TestLosses:
             ("F.cross_entropy(input=z, target=y)", ["cross_entropy"]),
             ("nn.BCELoss()(z, y)", ["bce"]),
             ("crit = nn.NLLLoss().cuda()\ncrit(z, y)", ["nll"]),
-            ("crit = {'a': nn.NLLLoss()}\ncrit['a'](z, y)", []),
+            ("crit = {'a': nn.NLLLoss()}\ncrit['a'](z, y)", ["nll"]),
+            ("crit = {'a': nn.NLLLoss(), 'b': nn.L1Loss()}\ncrit[k](z, y)", []),
             ("crit = nn.NLLLoss() if c else nn.CrossEntropyLoss()\ncrit(z, y)", []),
             ("crit = Mine()\ncrit(z, y)", []),
             ("def f(loss_fn):\n    loss_fn(z, y)\nf(nn.MSELoss())", ["mse"]),
@@ -196,7 +197,7 @@ class TestLosses:
             ("def f(x):\n    return a(x)\nf(x).backward()", ["a(x)", "f(x)"]),
             ("class M:\n    def training_step(self, b, i):\n        return {'loss': a(b), 'log': c(b)}", ["a(b)"]),
             (
-                "class M:\n    def compute_loss(self, m, x):\n        loss = a(x)\n        return (loss, o) if r else loss",
+                "class M(Trainer):\n    def compute_loss(self, m, x):\n        loss = a(x)\n        return (loss, o) if r else loss",
                 ["a(x)"],
             ),
             ("class M:\n    def training_step(self, b, i):\n        self.manual_backward(a(b))", ["a(b)"]),

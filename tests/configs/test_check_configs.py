@@ -6,8 +6,9 @@ import pytest
 
 from traindoctor.check import in_file
 from traindoctor.configs.documents import ParseError, read_text
-from traindoctor.configs.file import ConfigFile, is_training_config, may_be_config
+from traindoctor.configs.file import ConfigFile, is_training_config
 from traindoctor.configs.spelling import distance, near
+from traindoctor.configs.words import may_be_config
 from traindoctor.registry import load_rules
 from traindoctor.testing import static_cases
 
@@ -251,3 +252,52 @@ class TestSpelling:
 def test_odd_values_do_not_stop_a_rule(text):
     config = ConfigFile("config.yaml", text)
     said(config)
+
+
+def test_what_stands_in_another_file_is_not_mended_in_this_one(tmp_path: Path) -> None:
+    script = "deepspeed train.py --deepspeed ds.json --output_dir o --per_device_train_batch_size 4 --learning_rate 2e-5\n"
+    held = '{"zero_optimization": {"stage": 2}, "optimizer": {"type": "AdamW", "params": {"lr": 1e-3}}}'
+    config = config_of(tmp_path, "launch.sh", script, ds_dot_json=held)
+    found = in_file(config, [BY_CODE["TD804"]])
+    assert [(one.mistake.location.file, one.mistake.repair) for one in found] == [("ds.json", None)]
+
+
+TOML = """\
+[optimizer]
+name = "adam"
+betas = [
+  0.9, # not "]"
+  1.0,
+]
+note = '''
+lr = 5
+[nothing]
+'''
+[train]
+groups = { lr = -2.0, sub = { a.b = [1, 2] } }
+names = [
+  ["c"]
+]
+epochs = 3
+"""
+
+
+def test_values_of_toml_know_their_characters() -> None:
+    config = ConfigFile("config.toml", TOML)
+    shown = {".".join(entry.path): (entry.line, TOML[slice(*entry.span)]) for entry in config.entries}
+    assert shown["train.groups.lr"] == (12, "-2.0")
+    assert shown["train.groups.sub.a.b"] == (12, "[1, 2]")
+    assert shown["train.names.0"] == (14, '["c"]')
+    assert shown["train.epochs"] == (16, "3")
+    betas = next(entry for entry in config.entries if entry.key == "betas")
+    assert [(TOML.count("\n", 0, start) + 1, TOML[start:stop]) for start, stop in betas.items] == [(4, "0.9"), (5, "1.0")]
+
+
+def test_a_further_optimizer_of_the_same_class_is_read_beside_the_first() -> None:
+    text = "gen: {_target_: torch.optim.Adam, lr: 0.1}\ndisc: {_target_: torch.optim.Adam, lr: 0.2, betas: [0.5, 0.9]}\n"
+    slots = ConfigFile("config.yaml", text).reading.slots
+    assert {name: slots[name].value for name in ("optimizer.lr", "optimizer.100.lr", "optimizer.100.betas")} == {
+        "optimizer.lr": 0.1,
+        "optimizer.100.lr": 0.2,
+        "optimizer.100.betas": (0.5, 0.9),
+    }

@@ -5,6 +5,7 @@ import os
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from unicodedata import combining, east_asian_width
 
 import jsonschema
 import pytest
@@ -64,6 +65,7 @@ def result():
         ),
         not_checked=(NotChecked("d.py", "does not parse", 3), NotChecked("gone.py", "does not exist", asked=True)),
         n_other=4,
+        n_links=5,
         problems=("TD999 failed on x.py: KeyError",),
         n_known=1,
     )
@@ -76,7 +78,8 @@ def test_json_is_what_its_schema_says(result):
     jsonschema.validate(made, schema)
     jsonschema.validate(check_json.to_json(Result()), schema)
     assert made["summary"] == {
-        "n_files": 3, "n_other_files": 4, "n_error": 2, "n_warning": 1, "n_info": 0, "n_below_level": 3, "n_silenced": 2,
+        "n_files": 3, "n_other_files": 4,
+        "n_links_not_followed": 5, "n_error": 2, "n_warning": 1, "n_info": 0, "n_below_level": 3, "n_silenced": 2,
         "n_in_baseline": 1, "n_fixable": 1,
     }  # fmt: skip
     first = made["files"][0]["findings"][0]
@@ -128,6 +131,21 @@ def test_sarif_is_valid(result):
     validator = jsonschema.validators.validator_for(schema)(schema)
     assert not list(validator.iter_errors(check_sarif.to_sarif(result)))
     assert not list(validator.iter_errors(check_sarif.to_sarif(Result())))
+
+
+def test_names_that_no_writer_of_formats_thought_of():
+    for name, uri in (
+        ("\udcff.py", "%FF.py"),
+        ("a%0A::b.py", "a%250A%3A%3Ab.py"),
+        ("]]>\n\x1b\u202e.py", "%5D%5D%3E%0A%1B%E2%80%AE.py"),
+    ):
+        made = Result((FileResult(Source(name, "script", "x\n" * 9), findings=(finding(file=name, line=1, column=1, stop=2),)),))
+        (one,) = check_sarif.to_sarif(made)["runs"][0]["results"]
+        assert one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == uri
+        ET.fromstring(check_ci.junit(made))
+        assert len(check_ci.github(made).splitlines()) == 1
+        assert json.loads(check_ci.gitlab(made))[0]["location"]["path"] == name
+        assert json.loads(json.dumps(check_json.to_json(made)))["files"][0]["path"] == name
 
 
 def test_equal_lines_have_fingerprints_of_their_own():
@@ -183,8 +201,8 @@ def test_junit(result):
 def test_the_summary_counts(result):
     assert "".join(words for words, _ in summary(result, Hidden(4, 2), 1)) == (
         "Repaired 1 mistake. Found 2 errors and 1 warning in 3 files "
-        "(1 fixable with --fix; 1 more with --unsafe-fixes; 4 notes more with --level info; 2 silenced by comments; "
-        "1 in the baseline)."
+        "(1 fixable with --fix; 1 more with --unsafe-fixes; 4 more with --level info; 2 silenced by comments; "
+        "1 in the baseline; 5 links to folders not followed: name them)."
     )
 
 
@@ -205,6 +223,24 @@ def test_underlines_stand_below(line, start, stop, shown, under):
     at = next(i for i, words in enumerate(text) if words.startswith("   1 | "))
     assert text[at] == f"   1 | {shown}"
     assert text[at + 1] == f"     | {under}"
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize("before", ["模" * 300, "a" + "模型" * 9, "e\u0301\t" * 40, "x" * 10_000])
+def test_no_line_is_wider_than_the_terminal(before, width):
+    line = f"{before} step() {before}"
+    file = FileResult(
+        Source("a.py", "script", line), findings=(finding(file="a.py", line=1, column=len(before) + 2, stop=len(before) + 8),)
+    )
+    shown = [text for text in plain_text(full_lines(Result((file,)), width)).splitlines() if " | " in text]
+    assert all(cells(text) <= width for text in shown)
+    code, under = shown[0], shown[1]
+    assert cells(code[: code.index("step()")]) == under.index("^")
+    assert under.count("^") == 6
+
+
+def cells(text):
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def test_long_lines_are_cut_around_the_place():

@@ -58,7 +58,7 @@ def known(path: Path) -> Counter[str]:
         raise UnreadableInputError(
             str(path), f"the baseline cannot be read: {error.strerror or error}", f"--write-baseline {path}"
         ) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UnreadableInputError(str(path), "is no baseline of traindoctor", f"--write-baseline {path}") from error
 
 

@@ -35,13 +35,19 @@ MAX_ENTRIES = 20_000
 _COUNTED_AT = "00"
 
 
-def default_folder() -> Path:
-    """Return the folder of the cache: TRAINDOCTOR_CACHE_DIR, else below XDG_CACHE_HOME, else below the home folder."""
+def default_folder() -> Path | None:
+    """Return the folder of the cache: TRAINDOCTOR_CACHE_DIR, else below XDG_CACHE_HOME, else below the home folder.
+
+    None for a user who has no home, as in many a container.
+    """
     named = os.environ.get("TRAINDOCTOR_CACHE_DIR")
     if named:
         return Path(named)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "traindoctor"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "traindoctor"
+    except RuntimeError:
+        return None
 
 
 def digest(*parts: bytes | str) -> str:

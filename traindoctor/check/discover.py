@@ -52,10 +52,14 @@ def shown(path: Path, here: Path) -> str:
 
 
 class Exclude(NamedTuple):
-    """What is left out of folders: patterns as `matches` reads them, and the folder that their paths start from."""
+    """What is left out of folders: patterns as `matches` reads them, and the folder that their paths start from.
+
+    `named`: of the files that are named too.
+    """
 
     patterns: Sequence[str]
     folder: Path
+    named: bool = False
 
     def holds(self, path: Path) -> bool:
         """Return whether a path is left out."""
@@ -65,7 +69,7 @@ class Exclude(NamedTuple):
 def targets(
     paths: Iterable[Path], here: Path, exclude: Exclude | None = None, links: list[Path] | None = None
 ) -> Iterator[Target]:
-    """Yield the files of the paths in the order of their names, each once; a path that is named is never left out.
+    """Yield the files of the paths in the order of their names, each once; one that is named is left out if `exclude` says so.
 
     A folder that cannot be listed is yielded itself, so that its reading says why. A link to a folder is followed where it is
     named; the others, which lead to data or in circles, are appended to `links`.
@@ -80,7 +84,7 @@ def targets(
                 Target(file, shown(file, here), KINDS.get(file.suffix.lower()), False) for file in _files(path, exclude, links, 0)
             )
         else:
-            found = [named(path, here)]
+            found = [] if exclude is not None and exclude.named and exclude.holds(path) else [named(path, here)]
         for target in found:
             if target.file not in seen:
                 seen.add(target.file)
@@ -136,7 +140,7 @@ def matches(patterns: Iterable[str], file: str) -> bool:
     folders = ["/".join(parts[:n]) for n in range(1, len(parts) + 1)]
     for pattern in patterns:
         wanted = pattern.removeprefix("./").removesuffix("/**").rstrip("/")
-        # "**/" stands for no folder too
-        if any(fnmatchcase(one, form) for form in {wanted, wanted.replace("**/", "")} for one in (folders if "/" in form else parts)):
-            return True
+        for form in {wanted, wanted.replace("**/", "")}:  # "**/" stands for no folder too
+            if any(fnmatchcase(one, form) for one in (folders if "/" in form else parts)):
+                return True
     return False

@@ -42,7 +42,7 @@ def in_script(
         for rule, words in cause.script_rules:
             if speaks_of(words, script.text):
                 found += _gathered(cause, lambda rule=rule, limits=limits: rule(script, limits), on_failure)  # type: ignore[misc]
-    return _once(found)
+    return _once(found, script.file)
 
 
 def in_file(
@@ -57,7 +57,7 @@ def in_file(
         limits = cause.limits((thresholds or {}).get(cause.code))
         for rule in cause.file_rules:
             found += _gathered(cause, lambda rule=rule, limits=limits: rule(config, limits), on_failure)  # type: ignore[misc]
-    return _once(found)
+    return _once(found, config.file)
 
 
 def _gathered(
@@ -77,11 +77,16 @@ def _gathered(
     return found
 
 
-def _once(found: Iterable[Found]) -> list[Found]:
-    """Return the findings in the order of the file; of those of one cause at one place the worst, else the first."""
+def _once(found: Iterable[Found], file: str) -> list[Found]:
+    """Return the findings in the order of the file; of those of one cause at one place the worst, else the first.
+
+    What is found in another file, one beside it, has no repair here: its edits count that file's characters.
+    """
     seen: dict[tuple[object, ...], Found] = {}
     for one in sorted(found, key=lambda one: SEVERITIES.index(one.mistake.severity or "info")):
         place = one.mistake.location
+        if place.file != file and one.mistake.repair is not None:
+            one = one._replace(mistake=one.mistake._replace(repair=None))
         seen.setdefault((one.code, place.file, place.cell, place.line, place.column), one)
     return sorted(seen.values(), key=in_order)
 

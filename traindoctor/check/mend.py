@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-#: Lines around a change that a diff shows.
-CONTEXT = 3
+from traindoctor.diff import unified_diff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,36 +64,13 @@ def changed(source: Source, edits: Iterable[Edit]) -> str | None:
 def patch_of(source: Source, repair: Repair) -> str | None:
     """Return one repair as a unified diff of the user's file, None where it cannot be made."""
     after = changed(source, repair.edits) if source.text else None
-    return None if after is None else unified(source.file, whole(source), after)
+    return None if after is None else unified_diff(source.file, whole(source), after, marked=source.bom)
 
 
-def unified(file: str, before: str, after: str) -> str:
-    """Return a diff that `git apply` takes, "" for no difference. A line ends at a line feed alone, as git has it."""
-    import difflib
-
-    old, new = _lines(before), _lines(after)
-    longest = min(len(old), len(new))
-    head = next((i for i in range(longest) if old[i] != new[i]), longest)
-    tail = next((i for i in range(longest - head) if old[-1 - i] != new[-1 - i]), longest - head)
-    head, tail = max(0, head - CONTEXT), max(0, tail - CONTEXT)  # of 50,000 lines difflib need not see those that are equal
-
-    made = []
-    for line in difflib.unified_diff(
-        old[head : len(old) - tail], new[head : len(new) - tail], f"a/{file}", f"b/{file}", n=CONTEXT
-    ):
-        words = line.split(" ")
-        if words[0] == "@@":
-            line = " ".join(["@@", *(_moved(part, head) for part in words[1:3]), *words[3:]])
-        made.append(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
-    return "".join(made)
-
-
-def _lines(text: str) -> list[str]:
-    lines = text.split("\n")
-    return [f"{line}\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
-
-
-def _moved(part: str, by: int) -> str:
-    """Return a range of a hunk's head ("-1,7") that begins so many lines later."""
-    start, comma, length = part[1:].partition(",")
-    return f"{part[0]}{int(start) + by}{comma}{length}"
+def diff_of(before: Source, after: Source) -> bytes:
+    """Return the change of a file as the bytes of a diff, its lines in the encoding of the file."""
+    diff = unified_diff(before.file, whole(before), whole(after), marked=before.bom)
+    if diff is None:
+        return b""
+    old, new, lines = diff.split("\n", 2)
+    return f"{old}\n{new}\n".encode("utf-8", "surrogateescape") + lines.encode(before.encoding, "backslashreplace")

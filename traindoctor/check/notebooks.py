@@ -140,8 +140,8 @@ def _as_python(raw: str) -> tuple[str, bool]:
         if continued or _MAGIC.match(body) or _MAGIC_VALUE.match(body):
             indent = len(body) - len(body.lstrip())
             n = len(body) - indent
-            continued = body.endswith("\\")
-            nothing = "pass" if n >= 4 else "0" * min(n, 1)
+            goes_on, continued = continued, body.endswith("\\")
+            nothing = "" if goes_on else "pass" if n >= 4 else "0" * min(n, 1)
             lines.append(body[:indent] + nothing.ljust(n) + line[len(body) :])
         else:
             lines.append(line)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class CheckOptions(NamedTuple):
     """The options of `check`; None where the command line says nothing, so that the settings do.
 
-    `level`: the lowest severity that is shown; `fail_on`: the lowest that fails, "never" for none. `per_file_ignores`:
-    (pattern, codes). `cache`: the folder of the cache, None for no cache. `fix`: "safe" repairs are made, or "all".
+    `level`: the lowest severity that is shown, and repaired; `fail_on`: the lowest that fails, "never" for none.
+    `exclude_named`: what is excluded is left out though it is named. `per_file_ignores`: (pattern, codes). `cache`: the folder
+    of the cache, None for no cache. `fix`: "safe" repairs are made, or "all".
     """
 
     select: tuple[str, ...] | None = None
@@ -25,7 +26,8 @@ class CheckOptions(NamedTuple):
     ignore: tuple[str, ...] | None = None
     per_file_ignores: tuple[tuple[str, tuple[str, ...]], ...] | None = None
     exclude: tuple[str, ...] | None = None
-    level: Severity | None = None
+    exclude_named: bool = False
+    level: Severity | str | None = None
     fail_on: Severity | str | None = None
     config: Path | None = None
     isolated: bool = False

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from traindoctor.check.cache import Cache, signature
 from traindoctor.check.discover import Exclude, Target, named, shown, targets
-from traindoctor.check.findings import Found, in_file, in_order, in_script
+from traindoctor.check.findings import SEVERITIES, Found, in_file, in_order, in_script
 from traindoctor.check.options import Rules, per_file
 from traindoctor.check.packing import packed, unpacked
 from traindoctor.check.projects import Projects
 from traindoctor.check.repairs import repaired
 from traindoctor.check.results import FileResult, NotChecked, Result
-from traindoctor.check.sources import SUPPRESSION, Kind, Source, UnusableError, decoded, is_program, read_bytes, trains
+from traindoctor.check.sources import SUPPRESSION, Kind, Source, UnusableError, decoded, read_bytes, trains
+from traindoctor.configs.words import is_program, may_be_config
+from traindoctor.errors import ConfigError
 from traindoctor.registry import Shelf
 from traindoctor.settings import Settings, load_settings, settings_in, settings_of
 
@@ -51,6 +53,8 @@ class Checker:
         self._is_alone = True  # what the file at hand says depends on no other that the cache would not know of
         self._here: Settings | None = None
         self._for_all = _settings_for_all(options)
+        if self._for_all is not None:
+            self._doubt(self._for_all)
 
     # -- settings -----------------------------------------------------------------------------------------------------
 
@@ -60,7 +64,9 @@ class Checker:
             return self._for_all
         if folder not in self._settings:
             found = settings_in(folder)
-            if found is None:
+            if found is not None:
+                self._doubt(found)
+            else:
                 found = self.settings(folder.parent) if folder.parent != folder else self._settings_here()
             self._settings[folder] = found
         return self._settings[folder]
@@ -68,7 +74,15 @@ class Checker:
     def _settings_here(self) -> Settings:
         if self._here is None:
             self._here = load_settings(self.here)
+            self._doubt(self._here)
         return self._here
+
+    def _doubt(self, settings: Settings) -> None:
+        """Name the codes of settings that begin the code of no rule: a slip, or a rule pack that is not installed."""
+        strange = sorted(code for code in settings.codes if not any(known.startswith(code) for known in self.shelf.known))
+        problem = f"{shown(Path(settings.source), self.here)}: no rule has the code {', '.join(strange)}"
+        if strange and problem not in self.problems:
+            self.problems.append(problem)
 
     def rules(self, target: Target) -> Rules:
         """Return which rules run on a file."""
@@ -94,7 +108,7 @@ class Checker:
         Raises: UnusableError when it cannot be read as what its name says.
         """
         kind = target.kind or _kind_of(data)
-        if kind != "config" and not trains(data) and (kind != "script" or is_program(data)):
+        if kind != "config" and not trains(data) and (kind != "script" or is_program(data.decode("latin-1"))):
             return None
         rules = self.rules(target)
         key = ""
@@ -104,7 +118,14 @@ class Checker:
             if entry is not None:
                 return unpacked(entry, decoded(target.file, kind, data))
         n_problems, self._is_alone = len(self.problems), True
-        result = self.look(decoded(target.file, kind, data), target, rules)
+        try:
+            source = decoded(target.file, kind, data)
+        except UnusableError:
+            words = data.replace(b"\0", b"").decode("latin-1")  # of UTF-16 too
+            if kind == "config" and not may_be_config(words, target.path.suffix):
+                return None
+            raise
+        result = self.look(source, target, rules)
         if self.cache is not None and self._is_alone and len(self.problems) == n_problems:
             self.cache.put(key, packed(result), self.projects.looked_at(target.path) if kind != "config" else ())
         return result
@@ -118,7 +139,7 @@ class Checker:
             read = self._in_config(source, target, rules)
             return None if read is None else self._judged(source, rules, read.found, read.dialect)
         read = None
-        if source.kind == "script" and not is_program(source.text.encode()):
+        if source.kind == "script" and not is_program(source.text):
             read = self._in_config(source, target, rules)
         elif source.kind == "notebook":
             from traindoctor.check.notebooks import script_of
@@ -138,7 +159,10 @@ class Checker:
     def repaired(self, result: FileResult, target: Target) -> tuple[FileResult, Change | None]:
         """Return the result for a file after its repairs, and the change that they are."""
         rules = self.rules(target)
-        return repaired(result, lambda source: self.look(source, target, rules), unsafe=self.options.fix == "all")
+        severities = SEVERITIES[: SEVERITIES.index(self.options.level or SEVERITIES[-1]) + 1]
+        return repaired(
+            result, lambda source: self.look(source, target, rules), unsafe=self.options.fix == "all", severities=severities
+        )
 
     def _judged(self, source: Source, rules: Rules, found: Iterable[Found], dialect: str) -> FileResult:
         blank = source.notebook.broken if source.notebook is not None else ()
@@ -152,11 +176,11 @@ class Checker:
 
     def _in_config(self, source: Source, target: Target, rules: Rules) -> _Read | None:
         """Return what is found in a config; None when it is not the config of a training."""
-        from traindoctor.configs.documents import NO_MAPPING, ParseError
-        from traindoctor.configs.file import ConfigFile, is_training_config, may_be_config
-
         if not may_be_config(source.text, target.path.suffix):
             return None
+        from traindoctor.configs.documents import NO_MAPPING, ParseError
+        from traindoctor.configs.file import ConfigFile, is_training_config
+
         try:
             config = ConfigFile(source.file, source.text, path=target.path, root=self.here)
         except ParseError as error:
@@ -229,6 +253,7 @@ def found_targets(paths: Iterable[Path], checker: Checker, stdin: Target | None,
     here, options = checker.here, checker.options
     settings = checker.settings(here)
     exclude = Exclude(settings.exclude, settings.folder) if options.exclude is None else Exclude(options.exclude, here)
+    exclude = exclude._replace(named=options.exclude_named)
     for target in targets([here / path for path in paths], here, exclude, links):
         if stdin is None or target.file != stdin.file:
             yield target
@@ -240,10 +265,18 @@ def settings_for(path: Path, options: CheckOptions) -> Settings:
 
 
 def _settings_for_all(options: CheckOptions) -> Settings | None:
-    """Return the settings of every file where the command line says which; None where the nearest file does."""
+    """Return the settings of every file where the command line says which; None where the nearest file does.
+
+    Raises: ConfigError as `settings_of` does, and for a file that was named and holds none.
+    """
     if options.isolated:
         return Settings()
-    return None if options.config is None else settings_of(options.config) or Settings()
+    if options.config is None:
+        return None
+    settings = settings_of(options.config)
+    if settings is None:
+        raise ConfigError(str(options.config), "holds no settings of traindoctor that can be read", "[tool.traindoctor]")
+    return settings
 
 
 def _cache(folder: Path | None, shelf: Shelf) -> Cache | None:

@@ -12,8 +12,7 @@ from traindoctor.code.project import Project
 from traindoctor.code.script import Script
 
 if TYPE_CHECKING:
-    import re
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from traindoctor.check.findings import Found
@@ -41,7 +40,7 @@ class WatchedProject(Project):
         except UnusableError:
             return None
 
-    def module(self, name: str, importer: str, about: re.Pattern[str] | None = None) -> Script | None:
+    def module(self, name: str, importer: str, about: Callable[[str], bool] | None = None) -> Script | None:
         """Return the script that `importer` imports under a dotted name, as `Project` does."""
         before, self._importer = self._importer, importer
         try:
@@ -49,7 +48,7 @@ class WatchedProject(Project):
         finally:
             self._importer = before
 
-    def script(self, path: str, about: re.Pattern[str] | None = None) -> Script | None:
+    def script(self, path: str, about: Callable[[str], bool] | None = None) -> Script | None:
         """Return the script at a path, as `Project` does."""
         self.asked.setdefault(self._importer, set()).add(path)
         return super().script(path, about)
@@ -107,6 +106,9 @@ class Projects:
         project = self.of(path)
         name = path.relative_to(project.root).as_posix()
         cells = source.notebook.cells if source.notebook is not None else ()
+        known = project.parsed(name, source.text) if source.kind == "script" else None
+        if known is not None:
+            return known
         try:
             script = Script(name, source.text, cells=cells, project=project)
         except SyntaxError as error:

@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from traindoctor.check.findings import SEVERITIES
 from traindoctor.check.mend import changed, edits_of, together, whole
 from traindoctor.check.sources import UnusableError
 from traindoctor.errors import UnreadableInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from traindoctor.check.results import FileResult
     from traindoctor.check.sources import Source
@@ -29,16 +30,21 @@ class Change(NamedTuple):
 
 
 def repaired(
-    result: FileResult, look: Callable[[Source], FileResult | None], *, unsafe: bool
+    result: FileResult,
+    look: Callable[[Source], FileResult | None],
+    *,
+    unsafe: bool,
+    severities: Collection[str] = SEVERITIES,
 ) -> tuple[FileResult, Change | None]:
     """Return the result for a file after its repairs, and the change; no change where there is nothing to repair.
 
-    `look`: checks a text of the file; a round after which it would no longer parse is not made.
+    `look`: checks a text of the file; a round after which it would no longer parse is not made. `severities`: of the findings
+    that are repaired: one that is not shown changes nothing.
     """
     first = result.source
     n_repairs = 0
     for _ in range(ROUNDS):
-        repairs = together(result.findings, unsafe=unsafe)
+        repairs = together((one for one in result.findings if one.mistake.severity in severities), unsafe=unsafe)
         text = changed(result.source, edits_of(repairs)) if repairs else None
         if text is None or text == whole(result.source):
             break
@@ -66,6 +72,13 @@ def write(path: Path, change: Change) -> None:
     try:
         data = change.before.encoded(whole(change.after))
         mode = target.stat().st_mode
+        if not os.access(target, os.W_OK):  # which a file beside it that takes its name would not ask
+            raise PermissionError(None, "it is read-only")
+        now = target.read_bytes()
+        if now == data:  # written by another of its names
+            return
+        if now != change.before.encoded(whole(change.before)):
+            raise InterruptedError(None, "it was changed meanwhile")
         handle, made = tempfile.mkstemp(prefix=f".{target.name[:60]}.", suffix=".tmp", dir=target.parent)
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)

@@ -26,18 +26,11 @@ TRAINING = (
 # fmt: on
 #: Begins a comment that speaks to traindoctor.
 SUPPRESSION = "traindoctor:"
-#: What a Python file that is more than settings holds.
-PROGRAM = rb"(?m)^\s*class\s|\.backward\(|zero_grad\(|__main__|argparse|^\s*(?:async\s+)?def (?!get_\w*config\b)"
 
 
 def trains(data: bytes) -> bool:
     """Return whether a file may hold training code, by its words."""
     return any(word in data for word in TRAINING)
-
-
-def is_program(data: bytes) -> bool:
-    """Return whether a Python file is more than a list of settings."""
-    return re.search(PROGRAM, data) is not None
 
 
 class UnusableError(Exception):
@@ -62,7 +55,7 @@ class Source(NamedTuple):
 
     def line(self, number: int, cell: int = 0) -> str:
         """Return a line without its end, of a notebook's cell where one is given; "" for one that is not there."""
-        lines = _lines(self.text)
+        lines = lines_of(self.text)
         if cell and self.notebook is not None:
             number += next((c.first_line - 1 for c in self.notebook.cells if c.number == cell), 0)
         return lines[number - 1] if 0 < number <= len(lines) else ""
@@ -80,7 +73,8 @@ class Source(NamedTuple):
 
 
 @lru_cache(maxsize=2)
-def _lines(text: str) -> list[str]:
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a text as Python counts them: they end at a line feed, a carriage return or both."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
@@ -132,4 +126,6 @@ def decoded(file: str, kind: Kind, data: bytes) -> Source:
         line = body.count(b"\n", 0, error.start) + 1
         way = "save it as UTF-8" + (", or declare its encoding in the first line" if kind == "script" else "")
         raise UnusableError(f"is not {encoding} text (byte {error.start:,})", line, way) from None
+    if encoding != "utf-8" and text.encode(encoding) != body:
+        raise UnusableError(f"is in {encoding}, which a change would not keep", 1, "save it as UTF-8")
     return Source(file, kind, text, encoding, bom)

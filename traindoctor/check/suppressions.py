@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from traindoctor.check.sources import SUPPRESSION
+from traindoctor.check.sources import SUPPRESSION, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from traindoctor.check.sources import Source
 
 _COMMENT = re.compile(r"#\s*traindoctor:\s*(?P<verb>[\w-]*)\s*(?:\[(?P<codes>[^\]]*)\])?(?P<rest>.*)")
+_QUOTED = re.compile(r""" "(?:\\.|[^"\\])*" | '[^']*' """, re.VERBOSE)
 _REASON = re.compile(r"\s*(?:--|:|—)\s*(?P<reason>\S.*)")
 
 RemarkKind = Literal["unused", "blanket", "unknown", "no-reason"]
@@ -137,7 +138,7 @@ def _of_python(text: str) -> Iterator[tuple[int, int, str, int, int]]:
     waiting: list[tuple[int, int, str]] = []
     first = 0
     try:
-        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        for token in tokenize.generate_tokens(io.StringIO(text, newline=None).readline):
             if token.type == tokenize.COMMENT:
                 if SUPPRESSION in token.string:
                     waiting.append((token.start[0], token.start[1] + 1, token.string))
@@ -153,7 +154,8 @@ def _of_python(text: str) -> Iterator[tuple[int, int, str, int, int]]:
 
 def _of_lines(source: Source) -> Iterator[tuple[int, int, str, int, int]]:
     waiting: list[tuple[int, int, str]] = []
-    lines = source.text.splitlines()
+    first = depth = 0
+    lines = lines_of(source.text)
     for number, line in enumerate(lines, 1):
         at = line.find("#")
         while at > 0 and not line[at - 1].isspace():  # a "#" inside a word begins no comment
@@ -161,9 +163,16 @@ def _of_lines(source: Source) -> Iterator[tuple[int, int, str, int, int]]:
         comment = re.search(r"(?:^|(?<=\s))#\s*traindoctor:.*", line)
         if comment is not None:
             waiting.append((number, comment.start() + 1, comment[0]))
-        if (line[:at] if at >= 0 else line).strip() and not line.rstrip().endswith("\\"):
-            for place, column, text in waiting:
-                yield place, column, text, place, number
-            waiting = []
+        body = (line[:at] if at >= 0 else line).rstrip()
+        if not body.strip():
+            continue
+        first = first or number
+        bare = _QUOTED.sub("", body)
+        depth = max(0, depth + sum(bare.count(sign) for sign in "[{") - sum(bare.count(sign) for sign in "]}"))
+        if body.endswith("\\") or (depth and body.endswith(("[", "{", ","))):
+            continue
+        for place, column, text in waiting:
+            yield place, column, text, min(first, place), number
+        waiting, first, depth = [], 0, 0
     for place, column, text in waiting:
         yield place, column, text, place, len(lines)

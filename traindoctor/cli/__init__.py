@@ -44,9 +44,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # click raises it for shell completion, and where the reader went away: then it has put a mute stream for stdout
         return 141 if sys.stdout is not stdout else int(error.code or 0)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _mute_stdout()
         return 141
+    except OSError as error:
+        _mute_stdout()
+        where = error.filename or ("the working directory" if isinstance(error, FileNotFoundError) else "stdout")
+        return _complain(TraindoctorError(str(where), error.strerror or str(error)))
     return code
+
+
+def _mute_stdout() -> None:
+    """Let what stdout still holds go nowhere, so that its end does not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _plain_check(paths: Sequence[str]) -> int:

@@ -79,6 +79,8 @@ def check(
     from traindoctor.check.cache import default_folder
     from traindoctor.check.options import CheckOptions
 
+    if statistics and form not in ("text", "concise"):
+        raise click.UsageError(f"--statistics counts in text alone, not in {form}")
     options = CheckOptions(
         select=_codes(select) or None,
         extend_select=_codes(extend_select),

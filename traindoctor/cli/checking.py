@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from traindoctor.check.discover import shown
 from traindoctor.check.pipeline import check
 from traindoctor.cli.colour import in_colour
 from traindoctor.report.wording import clean
@@ -44,29 +45,37 @@ def run(paths: Sequence[str], options: CheckOptions, output: Output) -> int:
             _say([("no files were given: nothing to check", ""), ("  try: traindoctor check .", "soft")])
         return 0
     stdin = sys.stdin.buffer.read() if "-" in paths else None
-    result = check([Path(path) for path in paths if path != "-"], options, here, stdin)
     level, fail_on = _bounds(options, here)
+    # pre-commit names each file that changed, so that a folder is never what is left out
+    options = options._replace(level=level, exclude_named=os.environ.get("PRE_COMMIT") == "1")
+    result = check([Path(path) for path in paths if path != "-"], options, here, stdin)
     result = _against_baseline(result, options, here)
     failing = sum(RANKS[str(one.mistake.severity)] <= RANKS[fail_on] for file in result.files for one in file.findings)
-    shown, n_below = _above(result, level if RANKS[level] >= RANKS[fail_on] else fail_on)
-    n_fixed = _deliver_changes(result, options, here, stdin)
+    visible, n_below = _above(result, level)
+    n_fixed = _deliver_changes(result, options, output, here, stdin)
     printed = not (options.diff or (stdin is not None and options.fix))
     if printed:
-        _print(shown, n_below, n_fixed, output)
+        _print(visible, n_below, n_fixed, output)
     _tell(result, output)
     if any(one.asked for one in result.not_checked):
         return 2
+    if output.exit_zero:
+        return 0
     if result.changes and (options.diff or output.exit_non_zero_on_fix):
         return 1
-    return 1 if failing and not output.exit_zero and not options.diff else 0
+    return 1 if failing and not options.diff else 0
 
 
 def _bounds(options: CheckOptions, here: Path) -> tuple[str, str]:
-    """Return the lowest severity that is shown and the lowest that fails: as asked, as set, else both "warning"."""
+    """Return the lowest severity that is shown and the lowest that fails: as asked, as set, else both "warning".
+
+    What fails is shown.
+    """
     from traindoctor.check.pipeline import settings_for
 
     settings = settings_for(here, options)
-    return options.level or settings.level or "warning", str(options.fail_on or settings.fail_on or "warning")
+    fail_on = str(options.fail_on or settings.fail_on or "warning")
+    return max(str(options.level or settings.level or "warning"), fail_on, key=RANKS.__getitem__), fail_on
 
 
 def _above(result: Result, level: str) -> tuple[Result, int]:
@@ -107,24 +116,40 @@ def _against_baseline(result: Result, options: CheckOptions, here: Path) -> Resu
     return result._replace(files=files, n_known=n_known)
 
 
-def _deliver_changes(result: Result, options: CheckOptions, here: Path, stdin: bytes | None) -> int:
-    """Write the repaired files, or print them as a diff, or the one of stdin whole; return how many repairs that is."""
+def _deliver_changes(result: Result, options: CheckOptions, output: Output, here: Path, stdin: bytes | None) -> int:
+    """Write the repaired files and the one of stdin to stdout, or all as a diff; return how many repairs that is."""
     if not options.fix:
         return 0
-    from traindoctor.check.mend import unified, whole
-
     if options.diff:
-        sys.stdout.write("".join(unified(c.before.file, whole(c.before), whole(c.after)) for c in result.changes))
-    elif stdin is not None:
-        data = [c.before.encoded(whole(c.after)) for c in result.changes] or [stdin]
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data[0])
-    else:
-        from traindoctor.check.repairs import write
+        from traindoctor.check.mend import diff_of
+        from traindoctor.cli.writing import write_whole
 
-        for change in result.changes:
+        patch = b"".join(diff_of(change.before, change.after) for change in result.changes)
+        if output.file is not None:
+            write_whole(output.file, patch, "--output")
+        else:
+            _write_bytes(patch)
+        return 0
+    from traindoctor.check.mend import whole
+    from traindoctor.check.repairs import write
+
+    given = shown(here / options.stdin, here) if stdin is not None else ""
+    for change in result.changes:
+        if change.before.file == given:
+            stdin = change.before.encoded(whole(change.after))
+        else:
             write(here / change.before.file, change)
+    if stdin is not None:
+        _write_bytes(stdin)
     return sum(change.n_repairs for change in result.changes)
+
+
+def _write_bytes(data: bytes) -> None:
+    sys.stdout.flush()
+    if hasattr(sys.stdout, "buffer"):
+        sys.stdout.buffer.write(data)
+    else:  # a notebook's, or another that takes text alone
+        sys.stdout.write(data.decode("utf-8", "replace"))
 
 
 def _print(result: Result, n_below: int, n_fixed: int, output: Output) -> None:
@@ -148,7 +173,7 @@ def _text_of(result: Result, n_below: int, n_fixed: int, output: Output, *, colo
         else:
             lines += concise_lines(result) if output.form == "concise" else full_lines(result, _width())
         lines += unread_lines(result)
-        if not output.quiet:
+        if not output.quiet and (result.files or result.n_other or not any(one.asked for one in result.not_checked)):
             hidden = Hidden(n_below, sum(file.n_silenced for file in result.files))
             lines.append(summary(result, hidden, n_fixed))
         return ansi_text(lines) if colour else plain_text(lines)

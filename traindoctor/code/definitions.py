@@ -42,6 +42,7 @@ class Definitions:
     def __init__(self, script: Script) -> None:
         self.script = script
         self._stores: dict[str, list[ast.AST]] = {}
+        self._stores_in: dict[str, dict[ast.AST | None, list[ast.AST]]] = {}
         self._touched: dict[tuple[ast.AST | None, str], dict[ast.AST, ast.AST]] = {}
         self._positions: dict[ast.AST, dict[ast.AST, tuple[str, int]]] = {}
         for node in script.nodes.get(ast.Name, ()):
@@ -110,16 +111,17 @@ class Definitions:
         key = (function, path)
         if key not in self._touched:
             touched: dict[ast.AST, ast.AST] = {}
-            for store in self.stores(path):
+            if path not in self._stores_in:
+                stores_in = self._stores_in[path] = {}
+                for store in self.stores(path):
+                    stores_in.setdefault(self.script.function(store), []).append(store)
+            for store in self._stores_in[path].get(function, ()):
                 above = [store]
                 for parent in self.script.above(store):
-                    if isinstance(parent, _FUNCTIONS):
-                        owner: ast.AST | None = parent
+                    if parent is function:
                         break
                     above.append(parent)
-                else:
-                    owner = None
-                if owner is function and not any(isinstance(n, ast.comprehension) for n in above):
+                if not any(isinstance(n, ast.comprehension) for n in above):
                     for node in above:
                         touched.setdefault(node, store)
             self._touched[key] = touched
@@ -137,7 +139,7 @@ class Definitions:
 
     def _before(self, statement: ast.AST, parent: ast.AST, touched: dict[ast.AST, ast.AST], found: list[Definition]) -> bool:
         """Collect what the statements before one in its block bind, and the head of the block; True where all is bound there."""
-        field, index = self._position(statement, parent)
+        field, index = self.position(statement, parent)
         if not field:
             if isinstance(parent, ast.Try) and isinstance(statement, ast.ExceptHandler):
                 self._backwards(parent.body, touched, found)
@@ -160,7 +162,7 @@ class Definitions:
             self._through(ast.Try(parent.body, parent.handlers, parent.orelse, []), touched, found)
         return False
 
-    def _position(self, statement: ast.AST, parent: ast.AST) -> tuple[str, int]:
+    def position(self, statement: ast.AST, parent: ast.AST) -> tuple[str, int]:
         """Return the block of a parent that a statement stands in, and its place there; "" for one that stands in none."""
         if parent not in self._positions:
             self._positions[parent] = {

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from traindoctor.code.losses import MANY
 from traindoctor.code.tensors import MODEL, fence_of, is_loader, plain, without_gradients
+from traindoctor.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from traindoctor.code.script import Script
 
-EVALUATION = re.compile(
+EVALUATION = lazy(
     r"(^|_)(eval|evaluate|evaluation|validate|validation|valid|val|test|testing|infer|inference|predict)(_|$)", re.IGNORECASE
 )
 #: Decorators that leave gradients as they are.
@@ -29,8 +30,8 @@ HOOKS = frozenset(
 #: Words after which gradients may be on or off by a value, in the whole script.
 _BY_VALUE = ("set_grad_enabled", "volatile")
 #: Names of functions that work with gradients.
-_NEEDING = re.compile(r"grad|attack|adversar|pgd|fgsm|perturb|saliency|explain|attribut", re.IGNORECASE)
-_TRAINS = re.compile(r"opt|trainer|engine|scaler|accel|agent", re.IGNORECASE)
+_NEEDING = lazy(r"grad|attack|adversar|pgd|fgsm|perturb|saliency|explain|attribut", re.IGNORECASE)
+_TRAINS = lazy(r"opt|trainer|engine|scaler|accel|agent", re.IGNORECASE)
 _GRADIENTS = ("backward", "manual_backward", "grad", "jacobian", "hessian", "attribute", "perturb", "attack")
 
 
@@ -161,7 +162,7 @@ def _is_switched_by_caller(script: Script, function: ast.FunctionDef) -> bool:
 
 def _is_fenced(script: Script, node: ast.AST, seen: set[ast.AST], depth: int = 0) -> bool:
     """Return whether gradients are, or may be, off at a node: by a `with`, a decorator, or a caller."""
-    if without_gradients(script, node) is not None:
+    if without_gradients(script, node) is not None or _is_in_some_context(script, node):
         return True
     function = script.function(node)
     if function is None or function in seen or depth > 3:
@@ -170,7 +171,7 @@ def _is_fenced(script: Script, node: ast.AST, seen: set[ast.AST], depth: int = 0
     if isinstance(function, ast.Lambda) or fence_of(function) is not None:
         return True
     assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
-    if function.name in HOOKS:
+    if function.name in HOOKS or _is_wrapped(script, function.name):
         return True
     for decorator in function.decorator_list:
         target = decorator.func if isinstance(decorator, ast.Call) else decorator
@@ -179,8 +180,40 @@ def _is_fenced(script: Script, node: ast.AST, seen: set[ast.AST], depth: int = 0
     return any(_is_fenced(script, call, seen, depth + 1) for call in script.calls.get(function.name, ()))
 
 
+def _is_in_some_context(script: Script, node: ast.AST) -> bool:
+    """Return whether a node stands in a `with` of a name that may stand for `no_grad()`: `with context:`."""
+    for parent in script.above(node):
+        for item in parent.items if isinstance(parent, ast.With | ast.AsyncWith) else ():
+            if isinstance(item.context_expr, ast.Name):
+                values = script.bound(item.context_expr)
+                if not values or any(v is None or "grad" in script.source(v) or "inference" in script.source(v) for v in values):
+                    return True
+    return False
+
+
+def _is_wrapped(script: Script, name: str) -> bool:
+    """Return whether a function is decorated by a call: `evaluate = torch.no_grad()(evaluate)`."""
+    for fence in (call for word in ("no_grad", "inference_mode") for call in script.calls.get(word, ())):
+        outer = script.parents.get(fence)
+        if isinstance(outer, ast.Call) and outer.func is fence and any(plain(a) == name for a in outer.args):
+            return True
+    return False
+
+
+def _differentiates_itself(script: Script) -> bool:
+    """Return whether a model of the script takes gradients in its forward pass, such as forces from an energy."""
+    for call in script.calls.get("grad", ()):
+        owner = next((n for n in script.above(call) if isinstance(n, ast.ClassDef)), None)
+        methods = {getattr(n, "name", "") for n in owner.body} if owner is not None else set()
+        if "forward" in methods and not methods & {"training_step", "step", "fit"}:
+            return True
+    return False
+
+
 def _needs_gradients(script: Script, function: ast.AST | None, loop: ast.AST) -> bool:
     """Return whether a loop, or what it calls, takes gradients, or the function asks for some."""
+    if _differentiates_itself(script):
+        return True
     first, last = loop.lineno, loop.end_lineno or loop.lineno  # type: ignore[attr-defined]
     for name in (*_GRADIENTS, "requires_grad_"):
         for taken in script.calls.get(name, ()):

@@ -52,7 +52,7 @@ class Loss(NamedTuple):
 class TracedEvent:
     """One call with where it stands; `code.trace` says what the fields hold for each kind."""
 
-    __slots__ = ("branch", "kind", "loops", "loss", "node", "script", "target", "thing", "via", "within")
+    __slots__ = ("branch", "calls", "kind", "loops", "loss", "node", "script", "target", "thing", "via", "within")
 
     def __init__(
         self,
@@ -67,6 +67,7 @@ class TracedEvent:
         thing: Value = None,
         loss: Loss | None = None,
         loops: tuple[TracedLoop, ...] = (),
+        calls: tuple[ast.AST, ...] = (),
     ) -> None:
         self.kind = kind
         self.target = target
@@ -78,6 +79,7 @@ class TracedEvent:
         self.thing = thing
         self.loss = loss
         self.loops = loops
+        self.calls = calls
 
     @property
     def certain(self) -> bool:
@@ -93,7 +95,7 @@ class TracedEvent:
         """Return the event with other conditions."""
         return TracedEvent(
             self.kind, self.target, self.node, self.script, via=self.via, branch=branch, within=self.within, thing=self.thing,
-            loss=self.loss, loops=self.loops,
+            loss=self.loss, loops=self.loops, calls=self.calls,
         )  # fmt: skip
 
     def __repr__(self) -> str:

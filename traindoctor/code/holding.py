@@ -10,10 +10,15 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from collections import Counter
+from functools import lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from traindoctor.code.names import MODEL_WRAPPERS, SAME_OBJECT
 from traindoctor.code.script import LOOPS
+from traindoctor.code.tensors import plain
+from traindoctor.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
     from traindoctor.code.script import Script
 
 #: Layers of torch.nn that have parameters.
-WITH_PARAMETERS = re.compile(
+WITH_PARAMETERS = lazy(
     r"^(Lazy)?(Linear|Bilinear|Conv\w*|Embedding\w*|LSTM\w*|GRU\w*|RNN\w*|(Batch|Layer|Group|Instance)Norm\w*|MultiheadAttention"
     r"|Transformer\w*|PReLU|Parameter)$"
 )
@@ -40,14 +45,14 @@ QUIET = SAME_OBJECT | {
     "named_children",
 }
 #: Functions that are handed an optimizer and do not step it.
-_LOOKS_ON = re.compile(
-    r"sched|lr|save|print|log|len|id|state|watch|warm|plateau|annealing|isinstance|append|scaler", re.IGNORECASE
-)
-_FACTORY = re.compile(r"(build|create|make|get|load)_?\w*(model|net)|create_model|from_pretrained", re.IGNORECASE)
+_LOOKS_ON = lazy(r"sched|lr|save|print|log|len|id|state|watch|warm|plateau|annealing|isinstance|append|scaler", re.IGNORECASE)
+_FACTORY = lazy(r"(build|create|make|get|load)_?\w*(model|net)|create_model|from_pretrained", re.IGNORECASE)
 #: Models that are updated from another one.
-_FOLLOWS = re.compile(r"target|teacher|ema|frozen|copy|old|ref", re.IGNORECASE)
-_THAWS = re.compile(r"requires_grad(_\((?!\s*False)|\s*=(?!\s*False|=))|unfreez|thaw|trainable|peft|lora", re.IGNORECASE)
-_OPTIMIZER_WORD = re.compile(r"_?(optimi[sz]ers?|optim|opt|solver|trainer)_?", re.IGNORECASE)
+_FOLLOWS = lazy(r"target|teacher|ema|frozen|copy|old|ref", re.IGNORECASE)
+_THAWS = lazy(r"requires_grad(_\((?!\s*False)|\s*=(?!\s*False|=))|unfreez|thaw|trainable|peft|lora", re.IGNORECASE)
+#: Attributes of a layer that are numbers.
+_SIZE = lazy(r"^(in|out)_(features|channels)$|^num_features$|_dim$|_size$|^config$")
+_OPTIMIZER_WORD = lazy(r"_?(optimi[sz]ers?|optim|opt|solver|trainer)_?", re.IGNORECASE)
 
 
 #: Steps of one optimizer that are looked at: a script that writes out more is made by a program.
@@ -55,11 +60,11 @@ MAX_STEPS = 16
 
 
 class Replaced(NamedTuple):
-    """A statement that gives a model other parameters after its optimizer was built; `layer`: of a part of it alone."""
+    """A statement that gives a model other parameters after its optimizer was built; `what` of it is new: all, or a layer."""
 
     node: ast.Assign
     model: str
-    layer: bool
+    what: Literal["model", "layer", "adapters"]
     certain: bool
 
 
@@ -80,38 +85,44 @@ def replacements(made: Construction) -> Iterator[Replaced]:
     if not name or not made.models or "?" in made.models:
         return
     function = script.function(made.node)
-    scope = [s for s in script.nodes.get(ast.Assign, ()) if isinstance(s, ast.Assign) and script.function(s) is function]
-    after = [s for s in scope if _is_after(s, made.node)]
-    rebuilt = [
-        s
-        for s in after
-        if any(name == one for target in s.targets for one in _paths(script, target)) and not _mentions(script, s.value, name)
-    ]
-    if any(script.dotted(c.func).rpartition(".")[0] == name for c in script.calls.get("add_param_group", ())):
+    rebuilt = next(
+        (
+            s
+            for s in _assigned_after(script, name, made.node)
+            if any(name == one for target in s.targets for one in _paths(script, target)) and not _mentions(script, s.value, name)
+        ),
+        made.node,
+    )
+    if script.called.get(f"{name}.add_param_group"):
         return
-    for statement in after:
+    after = {s: None for model in sorted(made.models) for s in _assigned_after(script, model, made.node, rebuilt)}
+    for statement in sorted(after, key=lambda s: s.lineno):
         if len(statement.targets) != 1 or script.loops(statement) != script.loops(made.node):
             continue
         target = _place(script, statement.targets[0])
         model = next((m for m in made.models if target == m or target.startswith((f"{m}.", f"{m}["))), "")
         if not model or not isinstance(statement.value, ast.Call):
             continue
-        if any(_is_after(one, statement) for one in rebuilt) or _mentions(script, statement.value, model):
-            continue
-        layer = target != model
-        if not (_has_parameters(script, statement.value) if layer else _is_fresh_model(script, statement.value)):
+        what: Literal["model", "layer", "adapters"] = "model" if target == model else "layer"
+        if what == "model" and script.dotted(statement.value.func).rpartition(".")[2] == "get_peft_model":
+            what = "adapters"
+        elif _mentions(script, statement.value, model, but_sizes=True) or not (
+            _has_parameters(script, statement.value) if what == "layer" else _is_fresh_model(script, statement.value)
+        ):
             continue
         if not _is_used(script, name, statement, function):
             continue
         conditions = set(script.above(made.node))
         branches = [p for p in script.above(statement) if isinstance(p, ast.If | ast.Try | ast.Match) and p not in conditions]
-        yield Replaced(statement, model, layer, not branches)
+        yield Replaced(statement, model, what, not branches)
 
 
 def is_never_run(made: Construction) -> str:
-    """Return the one model that an optimizer holds, where the script steps that optimizer and never runs that model; else ""."""
+    """Return the one model that an optimizer holds, where it is stepped and that model never run with gradients; else ""."""
     script, name = made.script, name_of(made)
     if not name or len(made.models) != 1 or not script.calls.get("backward") or not _is_stepped(script, name):
+        return ""
+    if _named(script)[_place_of(made)] > 1:
         return ""
     (model,) = made.models
     if model.startswith("self.") or "." in model or _is_stored_whole(made) is False:
@@ -119,11 +130,13 @@ def is_never_run(made: Construction) -> str:
     values = [value for value in _values(script, model) if value is not None]
     if len(values) != 1 or not isinstance(values[0], ast.Call) or not _is_fresh_model(script, values[0]):
         return ""
-    for node in script.nodes.get(ast.Name, ()):
-        if isinstance(node, ast.Name) and node.id == model and isinstance(node.ctx, ast.Load) and not _is_quiet(script, node):
+    for node in script.names.get(model, ()):
+        if not isinstance(node.ctx, ast.Load):
+            continue
+        runs = isinstance(outer := script.parents.get(node), ast.Call) and outer.func is node
+        if not _is_quiet(script, node) and not (runs and _without_gradients(script, node)):
             return ""
-    others = [made_too for made_too in script.constructions if made_too is not made and model in made_too.models]
-    return "" if others else model
+    return "" if _holders(script)[model] > 1 else model
 
 
 def mixed_up(script: Script) -> Iterator[tuple[Construction, str, str]]:
@@ -131,27 +144,17 @@ def mixed_up(script: Script) -> Iterator[tuple[Construction, str, str]]:
 
     With the model that it holds and the one that it is named after.
     """
-    whole = [(made, name_of(made)) for made in script.constructions]
-    whole = [(made, name) for made, name in whole if name and len(made.models) == 1 and _is_stored_whole(made)]
-    for made, name in whole:
-        (held,) = made.models
-        word = _word(name)
+    whole: dict[ast.AST | None, list[tuple[Construction, str, str]]] = {}
+    for made in script.constructions:
+        if (name := name_of(made)) and len(made.models) == 1 and _is_stored_whole(made):
+            whole.setdefault(script.function(made.node), []).append((made, _word(name), next(iter(made.models))))
+    for made, word, held in (one for together in whole.values() for one in together):
         if not word or _is_named_after(word, held):
             continue
-        rivals = [
-            (other, other_name)
-            for other, other_name in whole
-            if other is not made and script.function(other.node) is script.function(made.node) and _word(other_name) != word
-        ]
-        twins = [
-            other_name for other, other_name in rivals if other.models == made.models and _is_named_after(_word(other_name), held)
-        ]
-        swapped = {
-            next(iter(other.models))
-            for other, other_name in rivals
-            if _is_named_after(_word(other_name), held) and _is_named_after(word, next(iter(other.models)))
-        }
-        meant = swapped if not twins else _models_named(script, word) - {m for one in script.constructions for m in one.models}
+        others = [(its_word, model) for _, its_word, model in whole[script.function(made.node)] if its_word != word]
+        rivals = [model for its_word, model in others if _is_named_after(its_word, held)]
+        swapped = {model for model in rivals if _is_named_after(word, model)}
+        meant = swapped if held not in rivals else _models_named(script, word) - _holders(script).keys()
         meant = {model for model in meant if model.startswith("self.") == held.startswith("self.")}
         if len(meant) == 1:
             yield made, held, next(iter(meant))
@@ -166,23 +169,20 @@ def unrelated_loss(made: Construction) -> ast.Call | None:
     script, name = made.script, name_of(made)
     if not name or len(made.models) != 1 or not _is_stored_whole(made):
         return None
+    if _named(script)[_place_of(made)] > 1:
+        return None  # which of them is stepped where is not followed
     (model,) = made.models
-    steps = [step for step in script.calls.get("step", ()) if script.dotted(step.func) == f"{name}.step"]
-    for step in steps[:MAX_STEPS]:
+    for step in script.called.get(f"{name}.step", ())[:MAX_STEPS]:
         if script.function(step) is not script.function(made.node) and not name.startswith("self."):
             continue
-        block = _block_of(script, step)
-        before = block[: block.index(script.statement(step))] if block else []
-        cleared = max(
-            (n for n, s in enumerate(before) if _calls(script, s, f"{name}.zero_grad", f"{model}.zero_grad")), default=-1
-        )
-        losses = [
+        passes = (
             call
-            for statement in before[cleared + 1 :]
+            for statement in _since_cleared(script, script.statement(step), name, model)
             for call in ast.walk(statement)
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "backward"
-        ]
-        if cleared >= 0 and len(losses) == 1 and not losses[0].args and not _may_depend(script, losses[0], model):
+        )
+        losses = list(islice(passes, 2))
+        if len(losses) == 1 and not losses[0].args and not _may_depend(script, losses[0], model):
             return losses[0]
     return None
 
@@ -190,11 +190,11 @@ def unrelated_loss(made: Construction) -> ast.Call | None:
 def freezing(made: Construction) -> ast.stmt | None:
     """Return the statement that freezes every parameter of all that an optimizer holds, where nothing thaws one; else None."""
     script = made.script
-    if len(made.models) != 1 or not _is_stored_whole(made) or _THAWS.search(script.text):
+    if len(made.models) != 1 or not _is_stored_whole(made) or _thaws(script):
         return None
     (model,) = made.models
     function = script.function(made.node)
-    for statement in _freezes(script, model):
+    for statement in _freezes(script).get(model, ()):
         if (
             script.function(statement) is not function
             or _is_after(statement, made.node)
@@ -210,17 +210,14 @@ def freezing(made: Construction) -> ast.stmt | None:
 # -- what a loss is made of -------------------------------------------------------------------------------------------
 
 
-def _block_of(script: Script, node: ast.AST) -> list[ast.stmt]:
-    """Return the statements among which the statement of a node stands."""
-    statement = script.statement(node)
+def _since_cleared(script: Script, statement: ast.stmt, *paths: str) -> list[ast.stmt]:
+    """Return the statements before one in its block, back to where gradients of a path are cleared; none where they are not."""
     parent = script.parents[statement]
-    return next((b for b in (getattr(parent, f, None) for f in ("body", "orelse", "finalbody")) if b and statement in b), [])
-
-
-def _calls(script: Script, statement: ast.stmt, *paths: str) -> bool:
-    return (
-        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call) and script.dotted(statement.value.func) in paths
-    )
+    block, at = script.definitions.position(statement, parent)
+    clears = (script.parents[call] for path in paths for call in script.called.get(f"{path}.zero_grad", ()))
+    places = [script.definitions.position(one, parent) for one in clears if script.parents[one] is parent]
+    cleared = max((place for in_block, place in places if in_block == block and place < at), default=-1)
+    return getattr(parent, block)[cleared + 1 : at] if cleared >= 0 else []
 
 
 def _may_depend(script: Script, backward: ast.Call, model: str) -> bool:
@@ -230,8 +227,8 @@ def _may_depend(script: Script, backward: ast.Call, model: str) -> bool:
     """
     assert isinstance(backward.func, ast.Attribute)
     pending: list[ast.AST] = [backward.func.value]
-    seen: set[str] = set()
-    models = {m for made in script.constructions for m in made.models} - {model}
+    seen: set[ast.AST | None] = set()
+    models = _holders(script).keys() - {model}
     function = script.function(backward)
     runs_another = False
     # A function that runs this model by its name is taken to run others by theirs.
@@ -242,11 +239,14 @@ def _may_depend(script: Script, backward: ast.Call, model: str) -> bool:
             case ast.Call(func=ast.Attribute(attr="detach" | "item" | "data")):
                 continue
             case ast.Call(func=ast.Name(id=name)) if (
-                not script.bound(node.func) and name not in script.imports and _is_of_file(script, name)
+                not script.bound(node.func) and name not in script.imports and name in _of_file(script)
             ):
                 return True
             case ast.Attribute() | ast.Name():
                 path = script.dotted(node)
+                if not path and isinstance(node, ast.Attribute):  # a method of what a call gives: `critic(s, actor(s)).mean`
+                    pending.append(node.value)
+                    continue
                 if (path + ".").startswith(f"{model}.") or path in ("self", "locals", "globals"):
                     return True
                 parent = script.parents.get(node)
@@ -254,16 +254,13 @@ def _may_depend(script: Script, backward: ast.Call, model: str) -> bool:
                 if is_called and path.startswith("self.") and path not in models and not any(_values(script, path)):
                     return True  # a method of the object, which may run the model
                 runs_another = runs_another or path in models or (is_called and by_name and script.bound(node) == [None])
-                if path in seen:
-                    continue
-                seen.add(path)
-                if isinstance(node, ast.Attribute) and not _values(script, path):
-                    pending.append(node.value)
-                    continue
-                values = _values(script, path) if isinstance(node, ast.Attribute) else _values_of_name(script, node, backward)
+                values = _values(script, path) if isinstance(node, ast.Attribute) else _values_of_name(script, node)
+                if isinstance(node, ast.Attribute) and not values:
+                    values = [node.value]
                 if None in values:
                     return True
-                pending += [value for value in values if value is not None]
+                pending += [value for value in values if value is not None and value not in seen]
+                seen.update(values)
                 continue
         pending += ast.iter_child_nodes(node)
     return not runs_another
@@ -284,22 +281,26 @@ def _paths(script: Script, target: ast.AST) -> list[str]:
     return [script.dotted(target)]
 
 
-def _values_of_name(script: Script, node: ast.Name, at: ast.AST) -> list[ast.expr | None]:
-    """Return what a name is bound to in the function of a node, save where gradients are off; None for what is not followed."""
-    function = script.function(at)
-    found: list[ast.expr | None] = []
-    for one in script.all(ast.Assign, ast.AugAssign):
-        targets = one.targets if isinstance(one, ast.Assign) else [one.target]  # type: ignore[attr-defined]
-        if script.function(one) is not function or not any(node.id in _paths(script, target) for target in targets):
-            continue
-        if not _without_gradients(script, one):
-            found.append(one.value)  # type: ignore[attr-defined]
+def _values_of_name(script: Script, node: ast.Name) -> list[ast.expr]:
+    """Return what a name may be bound to where it is read, in its function, save where gradients are off."""
+    found: list[ast.expr] = []
+    pending: list[ast.AST] = [node]
+    seen: set[ast.AST] = set()
+    while pending:
+        for one in script.definitions.reaching(node.id, pending.pop())[0]:
+            if one.kind not in ("assign", "augment") or one.value is None or one.node in seen:
+                continue
+            seen.add(one.node)
+            if one.kind == "augment":
+                pending.append(one.node)
+            if not _without_gradients(script, one.node):
+                found.append(one.value)
     return found
 
 
 def _runs(script: Script, model: str) -> list[ast.Call]:
     """Return the calls that run a model."""
-    return [call for call in script.calls.get(model.rpartition(".")[2], ()) if script.dotted(call.func) == model]
+    return script.called.get(model, [])
 
 
 def _without_gradients(script: Script, node: ast.AST) -> bool:
@@ -309,8 +310,45 @@ def _without_gradients(script: Script, node: ast.AST) -> bool:
     )
 
 
-def _is_of_file(script: Script, name: str) -> bool:
-    return any(getattr(one, "name", "") == name for one in script.all(ast.FunctionDef, ast.ClassDef))
+@lru_cache(maxsize=4)
+def _of_file(script: Script) -> frozenset[str]:
+    """Return the names of the functions and classes of a script."""
+    return frozenset(one.name for one in script.all(ast.FunctionDef, ast.ClassDef))  # type: ignore[attr-defined]
+
+
+@lru_cache(maxsize=4)
+def _named(script: Script) -> Counter[tuple[ast.AST | None, str]]:
+    """Return how many optimizers are kept under each name of a function, or of an object, whose functions share it."""
+    return Counter(_place_of(made) for made in script.constructions)
+
+
+def _place_of(made: Construction) -> tuple[ast.AST | None, str]:
+    name = name_of(made)
+    return (None if name.startswith("self.") else made.script.function(made.node), name)
+
+
+@lru_cache(maxsize=4)
+def _holders(script: Script) -> Counter[str]:
+    """Return how many optimizers hold each model."""
+    return Counter(model for made in script.constructions for model in made.models)
+
+
+@lru_cache(maxsize=4)
+def _thaws(script: Script) -> bool:
+    return _THAWS.search(script.text) is not None
+
+
+def _assigned_after(script: Script, path: str, node: ast.AST, other: ast.AST | None = None) -> Iterator[ast.Assign]:
+    """Yield the assignments to a path, or to a part or a whole of it, the last first, in the function of a node and after it.
+
+    `other`: and not before this one.
+    """
+    function = script.function(node)
+    for statement in reversed(script.assigned.get(path.partition(".")[0], [])):
+        if not _is_after(statement, node) or (other is not None and _is_after(other, statement)):
+            return
+        if script.function(statement) is function:
+            yield statement
 
 
 def _place(script: Script, target: ast.AST) -> str:
@@ -320,24 +358,39 @@ def _place(script: Script, target: ast.AST) -> str:
 
 def _values(script: Script, path: str) -> list[ast.expr | None]:
     """Return what a path is bound to anywhere in the script, tuples taken apart, None for what is not followed."""
-    found: list[ast.expr | None] = []
+    return _all_values(script).get(path, [])
+
+
+@lru_cache(maxsize=4)
+def _all_values(script: Script) -> dict[str, list[ast.expr | None]]:
+    found: dict[str, list[ast.expr | None]] = {}
     for node in script.nodes.get(ast.Assign, ()):
         assert isinstance(node, ast.Assign)
         for target in node.targets:
-            if script.dotted(target) == path:
-                found.append(node.value)
-            elif path in (paths := _paths(script, target)):
-                values = getattr(node.value, "elts", [])
-                found.append(values[paths.index(path)] if len(values) == len(paths) else None)
+            if path := script.dotted(target):
+                found.setdefault(path, []).append(node.value)
+                continue
+            paths = _paths(script, target)
+            values = getattr(node.value, "elts", [])
+            for path, i in {path: i for i, path in reversed([*enumerate(paths)])}.items():
+                found.setdefault(path, []).append(values[i] if len(values) == len(paths) else None)
     return found
 
 
-def _mentions(script: Script, node: ast.AST, path: str) -> bool:
-    head = path.partition(".")[0]
-    roots = [one for one in ast.walk(node) if isinstance(one, ast.Name) and one.id == head and head not in script.imports]
-    return bool(roots) and any(
-        isinstance(one, ast.Name | ast.Attribute) and (script.dotted(one) + ".").startswith(f"{path}.") for one in ast.walk(node)
-    )
+def _mentions(script: Script, node: ast.AST, path: str, *, but_sizes: bool = False) -> bool:
+    """Whether an expression names a path; `but_sizes`: the size of a layer alone, as in `model.fc.in_features`, is no mention."""
+    if path.partition(".")[0] in script.imports:
+        return False
+    pending = [node]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, ast.Name | ast.Attribute):
+            if but_sizes and isinstance(one, ast.Attribute) and _SIZE.search(one.attr):
+                continue
+            if (plain(one) + ".").startswith(f"{path}."):  # as written: `model.Net` of an import is no model
+                return True
+        pending += ast.iter_child_nodes(one)
+    return False
 
 
 def _is_used(script: Script, name: str, after: ast.AST, function: ast.AST | None) -> bool:
@@ -372,10 +425,12 @@ def _is_used(script: Script, name: str, after: ast.AST, function: ast.AST | None
 
 
 def _is_stepped(script: Script, name: str) -> bool:
-    return any(
-        script.dotted(call.func) == f"{name}.step" or any(script.dotted(one) == name for one in call.args)
-        for call in script.calls.get("step", ())
-    )
+    return f"{name}.step" in script.called or name in _given_to_a_step(script)
+
+
+@lru_cache(maxsize=4)
+def _given_to_a_step(script: Script) -> frozenset[str]:
+    return frozenset(script.dotted(one) for call in script.calls.get("step", ()) for one in call.args)
 
 
 def _chain(call: ast.expr) -> ast.expr:
@@ -420,10 +475,7 @@ def is_a_model(script: Script, node: ast.expr) -> bool:
     path = script.dotted(node)
     if not path:
         return False
-    head, _, last = path.rpartition(".")
-    if any(script.dotted(call.func) == path for call in script.calls.get(last or head, ())):
-        return True
-    return any(script.dotted(call.func) == f"{path}.{method}" for method in QUIET for call in script.calls.get(method, ()))
+    return path in script.called or any(f"{path}.{method}" in script.called for method in QUIET)
 
 
 def _has_parameters(script: Script, value: ast.expr) -> bool:
@@ -471,15 +523,11 @@ def _is_named_after(word: str, model: str) -> bool:
 
 def _models_named(script: Script, word: str) -> set[str]:
     """Return the models that a script runs and a word names: built here, told to train, or kept by the object that runs them."""
-    run = {script.dotted(call.func) for call in script.nodes.get(ast.Call, ()) if isinstance(call, ast.Call)}
-    named = {one for one in run if one and not _FOLLOWS.search(one) and _is_named_after(word, one)}
-    told = {
-        script.dotted(call.func).rpartition(".")[0] for method in ("train", "zero_grad") for call in script.calls.get(method, ())
-    }
+    named = {one for one in script.called if one and not _FOLLOWS.search(one) and _is_named_after(word, one)}
     return {
         one
         for one in named
-        if one in told
+        if any(f"{one}.{method}" in script.called for method in ("train", "zero_grad"))
         or _is_kept_parameter(script, one)
         or any(value is not None and _is_fresh_model(script, value) for value in _values(script, one))
     }
@@ -492,26 +540,27 @@ def _is_kept_parameter(script: Script, path: str) -> bool:
     return any(isinstance(value, ast.Name) and script.bound(value) == [None] for value in _values(script, path))
 
 
-def _freezes(script: Script, model: str) -> Iterator[ast.stmt]:
-    """Yield the statements that freeze a whole model: a loop over its parameters, `requires_grad_(False)`."""
+@lru_cache(maxsize=4)
+def _freezes(script: Script) -> dict[str, list[ast.stmt]]:
+    """Return the statements that freeze each model as a whole: a loop over its parameters, `requires_grad_(False)`."""
+    found: dict[str, list[ast.stmt]] = {}
     for node in script.nodes.get(ast.For, ()):
         match node:
             case ast.For(
-                target=ast.Name(id=name),
-                iter=ast.Call(func=ast.Attribute(value=held, attr="parameters"), args=[]),
+                target=ast.Name(id=name) | ast.Tuple(elts=[_, ast.Name(id=name)]),
+                iter=ast.Call(func=ast.Attribute(value=held, attr="parameters" | "named_parameters"), args=[]),
                 body=[
                     ast.Assign(
                         targets=[ast.Attribute(value=ast.Name(id=frozen), attr="requires_grad")], value=ast.Constant(value=False)
                     )
                 ],
-            ) if name == frozen and script.dotted(held) == model:
-                yield node
+            ) if name == frozen:
+                found.setdefault(script.dotted(held), []).append(node)
     for call in script.calls.get("requires_grad_", ()):
-        if (
-            script.dotted(call.func) == f"{model}.requires_grad_"
-            and script.constant(script.argument(call, "requires_grad", 0)) is False
-        ):
-            yield script.statement(call)
+        if script.constant(script.argument(call, "requires_grad", 0)) is False:
+            model = script.dotted(call.func).removesuffix("requires_grad_").rstrip(".")
+            found.setdefault(model, []).append(script.statement(call))
+    return found
 
 
 def _uses(script: Script, model: str, function: ast.AST | None) -> Iterator[ast.AST]:

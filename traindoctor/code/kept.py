@@ -142,14 +142,23 @@ def _sums(script: Script) -> Iterator[tuple[ast.stmt, str, ast.expr]]:
 
 
 def _holder(node: ast.expr) -> str:
-    """Return the path of what is added to: `stats["loss"]` -> "stats"."""
+    """Return the path of what is added to: `stats["loss"]` -> "stats", `stats.setdefault("loss", [])` -> "stats"."""
     while isinstance(node, ast.Subscript):
         node = node.value
-    return plain(node)
+    return plain(node.func.value) if _is_new_list(node) else plain(node)  # type: ignore[attr-defined]
+
+
+def _is_new_list(node: ast.expr) -> bool:
+    match node:
+        case ast.Call(func=ast.Attribute(attr="setdefault"), args=[_, ast.List()]):
+            return True
+    return False
 
 
 def _is_list(script: Script, node: ast.expr) -> bool:
     """Return whether every binding of a name, attribute or entry that is at hand is a list, or a dictionary of lists."""
+    if _is_new_list(node):
+        return True
     inner = node
     while isinstance(inner, ast.Subscript):
         inner = inner.value

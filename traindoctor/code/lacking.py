@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from traindoctor.code.names import HOOKS, dotted, last_of
 from traindoctor.code.values import Optimizer
+from traindoctor.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,16 +23,14 @@ if TYPE_CHECKING:
     from traindoctor.code.script import Script
 
 #: Calls that compute gradients, or step, by other means.
-_GRADIENTS = re.compile(
-    r"back|grad|vjp|jacobian|hessian|optimi|closure|learn|train_|_train|fit$|^fit|engine|minimize", re.IGNORECASE
-)
-_STEPS = re.compile(
+_GRADIENTS = lazy(r"back|grad|vjp|jacobian|hessian|optimi|closure|learn|train_|_train|fit$|^fit|engine|minimize", re.IGNORECASE)
+_STEPS = lazy(
     r"step|optimi|appl(y|ies)_|minimize|(^|_)update$|update_(weights|params|parameters|model)|train_|learn", re.IGNORECASE
 )
 _SWITCHES = frozenset({"no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "requires_grad_", "zero_grad"})
-_LOSS = re.compile(r"loss|(^|_)err(or)?($|_|[A-Z])|cost|objective|criterion", re.IGNORECASE)
+_LOSS = lazy(r"loss|(^|_)err(or)?($|_|[A-Z])|cost|objective|criterion", re.IGNORECASE)
 #: Receivers whose `update` and `step` count, smooth or show something, or move another thing than weights.
-_METER = re.compile(
+_METER = lazy(
     r"meter|bar|loss|acc|top\d|time|avg|average|metric|ema|tqdm|hist|log|stat|dict|config|monitor|writer|swa|progress|scaler|env|sched"
     r"|counter|tracker|prof|summary|kwargs|args|params",
     re.IGNORECASE,
@@ -58,14 +59,34 @@ def steps_without_backward(script: Script) -> Iterator[Lack]:
         outermost = loop
         while outermost.parent is not None and outermost.parent.node is not None:
             outermost = outermost.parent
-        if any(event.kind == "backward" for event in outermost.flat()):
+        passes = any(event.kind == "backward" for event in outermost.flat())
+        zeros: dict[str | None, TracedEvent] = {}
+        for event in outermost.flat():
+            if event.kind == "zero_grad" and event.target is not None:
+                zeros.setdefault(event.target, event)
+        steps = [event for event in (_of_their_own(loop) if passes else loop.own()) if event.kind == "step"]
+        steps = [step for step in steps if step.target in zeros]
+        if steps and _computes_loss(loop) and not _may(loop, _GRADIENTS, of_loss=True):
+            yield from (Lack(loop, step, zeros[step.target]) for step in steps)
+
+
+def _of_their_own(loop: TracedLoop) -> Iterator[TracedEvent]:
+    """Yield the steps of optimizers that step once in a loop, right after they are cleared, where all passes are those of others.
+
+    Those before are followed by a step before the call that clears, those after come after another optimizer was cleared.
+    """
+    own = set(loop.own())
+    events = [event for event in loop.flat() if event.kind in ("backward", "zero_grad", "step")]
+    times = Counter(event.target for event in events if event.kind == "step")
+    for at, step in enumerate(events):
+        if step.kind != "step" or times[step.target] != 1 or step not in own:
             continue
-        for step in loop.own():
-            if step.kind != "step" or step.target is None:
-                continue
-            zero = next((e for e in outermost.flat() if e.kind == "zero_grad" and e.target == step.target), None)
-            if zero is not None and _computes_loss(loop) and not _may(loop, _GRADIENTS, of_loss=True):
-                yield Lack(loop, step, zero)
+        before = [(e.kind, e.target, e.branch, e.loops) for e in events[max(0, at - 1) : at]]
+        if before != [("zero_grad", step.target, step.branch, step.loops)] or events[at - 2].kind != "step":
+            continue
+        after = next((event for event in islice(events, at + 1, None) if event.target != step.target), None)
+        if after is None or after.kind == "zero_grad":
+            yield step
 
 
 def backward_without_step(script: Script) -> Iterator[Lack]:
@@ -88,7 +109,7 @@ def backward_without_step(script: Script) -> Iterator[Lack]:
             is_turn = following[0] is passes and (after is None or after.kind != "step")
             if stepping and not is_turn and not isinstance(zero.thing, Optimizer):
                 continue
-            if not _may(loop, _STEPS, of_loss=False) and not _reads_gradients(loop):
+            if not _may(loop, _STEPS, of_loss=False) and (_prepares_step(loop) or not _reads_gradients(loop)):
                 seen.add(zero.target)
                 yield Lack(loop, passes, zero)
 
@@ -116,8 +137,10 @@ def _nodes(loop: TracedLoop) -> Iterator[ast.AST]:
 
 
 def _computes_loss(loop: TracedLoop) -> bool:
-    """Return whether the loop assigns what goes by the name of a loss."""
+    """Return whether the loop assigns what goes by the name of a loss, or hands it to a function."""
     for node in _nodes(loop):
+        if isinstance(node, ast.FunctionDef) and any(_LOSS.search(given.arg) for given in node.args.args):
+            return True
         for target in node.targets if isinstance(node, ast.Assign) else ():
             names = target.elts if isinstance(target, ast.Tuple) else [target]
             if any(_LOSS.search(last_of(name)) for name in names):
@@ -136,12 +159,18 @@ def _may(loop: TracedLoop, by_name: re.Pattern[str], *, of_loss: bool) -> bool:
         if name in followed or name in _SWITCHES or name.startswith("clip_grad"):
             continue
         owner = call.func.value if isinstance(call.func, ast.Attribute) else None
-        counted = owner is not None and name in ("update", "step") and bool(_METER.search(last_of(owner)))
+        quiet = name in ("update", "step") or name.startswith("set_")
+        counted = owner is not None and quiet and bool(_METER.search(last_of(owner)))
         if by_name.search(name) and not counted:
             return True
         if of_loss and name not in _READS and any(_LOSS.search(last_of(a)) for a in call.args if isinstance(a, ast.Name)):
             return True
     return False
+
+
+def _prepares_step(loop: TracedLoop) -> bool:
+    """Return whether the loop does to gradients, or to the rate, what only makes sense where a step follows."""
+    return any(event.kind in ("clip", "unscale", "scaler_update", "scheduler_step") for event in loop.flat())
 
 
 def _reads_gradients(loop: TracedLoop) -> bool:

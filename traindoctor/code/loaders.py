@@ -7,9 +7,11 @@ return values and the parameters of functions, and what wraps it in a loop (`enu
 from __future__ import annotations
 
 import ast
-import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from traindoctor.code.project import speaks_of
+from traindoctor.patterns import lazy
 
 if TYPE_CHECKING:
     from traindoctor.code.script import Script
@@ -28,10 +30,10 @@ BACKWARD = frozenset({"backward", "manual_backward"})
 #: Steps of one search; above it the way of a loader counts as not known.
 BUDGET = 600
 
-_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-_TRAIN = re.compile(r"train(?!ed|er|able)|trn$")
+_WORDS = lazy(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_TRAIN = lazy(r"train(?!ed|er|able)|trn$")
 #: Parts of names of loaders that are read in order on purpose.
-_IN_ORDER = re.compile(
+_IN_ORDER = lazy(
     r"^(val|valid|validation|vald|test|tst|testing|eval|evaluation|dev|infer|inference|pred|predict|prediction|feat|feature|features"
     r"|extract|extraction|memory|bank|knn|stat|stats|statistics|calib|calibration|embed|embedding|embeddings|sample|samples"
     r"|cache|cached|vis|visual|visualize|plot|encode|score|scoring|query|gallery|probe|fid|unshuffled|ordered|order|noshuffle|seq"
@@ -50,6 +52,7 @@ class Use(NamedTuple):
     way: Way = ()
 
 
+@lru_cache(maxsize=16)
 def data_loaders(script: Script) -> list[ast.Call]:
     """Return the calls that build a `DataLoader` as PyTorch defines it: not shuffled by default."""
     calls = (call for name in ("DataLoader", "StatefulDataLoader") for call in script.calls.get(name, ()))
@@ -95,7 +98,7 @@ def functions(script: Script, func: ast.expr) -> list[tuple[Script, Function]]:
         module, _, name = script.dotted(func).rpartition(".")
         if script.project is None or not module.strip("."):
             return []
-        other = script.project.module(module, script.file)
+        other = script.project.module(module, script.file, speaks_of(name))
         return [(other, f) for f in defined(other).get(name, ())[:1]] if other is not None else []
     found = defined(script).get(name, [])
     if len(found) > 1 and all(isinstance(script.parents.get(f), ast.Module) for f in found):
@@ -126,7 +129,7 @@ def classes(script: Script, func: ast.expr) -> list[tuple[Script, ast.ClassDef]]
     if own or not name or not _imported(script, func) or script.project is None:
         return own
     module, _, name = script.dotted(func).rpartition(".")
-    other = script.project.module(module, script.file) if module.strip(".") else None
+    other = script.project.module(module, script.file, speaks_of(name)) if module.strip(".") else None
     if other is None:
         return []
     return [(other, c) for c in other.all(ast.ClassDef) if isinstance(c, ast.ClassDef) and c.name == name]
@@ -224,6 +227,8 @@ class _Search:
             case ast.Dict() if key is None and node in parent.values:
                 name = parent.keys[parent.values.index(node)]
                 self.pending.append((script, parent, name.value if isinstance(name, ast.Constant) else ..., way))
+            case ast.ListComp() if parent.elt is node:
+                self.pending.append((script, parent, ..., way))
             case ast.DictComp() if parent.value is node:
                 self.pending.append((script, parent, ..., way))
             case ast.Subscript() if parent.value is node:

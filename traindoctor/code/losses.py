@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from traindoctor.code.tensors import COPIES, CRITERION, FUNCTIONAL_LOSSES, LOSS_LAYERS, REDUCTIONS, SAME, Spot, is_torch
 from traindoctor.mistake import Edit
+from traindoctor.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from traindoctor.code.tensors import Frame
 
 #: Objects whose `backward` takes the loss as its argument.
-ENGINE = re.compile(r"accel|fabric|engine|strategy|manager|trainer|booster|optim|scaler|autograd|^self$|model", re.IGNORECASE)
+ENGINE = lazy(r"accel|fabric|engine|strategy|manager|trainer|booster|optim|scaler|autograd|^self$|model", re.IGNORECASE)
 #: Functions whose returned value a framework differentiates.
 RETURNING_LOSS = ("training_step", "compute_loss")
 #: Losses, and backward passes, looked at in one script: no script of a person's has more.
@@ -104,9 +105,14 @@ class Losses:
         found += [(call.args[0], call) for call in script.calls.get("manual_backward", ()) if call.args]
         for function in script.all(ast.FunctionDef):
             assert isinstance(function, ast.FunctionDef)
-            if function.name in RETURNING_LOSS and isinstance(script.parents.get(function), ast.ClassDef):
+            of_class = script.parents.get(function)
+            if function.name in RETURNING_LOSS and isinstance(of_class, ast.ClassDef):
                 if any(script.function(root) is function for _, root in found):
                     continue
+                if function.name == "compute_loss" and not any(
+                    script.dotted(base).endswith("Trainer") for base in of_class.bases
+                ):
+                    continue  # a method of the author's own: what becomes of its values is seen where it is called
                 for node in script.nodes.get(ast.Return, ()):
                     value = getattr(node, "value", None)
                     if script.function(node) is function and value is not None:
@@ -269,6 +275,12 @@ def written(script: Script, node: ast.AST) -> str:
     return text if len(text) <= 60 else f"{text[:56]} ..."
 
 
+def _is_layer(argument: ast.expr | None) -> bool:
+    """Return whether the first argument tells that a layer is called, and no method with a dimension: `self.act(x)`."""
+    number = argument.operand if isinstance(argument, ast.UnaryOp) else argument
+    return argument is not None and not isinstance(number, ast.Constant)
+
+
 def unwrapped(script: Script, call: ast.AST) -> Edit | None:
     """Return the edit that takes a function away from its operand: `f(x)`, `x.f()`, `nn.F()(x)`, the last layer of Sequential."""
     parent = script.parents.get(call)
@@ -279,11 +291,12 @@ def unwrapped(script: Script, call: ast.AST) -> Edit | None:
     if isinstance(parent, ast.Call) and call in parent.args[1:] and script.dotted(parent.func).endswith("Sequential"):
         before = parent.args[parent.args.index(call) - 1]
         return Edit(script.span(before)[1], script.span(call)[1], "")
-    func = call.func
-    if isinstance(func, ast.Attribute) and not is_torch(script, script.dotted(func)):
-        operand: ast.expr | None = func.value if not script.dotted(func).startswith("self.") or not call.args else None
-    else:
-        operand = script.argument(call, "input", 0)
+    func, dotted = call.func, script.dotted(call.func)
+    if is_torch(script, dotted) and dotted.rpartition(".")[2][:1].isupper():
+        return None  # builds the layer: taken away, its name would stand for nothing
+    operand = script.argument(call, "input", 0)
+    if isinstance(func, ast.Attribute) and not is_torch(script, dotted) and not _is_layer(operand):
+        operand = func.value  # a method of the tensor: x.softmax(1)
     if operand is None or isinstance(operand, ast.Starred):
         return None
     text = script.source(operand)

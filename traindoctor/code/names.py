@@ -12,6 +12,24 @@ if TYPE_CHECKING:
     from traindoctor.code.script import Script
 
 
+class NamePattern:
+    """A pattern that names are held against again and again: compiled with the first, and each name looked at once."""
+
+    __slots__ = ("_flags", "_known", "_pattern")
+
+    def __init__(self, pattern: str, flags: int = 0) -> None:
+        self._pattern = pattern
+        self._flags = flags
+        self._known: dict[str, bool] = {}
+
+    def search(self, name: str) -> bool:
+        """Return whether the pattern stands in a name."""
+        known = self._known.get(name)
+        if known is None:
+            known = self._known[name] = re.search(self._pattern, name, self._flags) is not None
+        return known
+
+
 # fmt: off
 OPTIMIZERS = frozenset({
     "Adam", "AdamW", "SGD", "Adagrad", "Adadelta", "RMSprop", "Rprop", "ASGD", "LBFGS", "NAdam", "RAdam", "SparseAdam",
@@ -36,15 +54,21 @@ QUIET_METHODS = frozenset({
 })
 # fmt: on
 #: Functions that are given an optimizer and do not clear its gradients, by what their name says.
-HARMLESS = re.compile(
+HARMLESS = NamePattern(
     r"^(print|len|id|type|isinstance|repr|str|vars|hasattr|getattr|zip|enumerate|list|tuple|dict|set|iter|next|partial|reversed|sorted)$"
     r"|lr|learning_rate|sched|warm|log|save|load|checkpoint|watch|clip|info|debug|lambda|master_params|append|resume|format|scale_loss|add_scalar",
     re.IGNORECASE,
 )
-CLEARING_NAME = re.compile(r"(zero|clear|reset|flush).*grad|cleargrads|clear_grad", re.IGNORECASE)
-CALLS_BACK = re.compile(r"^(call|run|fire|trigger|dispatch)_?(hooks?|events?|callbacks?)$", re.IGNORECASE)
-OPT_NAME = re.compile(r"opt", re.IGNORECASE)
-SCHEDULER_NAME = re.compile(r"sched|warmup|(^|_)lrs?($|_)|plateau", re.IGNORECASE)
+#: Methods of a base that is not in the project, which compute something or freeze it and leave gradients alone.
+COMPUTES = NamePattern(
+    r"^(?!.*(train|step|updat|fit|back|zero|clear|reset|run|optimize(?!rs?$)))"
+    r"(.*(criteri|loss|model|net|forward|requires_grad|toggle_optimizer|log)|optimizers$)",
+    re.IGNORECASE,
+)
+CLEARING_NAME = NamePattern(r"(zero|clear|reset|flush).*grad|cleargrads|clear_grad", re.IGNORECASE)
+CALLS_BACK = NamePattern(r"^(call|run|fire|trigger|dispatch)_?(hooks?|events?|callbacks?)$", re.IGNORECASE)
+OPT_NAME = NamePattern(r"opt", re.IGNORECASE)
+SCHEDULER_NAME = NamePattern(r"sched|warmup|(^|_)lrs?($|_)|plateau", re.IGNORECASE)
 KNOWN_BASES = frozenset({"object", "Module", "ABC", "Generic", "Protocol", "Callable", "Dataset", "NamedTuple", "Exception"})
 PREPARES = frozenset({"prepare", "setup", "setup_optimizers", "prepare_optimizer"})
 HOOKS = frozenset(
@@ -123,25 +147,9 @@ def owner_of_grad(node: ast.expr) -> ast.expr:
     return node
 
 
-def is_main(test: ast.expr) -> bool:
-    """Return whether a test holds whenever the script is run: `__name__ == "__main__"`, a constant."""
-    return "__name__" in {n.id for n in ast.walk(test) if isinstance(n, ast.Name)} or (
-        isinstance(test, ast.Constant) and bool(test.value)
-    )
-
-
-def may_continue(node: ast.stmt) -> bool:
-    """Return whether a `continue` of the loop around the statement stands in it."""
-    if isinstance(node, ast.Continue):
-        return True
-    if isinstance(node, ast.For | ast.AsyncFor | ast.While | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return False
-    return any(may_continue(child) for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt))
-
-
-def attributes(node: ast.AST) -> set[str]:
+def attributes(node: ast.AST) -> frozenset[str]:
     """Return the names of all attributes in a piece of syntax."""
-    return {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+    return frozenset(n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute))
 
 
 def text_of(node: ast.expr) -> str:
@@ -187,6 +195,11 @@ def engines(script: Script) -> set[str]:
             if isinstance(call.func, ast.Attribute) and (call.args or name == "step"):
                 found.add(text_of(call.func.value))
     return (receivers["backward"] & receivers["step"]) - {""}
+
+
+def optimizes_manually(script: Script) -> bool:
+    """Return whether a Lightning module of the script clears and steps by itself."""
+    return re.search(r"\.automatic_optimization\s*=\s*False", script.text) is not None
 
 
 def last_of(node: ast.expr) -> str:

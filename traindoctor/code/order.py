@@ -8,15 +8,17 @@ whatever its caller did before.
 from __future__ import annotations
 
 import ast
+import re
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from traindoctor.code.edits import applied, line_before, moved_after, moved_before, plain_statement, side_by_side
 from traindoctor.code.events import TracedEvent
 from traindoctor.code.loops import read_script, stretches
-from traindoctor.code.names import last_of
+from traindoctor.code.names import last_of, optimizes_manually
 from traindoctor.errors import UnreadableInputError
 from traindoctor.mistake import Repair
+from traindoctor.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +33,15 @@ if TYPE_CHECKING:
 MAX_CONDITIONS = 8
 #: The calls that change what a gradient is worth, or look at it.
 GRADIENT = ("backward", "step", "zero_grad", "clip")
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda)
+#: Conditions that hold again and again: a counter that comes round, gradients that are finite.
+_RETURNS = lazy(
+    r"%|finite|isnan|isinf|sync_gradients|update_grad|-last_|accumulating|isnotNone"
+    r"|(^|\.)(args|cfg|config|conf|opts?|hps?|hparams|flags)(\.|\[)",
+    re.IGNORECASE,
+)
+#: Conditions that hold where something went wrong.
+_RESCUES = lazy(r"^except at line \d+ is True|finite|isnan|isinf")
 
 
 class Wrong(NamedTuple):
@@ -70,6 +81,7 @@ def uncleared(loop: TrainingLoop) -> Iterator[Wrong]:
         return
     for optimizer in _stepping(loop):
         clearing = [e for e in loop.events if e.kind == "zero_grad" and e.target in (optimizer, None)]
+        clearing = [e for e in clearing if not any(_RESCUES.search(f"{key} is {value}") for key, value in e.branch)]
         if any(e.target == optimizer or not _spares(loop, e) for e in clearing):
             continue
         if _steps_again(loop, optimizer):
@@ -97,8 +109,24 @@ def of_another(wrong: Wrong) -> Event | None:
         if event.kind == "step":
             return None
         if event.kind == "zero_grad":
-            return event if _names_it(event) else None
+            return event if _names_it(event) and not _is_needed(wrong.loop, event) else None
     return None
+
+
+def _is_needed(loop: TrainingLoop, clearing: Event) -> bool:
+    """Return whether the optimizer that a call clears is not cleared yet, and steps on the next backward pass."""
+    at = _index(loop, clearing)
+    earlier = next((e for e in reversed(loop.events[:at]) if e.kind in ("step", "backward", "zero_grad")), None)
+    if earlier is not None and (earlier.kind, earlier.target) == ("zero_grad", clearing.target):
+        return False
+    passes = 0
+    for event in loop.events[at + 1 :]:
+        passes += event.kind == "backward"
+        if event.kind == "step" and event.target == clearing.target:
+            return passes == 1
+        if passes and event.kind == "zero_grad":
+            return False
+    return False
 
 
 def _names_it(event: Event) -> bool:
@@ -120,8 +148,12 @@ def stepped_early(loop: TrainingLoop) -> Iterator[Wrong]:
     """Yield for each optimizer that steps on nothing: the step that comes before the backward pass, and that pass."""
     for wrong in _cleared(loop, or_entry=True):
         if not _stands_late(wrong):
-            following = next((e for e in loop.events[_index(loop, wrong.other) + 1 :] if e.kind == "backward"), None)
-            if following is not None:
+            later = loop.events[_index(loop, wrong.other) + 1 :]
+            following = next((e for e in later if e.kind == "backward" or (e.kind == "zero_grad" and e.certain)), None)
+            # A pass after another optimizer was cleared is that one's.
+            if following is not None and (following.kind == "backward" or following.target == wrong.optimizer):
+                following = next((e for e in later if e.kind == "backward"), None)
+            if following is not None and following.kind == "backward":
                 yield Wrong(loop, wrong.optimizer, wrong.other, following)
 
 
@@ -135,8 +167,15 @@ def clipped_idle(loop: TrainingLoop) -> Iterator[Wrong]:
         met = _met(loop, optimizer) if optimizer is not None else None
         if optimizer is None or met is None:
             continue
-        useful = any({"fresh", "stale"} & states for i, states in met.items() if loop.events[i].kind == "clip")
+        useful = any(
+            {"fresh", "stale"} & states and not any((test, not value) in clip.branch for test, value in loop.events[i].branch)
+            for i, states in met.items()
+            if loop.events[i].kind == "clip"
+        )
         seen = met.get(index, set()) - {"entry"}
+        earlier = next((e.kind for e in reversed(loop.events[:index]) if e.kind in ("step", "backward")), "")
+        if earlier == "backward" and any(e.kind == "step" for e in loop.events[index:]):
+            continue  # it stands well, and what clears before it does not
         if seen and not useful and all(state == "used" or state.startswith("cleared") for state in seen):
             yield Wrong(loop, optimizer, clip, next(e for e in loop.events if e.kind == "step" and e.target == optimizer))
 
@@ -157,19 +196,25 @@ def _clipped(clip: Event, optimizers: Sequence[str], loop: TrainingLoop) -> str 
 
 
 def _cleared(loop: TrainingLoop, *, or_entry: bool = False) -> Iterator[Wrong]:
-    """Yield for each optimizer whose steps all meet cleared gradients: the call that clears them, and the first step.
+    """Yield for each optimizer that steps on cleared gradients on every path: the call that clears them, and the step.
 
+    It is one step of several where the call stands behind the backward pass, or the pass behind the step in the same branch.
     `or_entry`: a step may also meet what the first iteration begins with.
     """
     if loop.why_unsure:
         return
     for optimizer in _stepping(loop):
-        states = _at_steps(loop, optimizer) or set()
-        cleared = {state for state in states if state.startswith("cleared ")}
-        if cleared and states - cleared <= ({"entry"} if or_entry else set()):
-            index = max(int(state.split()[1]) for state in cleared)
-            step = next(e for e in loop.events if e.kind == "step" and e.target == optimizer)
-            yield Wrong(loop, optimizer, loop.events[index], step)
+        met = {i: states for i, states in (_met(loop, optimizer) or {}).items() if loop.events[i].kind == "step"}
+        idle = {i: [int(state.split()[1]) for state in states if state.startswith("cleared ")] for i, states in met.items()}
+        allowed = {"entry"} if or_entry else set()
+        idle = {i: clearing for i, clearing in idle.items() if clearing and len(met[i] - allowed) == len(clearing)}
+        pairs = [Wrong(loop, optimizer, loop.events[k], loop.events[i]) for i, clearing in idle.items() for k in clearing]
+        alone = [wrong for wrong in pairs if _stands_late(wrong)] or [wrong for wrong in pairs if _has_its_pass_behind(wrong)]
+        if alone:
+            yield alone[0]
+        elif pairs and all(i in idle or states <= allowed for i, states in met.items()):
+            last = max(pairs, key=lambda wrong: _index(loop, wrong.event))
+            yield last._replace(other=next(e for e in loop.events if e.kind == "step" and e.target == optimizer))
 
 
 def _stands_late(wrong: Wrong) -> bool:
@@ -177,6 +222,13 @@ def _stands_late(wrong: Wrong) -> bool:
     clearing, step = _index(wrong.loop, wrong.event), _index(wrong.loop, wrong.other)
     earlier = [e.kind for e in reversed(wrong.loop.events[:clearing]) if e.kind in ("step", "backward")]
     return clearing < step and earlier[:1] == ["backward"]
+
+
+def _has_its_pass_behind(wrong: Wrong) -> bool:
+    """Return whether a backward pass follows a step under the same condition, and no other step comes between them."""
+    later = wrong.loop.events[_index(wrong.loop, wrong.other) + 1 :]
+    following = next((e for e in later if e.kind in ("backward", "step") and e.branch == wrong.other.branch), None)
+    return bool(wrong.other.branch) and following is not None and following.kind == "backward"
 
 
 def _index(loop: TrainingLoop, event: Event) -> int:
@@ -189,7 +241,8 @@ def _steps_again(loop: TrainingLoop, optimizer: str) -> bool:
     steps = {i for i, e in enumerate(loop.events) if e.kind == "step" and e.target == optimizer}
     if paths and all(steps & set(path) for path in paths):
         return True
-    return any(branch and all("%" in key for key, _ in branch) for branch in (_branch(loop.events[i], i) for i in steps))
+    branches = [_branch(loop.events[i], i) for i in steps]
+    return any(branch and all(_RETURNS.search(key) for key, _ in branch) for branch in branches)
 
 
 def _stepping(loop: TrainingLoop) -> list[str]:
@@ -240,8 +293,12 @@ def _met(loop: TrainingLoop, optimizer: str) -> dict[int, set[str]] | None:
 
 
 def _is_function(loop: TrainingLoop) -> bool:
-    """Return whether it is the body of a function that is followed once."""
-    return loop.traced is not None and loop.traced.node is None
+    """Return whether it is the body of a function that is followed once, and none that an engine calls for each batch."""
+    if loop.traced is None or loop.traced.node is not None:
+        return False
+    script, name = loop.traced.script, getattr(loop.traced.function, "name", "")
+    engines = (given for call in script.calls.get("Engine", ()) for given in call.args)  # of ignite
+    return not (name == "training_step" and optimizes_manually(script)) and name not in {last_of(given) for given in engines}
 
 
 def _paths(loop: TrainingLoop) -> list[tuple[int, ...]] | None:
@@ -272,9 +329,20 @@ def _backward_before(events: Sequence[Event], optimizer: str) -> Event:
 def wrong_in(script: Script, proven: Callable[[TrainingLoop], Iterator[Wrong]]) -> Iterator[tuple[Wrong, Location]]:
     """Yield what is proven of the loops and functions of a script, with its place: of a helper elsewhere where it is called."""
     for loop in stretches(script):
-        for wrong in proven(loop):
-            if isinstance(wrong.event, TracedEvent):
+        found = list(proven(loop))
+        for wrong in found:
+            if isinstance(wrong.event, TracedEvent) and wrong.event.script is script:
+                yield wrong, script.place(_site(script, loop, wrong.event, [one.event for one in found]))
+            elif isinstance(wrong.event, TracedEvent):
                 yield wrong, place(script, wrong.event)
+
+
+def _site(script: Script, loop: TrainingLoop, event: TracedEvent, wrong: Sequence[Event]) -> ast.AST:
+    """Return the call of an event; of a helper that the loop also runs where nothing is wrong, the call of the helper."""
+    others = [e for e in loop.events if isinstance(e, TracedEvent) and e.node is event.node and e not in wrong]
+    own = [call for call in event.calls if call in script.parents]
+    apart = [call for call in own if not any(call in other.calls for other in others)]
+    return apart[0] if others and apart and isinstance(apart[0], ast.Call) else event.node
 
 
 def place(script: Script, event: TracedEvent) -> Location:
@@ -300,8 +368,20 @@ def clear_inserted(script: Script, wrong: Wrong) -> Repair | None:
     name = receiver(script, wrong.other.node) if isinstance(wrong.other, TracedEvent) else None
     if name is None or first is None or place is None or not _together(script, first, wrong.other):
         return None
+    if any(isinstance(around, _COMPREHENSIONS) for around in script.above(wrong.other.node)):  # type: ignore[union-attr]
+        return None  # the name of its optimizer ends with it
     edit = line_before(script, place, f"{name}.zero_grad()")
     return Repair(f"Call {name}.zero_grad() before the backward pass", (edit,), safe=True) if edit else None
+
+
+def all_inserted(script: Script, of_one_pass: Sequence[Wrong]) -> Repair | None:
+    """Return the repair of the gradients of several optimizers that one backward pass adds to; None where one has none."""
+    repairs = [repair for repair in (clear_inserted(script, wrong) for wrong in of_one_pass) if repair is not None]
+    if len(repairs) != len(of_one_pass) or len({(e.start, e.stop) for repair in repairs for e in repair.edits}) != 1:
+        return None
+    lines = dict.fromkeys(repair.edits[0].text for repair in repairs)
+    title = repairs[0].title if len(lines) == 1 else "Call zero_grad() of each optimizer before the backward pass"
+    return repairs[0]._replace(title=title, edits=(repairs[0].edits[0]._replace(text="".join(lines)),))
 
 
 def clear_moved(script: Script, wrong: Wrong) -> Repair | None:

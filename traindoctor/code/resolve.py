@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from functools import cache
 from typing import TYPE_CHECKING
 
 from traindoctor.code.names import INSTALLED
 from traindoctor.code.values import Class, Env, Function, Module, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from traindoctor.code.script import Script
 
@@ -91,9 +92,9 @@ class Names:
             if isinstance(base, tuple):
                 continue
             if not waiting:
-                for node in base.node.body:
-                    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
-                        return base, node
+                node = base.script.facts.methods.get((base.node, name))
+                if node is not None:
+                    return base, node
             elif after is not None and base.node is after.node:
                 waiting = False
         return None
@@ -140,20 +141,34 @@ class Names:
             return None
         if self._of_a_class:
             return importer.project.module(name, importer.file)
-        about = f"{_TRAINS}|{_HANDS_ON.format(member)}" if member else _TRAINS
-        return importer.project.module(name, importer.file, re.compile(about))
+        return importer.project.module(name, importer.file, _hands_on(member) if member else _trains)
 
 
 FunctionDef = ast.FunctionDef | ast.AsyncFunctionDef
 #: Files that are followed from one script.
 _FILES = 16
 #: What a file has to say for the walk to look into it: that it trains, or builds what trains.
+# fmt: off
 _TRAINS = (
-    r"\.backward\(|zero_grad\(|\.step\(|[. ]optim[. ]|Optimizer\(|clip_grad|GradScaler\("
-    r"|\.eval\(\)|\.train\(|\.set_epoch\(|[. ]no_grad\("
+    ".backward(", "zero_grad(", ".step(", ".optim.", " optim.", ".optim ", " optim ", "Optimizer(", "clip_grad", "GradScaler(",
+    ".eval()", ".train(", ".set_epoch(", ".no_grad(", " no_grad(",
 )
+# fmt: on
 #: Or that it hands on a name that another file has.
-_HANDS_ON = r"(?m:^ *from [\w.]+ import (?:[^(\n]*|\([^)]*)(?:\b{}\b|\*))"
+_HANDS_ON = r"(?m)^ *from [\w.]+ import (?:[^(\n]*|\([^)]*)(?:\b{}\b|\*)"
+
+
+def _trains(text: str) -> bool:
+    """Return whether a file trains by its words, or builds what trains."""
+    return any(word in text for word in _TRAINS)
+
+
+@cache
+def _hands_on(member: str) -> Callable[[str], bool]:
+    """Return what tells of a file whether it trains, or hands on a name; the same function for the same name."""
+    return lambda text: (
+        _trains(text) or ((member in text or "*" in text) and re.search(_HANDS_ON.format(member), text) is not None)
+    )
 
 
 def _definitions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from traindoctor.code.names import PREPARES
 from traindoctor.code.script import UNKNOWN
 from traindoctor.code.values import Scheduler
+from traindoctor.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from traindoctor.code.events import TracedEvent, TracedLoop
     from traindoctor.code.script import Script
 
+#: Ways in which one name may be bound: where a script has more, it is not known what the name stands for.
+MAX_WAYS = 32
 Unit = Literal["epochs", "batches", ""]
 
 #: Argument that holds the horizon of a scheduler, with its position.
@@ -51,8 +54,8 @@ HORIZONS: dict[str, tuple[tuple[str, int], ...]] = {
 #: Schedulers whose rate stays where it was built, so that a step of them changes nothing.
 FLAT = frozenset({"get_constant_schedule"})
 
-_BATCHES = re.compile(r"step|iter|batch|update|len|per_epoch|epoch_size|token|sample", re.IGNORECASE)
-_EPOCHS = re.compile(r"epoch", re.IGNORECASE)
+_BATCHES = lazy(r"step|iter|batch|update|len|per_epoch|epoch_size|token|sample", re.IGNORECASE)
+_EPOCHS = lazy(r"epoch", re.IGNORECASE)
 #: Functions that hand on the unit of what they are given.
 _SAME_UNIT = frozenset({"int", "float", "round", "max", "min", "abs", "ceil", "floor", "list", "tuple", "range", "sorted"})
 
@@ -95,8 +98,14 @@ def prepared_as(script: Script, call: ast.Call, position: int) -> ast.expr | Non
 
 
 def _built_values(script: Script, receiver: ast.AST) -> list[ast.expr | None]:
-    """Return what a name or attribute is bound to, but for None and for what prepare gives back for the same name."""
-    values = [v for v in script.bound(receiver) if not (isinstance(v, ast.Constant) and v.value is None)]
+    """Return what a name or attribute is bound to, but for None and for what prepare gives back for the same name.
+
+    None alone where it is bound in more than MAX_WAYS.
+    """
+    bound = script.bound(receiver)
+    if len(bound) > MAX_WAYS:
+        return [None]
+    values = [v for v in bound if not (isinstance(v, ast.Constant) and v.value is None)]
     name = script.dotted(receiver)
     for way in PREPARES & script.calls.keys():
         for call in script.calls[way]:
@@ -155,8 +164,8 @@ def unit_of(script: Script, node: ast.expr) -> Unit:
 
 
 def counts_batches_surely(script: Script, found: Horizon) -> bool:
-    """Return whether a horizon is a product with the length of something, or the steps of an epoch: no name that may mislead."""
-    return found.name == "steps_per_epoch" or "len" in _names(script, found.node, frozenset())
+    """Return whether a horizon is a product with the length of something, or an argument that is documented to count batches."""
+    return found.name in ("steps_per_epoch", "num_training_steps") or "len" in _names(script, found.node, frozenset())
 
 
 def _unit_of_names(names: list[str]) -> Unit:
@@ -205,10 +214,10 @@ def _names(script: Script, node: ast.AST, parameters: frozenset[str] | set[str],
 def decay_per_step(script: Script, kind: str, call: ast.Call) -> float | None:
     """Return the factor by which each step of an exponential schedule lowers the rate; None where it is not a number.
 
-    `ExponentialLR(opt, 0.95)`, and `LambdaLR(opt, lambda epoch: 0.95 ** epoch)`.
+    `ExponentialLR(opt, 0.95)`, `StepLR(opt, 1, 0.95)`, and `LambdaLR(opt, lambda epoch: 0.95 ** epoch)`.
     """
-    if kind == "ExponentialLR":
-        value = script.constant(script.argument(call, "gamma", 1))
+    if kind == "ExponentialLR" or (kind == "StepLR" and script.constant(script.argument(call, "step_size", 1)) == 1):
+        value = script.constant(script.argument(call, "gamma", 1 if kind == "ExponentialLR" else 2))
     elif kind in ("LambdaLR", "MultiplicativeLR"):
         function = lambda_of(script, script.argument(call, "lr_lambda", 1))
         if function is None:
@@ -227,7 +236,7 @@ def counts_epochs(script: Script, loop: ast.AST) -> bool:
     """Return whether a loop says that it is over epochs: in its variable or its bound."""
     if isinstance(loop, ast.For | ast.AsyncFor):
         targets = {n.id for n in ast.walk(loop.target) if isinstance(n, ast.Name)}
-        bound = epochs_of(loop)
+        bound = epochs_of(loop, script)
         return any(_says_epochs(t) for t in targets) or (bound is not None and unit_of(script, bound) == "epochs")
     return isinstance(loop, ast.While) and any(
         _says_epochs(n.id if isinstance(n, ast.Name) else n.attr)
@@ -240,9 +249,14 @@ def _says_epochs(name: str) -> bool:
     return bool(_EPOCHS.search(name)) and not _BATCHES.search(name)
 
 
-def epochs_of(loop: ast.AST) -> ast.expr | None:
-    """Return the end of the range that a loop runs over, wrappers like tqdm looked through; None for any other loop."""
-    node = loop.iter if isinstance(loop, ast.For | ast.AsyncFor) else None
+def epochs_of(loop: ast.AST, script: Script | None = None) -> ast.expr | None:
+    """Return the end of the range that a loop runs over, wrappers like tqdm looked through; None for any other loop.
+
+    `script`: the file of the loop, in which a name for the range is looked up.
+    """
+    node: ast.AST | None = loop.iter if isinstance(loop, ast.For | ast.AsyncFor) else None
+    if script is not None and isinstance(node, ast.Name):
+        node = script.origin(node)
     for _ in range(3):
         if not isinstance(node, ast.Call) or not node.args:
             return None
@@ -287,7 +301,7 @@ def built_as(event: TracedEvent) -> list[Built]:
         target = statement.targets[0]
         values = _built_values(owner, target)
         calls = [v for v in values if isinstance(v, ast.Call)] if thing.node in values else calls
-        if len(calls) < len(values) and thing.node in values:
+        if values == [None] or (len(calls) < len(values) and thing.node in values):
             return []
     built = [Built(kind_of(owner, call), call, owner) for call in calls]
     return built if all(one.kind for one in built) else []
@@ -314,7 +328,7 @@ def loop_of_loops(event: TracedEvent) -> TracedLoop | None:
     if loop is None or loop.node is None or any(other.kind == "step" for other in loop.own()):
         return None
     if not counts_epochs(loop.script, loop.node):
-        bound = epochs_of(loop.node)
+        bound = epochs_of(loop.node, loop.script)
         if bound is None or unit_of(loop.script, bound) == "batches" or _targets_batches(loop.node):
             return None
     return loop if any(other.kind == "step" for inner in loop.inner() for other in inner.own()) else None

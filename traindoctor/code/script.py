@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -110,6 +110,42 @@ class Script:
             func = node.func
             name = func.attr if isinstance(func, ast.Attribute) else func.id if isinstance(func, ast.Name) else ""
             found.setdefault(name, []).append(node)
+        return found
+
+    @cached_property
+    def called(self) -> dict[str, list[ast.Call]]:
+        """The calls by the full name that is called: `torch.optim.Adam(...)` under "torch.optim.Adam"."""
+        found: dict[str, list[ast.Call]] = {}
+        for node in self.nodes.get(ast.Call, ()):
+            assert isinstance(node, ast.Call)
+            found.setdefault(self.dotted(node.func), []).append(node)
+        return found
+
+    @cached_property
+    def names(self) -> dict[str, list[ast.Name]]:
+        """Where each name is written, read or bound, by its place."""
+        found: dict[str, list[ast.Name]] = {}
+        for node in self.nodes.get(ast.Name, ()):
+            assert isinstance(node, ast.Name)
+            found.setdefault(node.id, []).append(node)
+        for written in found.values():
+            written.sort(key=_begin)
+        return found
+
+    def named_within(self, name: str, outer: ast.AST) -> list[ast.Name]:
+        """Return where a name is written within a node, by its place."""
+        written = self.names.get(name, [])
+        start, stop = _begin(outer), (outer.end_lineno, outer.end_col_offset)  # type: ignore[attr-defined]
+        return written[bisect_left(written, start, key=_begin) : bisect_left(written, stop, key=_begin)]
+
+    @cached_property
+    def assigned(self) -> dict[str, list[ast.Assign]]:
+        """The assignments by the first part of each path that they bind, subscripts too: `self.net[0] = x` under "self"."""
+        found: dict[str, list[ast.Assign]] = {}
+        for node in self.nodes.get(ast.Assign, ()):
+            assert isinstance(node, ast.Assign)
+            for path in {self.dotted(name) for target in node.targets for name in _roots(target)}:
+                found.setdefault(path.partition(".")[0], []).append(node)
         return found
 
     def above(self, node: ast.AST) -> Iterator[ast.AST]:
@@ -405,6 +441,23 @@ class Script:
     def newline(self) -> str:
         """The line end of the file."""
         return "\r\n" if "\r\n" in self.text else "\n"
+
+
+def _begin(node: ast.AST) -> tuple[int, int]:
+    return node.lineno, node.col_offset  # type: ignore[attr-defined]
+
+
+def _roots(target: ast.AST) -> Iterator[ast.Name]:
+    """Yield the names with which the paths of the target of an assignment begin."""
+    pending = [target]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Name):
+            yield node
+        elif isinstance(node, ast.Tuple | ast.List):
+            pending += node.elts
+        elif isinstance(node, ast.Attribute | ast.Subscript | ast.Starred):
+            pending.append(node.value)
 
 
 def _folded(op: ast.operator, left: object, right: object) -> object:

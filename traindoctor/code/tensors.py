@@ -13,6 +13,8 @@ from itertools import product
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from traindoctor.code.names import INSTALLED
+from traindoctor.code.project import speaks_of
+from traindoctor.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -138,20 +140,20 @@ LOSS_LAYERS = {
 #: Losses whose target is a class, or a number of 0 to 1: their arguments are not exchanged by mistake.
 CLASSIFYING = frozenset({"cross_entropy", "nll", "bce", "bce_logits", "multilabel", "soft_margin"})
 # fmt: on
-LABEL = re.compile(
+LABEL = lazy(
     r"^(ys?|y_?(b|true|batch|train|gt)|(b|batch)_?y|(batch_?)?(labels?|targets?)(_\w)?|batch|gt|gts|ground_?truths?|true_?\w*)$",
     re.IGNORECASE,
 )
-LOADER = re.compile(r"load|batch|data|(^|_)(dl|ds|it|iter|train|val|valid|test)(_|$)|dl$", re.IGNORECASE)
-OUTPUT = re.compile(r"out|pred|logit|feat|emb|loss|prob|score|hidden|state", re.IGNORECASE)
-MODEL = re.compile(
+LOADER = lazy(r"load|batch|data|(^|_)(dl|ds|it|iter|train|val|valid|test)(_|$)|dl$", re.IGNORECASE)
+OUTPUT = lazy(r"out|pred|logit|feat|emb|loss|prob|score|hidden|state", re.IGNORECASE)
+MODEL = lazy(
     r"model|(^|_)(net|module|encoder|decoder|backbone|classifier|generator|discriminator|critic|actor|policy|student|unet"
     r"|transformer|mlp|cnn|rnn|lstm|gru|gpt|bert|vae|autoencoder|head)(_|\d|$)|net\d*$",
     re.IGNORECASE,
 )
 #: Names of losses that hold no network of their own.
-PLAIN_CRITERION = re.compile(r"^(criterion|crit|criteria|loss_?(fn|func|function|fct|f))$", re.IGNORECASE)
-CRITERION = re.compile(r"crit|loss|entropy|(^|_)(ce|bce|nll|mse)(_|$)", re.IGNORECASE)
+PLAIN_CRITERION = lazy(r"^(criterion|crit|criteria|loss_?(fn|func|function|fct|f))$", re.IGNORECASE)
+CRITERION = lazy(r"crit|loss|entropy|(^|_)(ce|bce|nll|mse)(_|$)", re.IGNORECASE)
 
 
 class Bound(NamedTuple):
@@ -344,7 +346,7 @@ class Tensors:
         module, _, name = dotted.rpartition(".")
         if not module or script.project is None or module.partition(".")[0] in INSTALLED:
             return None
-        other = script.project.module(module, script.file)
+        other = script.project.module(module, script.file, speaks_of(name))
         return (other, name) if other is not None else None
 
     def _definitions(self, script: Script) -> dict[str, list[ast.AST]]:
@@ -506,9 +508,18 @@ class Tensors:
                 return self._objects(node.body, frame, path) + self._objects(node.orelse, frame, path)
             case ast.Tuple() | ast.List() if path and isinstance(path[0], int) and path[0] < len(node.elts):
                 return self._objects(node.elts[path[0]], frame, path[1:])
+            case ast.Subscript(slice=ast.Constant(value=int() | str() as index)):
+                return self._objects(node.value, frame, (index, *path))
+            case ast.Dict() if path:
+                for key, value in zip(node.keys, node.values, strict=True):
+                    if isinstance(key, ast.Constant) and key.value == path[0]:
+                        return self._objects(value, frame, path[1:])
+                return []
             case ast.Call():
                 dotted = script.dotted(node.func)
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else dotted.rpartition(".")[2]
+                if name in ("ModuleDict", "ModuleList", "dict") and path:
+                    return self._element(node, frame, path)
                 if name in WRAPPERS and node.args:
                     return self._objects(node.args[0], frame, path)
                 if name in ("prepare", "setup", "initialize") and isinstance(node.func, ast.Attribute):
@@ -526,6 +537,13 @@ class Tensors:
                     found += [one for value in values for one in self._objects(value, entered, path)] or [None]
                 return found
         return []
+
+    def _element(self, node: ast.Call, frame: Frame, path: Path) -> list[Made | Instance | None]:
+        """Return what stands under a key in a `ModuleDict`, a `ModuleList` or a `dict(...)`."""
+        for keyword in node.keywords:
+            if keyword.arg == path[0]:
+                return self._objects(keyword.value, frame, path[1:])
+        return self._objects(node.args[0], frame, path) if node.args else []
 
     def _bound_object(self, definition: Definition, frame: Frame, path: Path) -> list[Made | Instance | None]:
         if definition.kind == "parameter":
@@ -704,6 +722,8 @@ class Tensors:
         dotted = script.dotted(func)
         name = func.attr if isinstance(func, ast.Attribute) else dotted.rpartition(".")[2]
         if is_torch(script, dotted):
+            if name[:1].isupper() and name not in COPIES and name != "Parameter":
+                return (UNKNOWN,)  # a layer or a distribution, not a tensor; `layer.weight` is neither data nor cut
             return self._operation(name, node, None, frame, path)
         if isinstance(func, ast.Name):
             if dotted in ("float", "int", "bool") and node.args:
@@ -780,8 +800,8 @@ class Tensors:
                 return tuple(t._replace(form="", by=None) for t in returned)
             return returned
         spot = Spot(one.frame.script, one.node)
-        if one.name in FORM_LAYERS:
-            return tuple(t._replace(form=FORM_LAYERS[one.name], by=spot) for t in first)
+        if one.name in FORM_LAYERS:  # where it is applied: the layer itself may serve elsewhere too
+            return tuple(t._replace(form=FORM_LAYERS[one.name], by=Spot(frame.script, node)) for t in first)
         if one.name in LINEAR_LAYERS:
             return (Tensor("logits", spot, "live"),)
         if one.name in SAME_LAYERS:
@@ -808,7 +828,7 @@ class Tensors:
                 layers = [e.elts[1] for e in listed.elts if isinstance(e, ast.Tuple)]
         if not layers or "add_module" in sequential.frame.script.calls:
             return (LIVE,)  # it is filled later
-        for layer in layers:
+        for layer in self._written_out(layers, sequential.frame):
             if isinstance(layer, ast.Starred):
                 value = (LIVE,)
                 continue
@@ -817,6 +837,29 @@ class Tensors:
                 after += self._run(one, value)
             value = _distinct(after)
         return value
+
+    def _written_out(self, layers: Sequence[ast.expr], frame: Frame) -> Iterator[ast.expr]:
+        """Yield layers with `*layers` of a list in its place, and what its function always appends to it behind it."""
+        script = frame.script
+        scope = frame.function or script.tree
+        for layer in layers:
+            name = layer.value.id if isinstance(layer, ast.Starred) and isinstance(layer.value, ast.Name) else ""
+            found = script.definitions.reaching(name, layer)[0] if name else []
+            if not found or any(d.kind not in ("assign", "augment") or not isinstance(d.value, ast.List) for d in found):
+                yield layer
+                continue
+            if len(found) == 1 and found[0].kind == "assign" and isinstance(found[0].value, ast.List):
+                yield from found[0].value.elts
+            else:
+                yield layer
+            bound = max(d.node.lineno for d in found)  # type: ignore[attr-defined]
+            calls = [call for method in ("append", "extend", "insert") for call in script.calls.get(method, ())]
+            for call in sorted(calls, key=lambda call: (call.lineno, call.col_offset)):
+                if plain(call.func).rpartition(".")[0] != name or script.function(call) is not frame.function:
+                    continue
+                always = plain(call.func) == f"{name}.append" and script.parents.get(script.statement(call)) is scope
+                if call.lineno > bound or not always:
+                    yield call.args[0] if always and call.args else layer
 
     def _run(self, one: Made | Instance | None, value: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return what a layer gives for a tensor."""
@@ -838,11 +881,14 @@ class Tensors:
             named = frame.script.argument(node, "input")
             operands = [named] if named is not None else []
         if _is_true(script.argument(node, "requires_grad")):
-            return (LIVE,)
+            return self._leaf(operands[0], name, spot, frame) if operands and name in COPIES and receiver is None else (LIVE,)
         if name in FACTORIES or not operands or isinstance(operands[0], ast.Starred):
             return (DATA,) if name in FACTORIES else (UNKNOWN,)
-        if name in ("requires_grad_", "Parameter"):
+        if name == "Parameter":
             return (LIVE,)
+        if name == "requires_grad_":
+            detached = isinstance(operands[0], ast.Call | ast.Attribute)  # of a name it switches on what is on
+            return self._leaf(operands[0], "detach", spot, frame) if detached else (LIVE,)
         first = self._value(operands[0], frame, path if name in SAME and name not in ("chunk", "split", "unbind") else ())
         if name in FORMS:
             return tuple(t._replace(form=FORMS[name], by=spot) for t in first)
@@ -869,9 +915,11 @@ class Tensors:
             return joined
         if name in ("cat", "stack", "concat", "hstack", "vstack"):
             return tuple(first)
-        if receiver is not None and name not in KNOWN_METHODS:
-            return tuple(t._replace(form="", by=None) if t.flow in ("cut", "data") else UNKNOWN for t in first)
         others = [self._value(o, frame, ()) for o in operands[1:] if not isinstance(o, ast.Starred)]
+        if receiver is not None and name not in KNOWN_METHODS:
+            if any(t.flow == "live" for other in others for t in other):
+                return (UNKNOWN,)  # it may well hand on what it is given
+            return tuple(t._replace(form="", by=None) if t.flow in ("cut", "data") else UNKNOWN for t in first)
         if name in FUNCTIONAL_LOSSES and receiver is None:
             others += [self._value(k.value, frame, ()) for k in node.keywords if k.arg == "target"]
             return self._loss(FUNCTIONAL_LOSSES[name], [first, *others])
@@ -880,6 +928,24 @@ class Tensors:
         if receiver is None or name in BINARY:
             return self._joined([first, *others])
         return tuple(t._replace(form="", by=None) for t in first)
+
+    def _leaf(self, of: ast.expr, how: str, spot: Spot, frame: Frame) -> Sequence[Tensor]:
+        """Return a tensor that is told to gather gradients, which is live, but for one that stands in the place of an output.
+
+        That one was copied or detached (`how`), so that no gradient reaches the model, and nothing reads what it gathers.
+        """
+        while True:
+            match of:
+                case ast.Call(func=ast.Attribute(attr=name, value=inner)) if name in DETACHING or name in SAME:
+                    of = inner
+                case ast.Attribute(attr="data", value=inner):
+                    of = inner
+                case _:
+                    break
+        output = self._value(of, frame, ())
+        if not output or any(t.flow != "live" for t in output) or _is_trained(spot):
+            return (LIVE,)
+        return _cut_off(output, how, spot)
 
 
 # fmt: off
@@ -894,6 +960,28 @@ KNOWN_METHODS = (
     | {"log", "log_", "exp", "exp_", "where", "masked_fill", "masked_fill_", "requires_grad_"}
 )
 # fmt: on
+
+
+def _is_trained(spot: Spot) -> bool:
+    """Return whether a tensor that gathers gradients may be a parameter: listed, returned, kept, or asked for its gradient."""
+    script, parent = spot.script, spot.script.parents.get(spot.node)
+    if isinstance(parent, ast.Call) and spot.node in parent.args:
+        return _takes_gradients(script, parent)
+    if not isinstance(parent, ast.Assign) or len(parent.targets) != 1 or not isinstance(parent.targets[0], ast.Name):
+        return True
+    for above in (script.parents.get(use) for use in script.names.get(parent.targets[0].id, ())):
+        match above:
+            case ast.List() | ast.Tuple() | ast.Set() | ast.Dict() | ast.Return() | ast.keyword():
+                return True
+            case ast.Attribute(attr="grad" | "register_hook" | "retain_grad"):
+                return True
+            case ast.Call() if _takes_gradients(script, above):
+                return True
+    return False
+
+
+def _takes_gradients(script: Script, call: ast.Call) -> bool:
+    return script.dotted(call.func).rpartition(".")[2] in ("grad", "append")
 
 
 def _is_true(node: ast.expr | None) -> bool:

@@ -23,7 +23,8 @@ A TracedEvent has
 - `target`: the path that the optimizer, scheduler, scaler, model or sampler goes by ("self.optimizer"), the same for all names
   of it; None when it is not known. Of backward and autocast: None.
 - `node`, `script`: the call (of `p.grad = None`: the target of the assignment) and the file it stands in; `via`: the call in
-  the walked script through which it was reached, the node itself when it stands there. `location`: where the node begins.
+  the walked script through which it was reached, the node itself when it stands there; `calls`: all calls that lead to it,
+  the outermost first. `location`: where the node begins.
 - `branch`: the conditions it stands under since the root, ((test, value), ...); `certain`: there are none.
 - `within`: of "autocast", "no_grad", "inference_mode", "accumulate": the contexts it stands in, those of callers too.
 - `thing`: the Value of the target where it is known. Optimizer: `constructor`, `node`, `script`, `holds` (paths of models and
@@ -48,6 +49,7 @@ from traindoctor.code.names import (
     CALLS_BACK,
     CLEARING_NAME,
     CLIPS,
+    COMPUTES,
     CONTEXTS,
     HARMLESS,
     HOOKS,
@@ -60,16 +62,13 @@ from traindoctor.code.names import (
     SAME_OBJECT,
     SCHEDULER_NAME,
     WRAPPERS,
-    attributes,
     dotted,
-    engines,
     functions,
     functions_around,
     is_grad,
-    is_main,
     is_zero,
     last_of,
-    may_continue,
+    optimizes_manually,
     owner_of_grad,
     pairs,
     related,
@@ -91,9 +90,10 @@ from traindoctor.code.values import (
     Value,
     carries_optimizer,
 )
+from traindoctor.patterns import lazy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from traindoctor.code.events import LoopStatement, TrainingLoop
     from traindoctor.code.script import Script
@@ -143,6 +143,17 @@ class Trace:
         for root in self._walk.roots:
             yield from root.flat()
 
+    def at(self, node: ast.AST) -> list[TracedEvent]:
+        """Return the events of a call, one for each time that the walk met it."""
+        return self._by_node.get(node, [])
+
+    @cached_property
+    def _by_node(self) -> dict[ast.AST, list[TracedEvent]]:
+        found: dict[ast.AST, list[TracedEvent]] = {}
+        for event in self.events():
+            found.setdefault(event.node, []).append(event)
+        return found
+
     def loops(self) -> list[TracedLoop]:
         """Return every loop once, as it was met first."""
         found: dict[ast.AST, TracedLoop] = {}
@@ -173,52 +184,14 @@ class Trace:
         """Return whether two optimizers, by their names, may hold the same parameters: all that is not known may."""
         return self._walk.overlap(first, second)
 
+    def is_model(self, path: str) -> bool:
+        """Return whether something that is asked for its `parameters()` goes by this path."""
+        return path in self._walk.models
+
     @property
     def unfollowed(self) -> int | None:
         """The line of a call that clears gradients, or of a mention of one, that no part of the walk has met."""
         return self._walk.unfollowed
-
-
-class _Facts:
-    """What the walk looks up in one script again and again: the expressions that mention gradients, and parameters."""
-
-    def __init__(self, script: Script) -> None:
-        self.script = script
-        self.conditions: dict[ast.expr, tuple[str, tuple[str, ...] | None]] = {}
-        self.grads = self._around(n for n in script.nodes.get(ast.Attribute, ()) if n.attr == "grad")  # type: ignore[attr-defined]
-        self.parameters = self._around(
-            call
-            for name, calls in script.calls.items()
-            if name.endswith("parameters")
-            for call in calls
-            if isinstance(call.func, ast.Attribute)
-        )
-
-    def _around(self, nodes: Iterable[ast.AST]) -> set[ast.AST]:
-        """Return the nodes and all expressions around them."""
-        found: set[ast.AST] = set()
-        for node in nodes:
-            inner: ast.AST | None = node
-            while inner is not None and not isinstance(inner, ast.stmt) and inner not in found:
-                found.add(inner)
-                inner = self.script.parents.get(inner)
-        return found
-
-    def condition(self, test: ast.expr) -> tuple[str, tuple[str, ...] | None]:
-        """Return the text of a test without its spaces, and the names in it; None for one that is another at each evaluation."""
-        known = self.conditions.get(test)
-        if known is None:
-            names: set[str] | None = set()
-            text = "".join(self.script.source(test).replace('"', "'").split())
-            for node in ast.walk(test):
-                if isinstance(node, ast.Call | ast.Await | ast.NamedExpr | ast.Subscript):
-                    names = None
-                elif isinstance(node, ast.Name | ast.Attribute) and names is not None:
-                    names.add(text_of(node))
-                if names is None:
-                    break
-            known = self.conditions[test] = (text, None if names is None else tuple(sorted(names)))
-        return known
 
 
 class Walk:
@@ -226,8 +199,7 @@ class Walk:
 
     def __init__(self, script: Script) -> None:
         self.script = script
-        self.facts = _Facts(script)
-        self._facts = {script: self.facts}
+        self.facts = script.facts
         self.names = Names(script)
         self.roots: list[TracedLoop] = []
         self.frames: list[TracedLoop] = [TracedLoop(None, script)]
@@ -237,6 +209,7 @@ class Walk:
         self.via: ast.AST | None = None
         self.stack: list[FunctionNode] = []
         self.methods: list[Function] = []
+        self.calls: list[ast.AST] = []
         self.loop_depth: list[int] = []
         self.returned: list[list[Value]] = []
         self.writes: dict[str, int] = {}
@@ -251,9 +224,8 @@ class Walk:
         self.counts = True
         self.left = BUDGET
         self.module = Env(script)
-        self.stale = engines(script)
+        self.stale = set(self.facts.engines)
         self._templates: dict[ast.ClassDef, Instance] = {}
-        self._attributes: dict[ast.AST, set[str]] = {}
         self._lightning: dict[ast.AST, bool] = {}
 
     @property
@@ -286,7 +258,7 @@ class Walk:
     def _root(self, walk: Callable[[], object], function: FunctionNode | None = None) -> None:
         root = TracedLoop(None, self.script, function=function)
         self.frames, self.around, self.branch, self.within, self.via = [root], (), (), frozenset(), None
-        self.stack, self.methods, self.loop_depth, self.returned = [], [], [], []
+        self.stack, self.methods, self.calls, self.loop_depth, self.returned = [], [], [], [], []
         walk()
         self.roots.append(root)
 
@@ -316,18 +288,19 @@ class Walk:
             self.frames, self.around, self.branch = kept
             self._templates[of.node] = template
         instance = Instance(of, "self")
-        instance.attributes.update(template.attributes)
+        for name, value in template.attributes.items():  # a list of its own, that one method after another may fill
+            instance.attributes[name] = Group(value.items, value.keys) if isinstance(value, Group) else value
         return instance
 
     def _attributes_set_in(self, method: ast.FunctionDef, instance: Instance, env: Env) -> None:
         local = Env(env.script, {method.args.args[0].arg: instance}, env)
-        for node in ast.walk(method):
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-                for target in node.targets:
-                    if isinstance(target, ast.Attribute) and instance.attributes.get(target.attr) is None:
-                        value = self._constructed(node.value, local)
-                        if value is not None:
-                            self.bind(target, value, local)
+        for node in env.script.facts.kept.get(method, ()):
+            for target in node.targets:
+                if isinstance(target, ast.Attribute) and instance.attributes.get(target.attr) is None:
+                    assert isinstance(node.value, ast.Call)
+                    value = self._constructed(node.value, local)
+                    if value is not None:
+                        self.bind(target, value, local)
 
     def _bound(self, method: tuple[Class, FunctionDef], owner: Instance | None) -> Function:
         of, node = method
@@ -367,7 +340,7 @@ class Walk:
         self.left -= 1
         match node:
             case ast.Expr():
-                self.value(node.value, env)
+                self._done(node.value, env)
             case ast.Assign():
                 self._assign(node.targets, node.value, env)
             case ast.If():
@@ -389,7 +362,7 @@ class Walk:
             case ast.AnnAssign() if node.value is not None:
                 self._assign([node.target], node.value, env)
             case ast.AugAssign():
-                self.value(node.value, env)
+                self._extended(node, env)
                 self._written(node.target)
                 if is_grad(node.target) and is_zero(node.value):
                     self._clears(owner_of_grad(node.target), node.target, env)
@@ -422,25 +395,38 @@ class Walk:
             case _:
                 for child in ast.iter_child_nodes(node):
                     if isinstance(child, ast.expr):
-                        self.value(child, env)
+                        self._done(child, env)
         return ""
 
+    def _extended(self, node: ast.AugAssign, env: Env) -> None:
+        """Walk what is added to a name; a list takes it in."""
+        if isinstance(node.value, ast.Constant):
+            return
+        added, group = self.value(node.value, env), self.value(node.target, env)
+        if isinstance(group, Group):
+            group.add(added.items if isinstance(added, Group) else [None])
+
     def _if(self, node: ast.If, env: Env) -> str:
-        self.value(node.test, env)
-        main = is_main(node.test)
+        self._done(node.test, env)
+        main = node.test in self.facts.mains or (isinstance(node.test, ast.Constant) and bool(node.test.value))
         if main or (node.test in self.facts.grads and not node.orelse):
             ends = self.block(node.body, env)
             return ends if main else ""
         key, truth = self._condition(node.test)
         first = self._block_under(key, truth, node.body, env)
+        made = Optimizer | Scheduler
+        built = {name: value for name, value in env.names.items() if isinstance(value, made)} if node.orelse else {}
         second = self._block_under(key, not truth, node.orelse, env)
+        for name, value in built.items():
+            if not isinstance(env.names.get(name), made):
+                env.names[name] = value  # a loaded one, or None, is bound to the same name in the other case
         if first and second:
             return first
         for ends, taken in ((first, truth), (second, not truth)):
             skips = ends == "continue" or (ends == "return" and self.stack and self.loop_depth[-1] == len(self.frames))
             if skips and self._has_backward():
                 self.branch = (*self.branch, (key, not taken))
-        if not first and not second and self._has_backward() and may_continue(node):
+        if not first and not second and self._has_backward() and node in self.facts.continues:
             self.branch = (*self.branch, (f"continue in line {node.lineno}", False))
         return ""
 
@@ -451,7 +437,7 @@ class Walk:
             value = self.value(item.context_expr, env)
             entered = TracedLoop(None, self.script, items=self.frames[-1].items[already:])
             steps = any(event.kind in ("backward", "step") for event in entered.flat())
-            if steps or (isinstance(value, Instance) and self._trains(value.of.node)):
+            if steps or (isinstance(value, Instance) and _trains(value.of)):
                 self.doubt("a context manager clears or steps")
             if isinstance(value, Thing) and value.role in CONTEXTS.values():
                 self._enter(value, item.context_expr)
@@ -474,7 +460,7 @@ class Walk:
         frame = TracedLoop(node, self.script, self.frames[-1], branch=self.branch)
         elements: tuple[Value, ...] = ()
         if isinstance(node, ast.While):
-            self.value(node.test, env)
+            self._done(node.test, env)
         else:
             if _is_once(node.iter):
                 self.bind(node.target, None, env)
@@ -485,6 +471,12 @@ class Walk:
             made = TracedLoop(None, self.script, items=self.frames[-1].items[already:])
             if any(event.kind == "zero_grad" for event in made.flat()):
                 frame.unsure.append("what the loop iterates over clears the gradients")
+            if 0 < len(elements) <= 8 and self.left > 0 and all(_is_stepped(element) for element in elements):
+                for element in elements:  # what is done to each optimizer in turn is done where the loop stands
+                    self.bind(node.target, element, env)
+                    self.block(node.body, env)
+                self.block(node.orelse, env)
+                return
         self.frames[-1].items.append(frame)
         self.frames.append(frame)
         branch, around = self.branch, self.around
@@ -492,15 +484,8 @@ class Walk:
         if isinstance(node, ast.While):
             ends = self.block(node.body, env)
         else:
-            known = [e for e in elements if isinstance(e, Optimizer)]
-            if known and len(known) == len(elements) <= 8:
-                ends = ""
-                for element in known:
-                    self.bind(node.target, element, env)
-                    ends = self.block(node.body, env)
-            else:
-                self._bind_loop_variable(node, elements, env)
-                ends = self.block(node.body, env)
+            self._bind_loop_variable(node, elements, env)
+            ends = self.block(node.body, env)
         if ends in ("exit", "return"):
             frame.unsure.append("the loop ends in its first iteration")
         self.frames.pop()
@@ -562,14 +547,11 @@ class Walk:
                 owner.attributes[target.attr] = value
         else:
             return
-        if isinstance(value, Optimizer | Instance) and value.id is None:
-            value.id = path
+        _name(value, path)
         if isinstance(value, Optimizer) and path is not None:
             for frame in self.frames[1:]:
                 if frame in value.born:
                     frame.rebuilt.add(path)
-        if isinstance(value, Thing) and value.id is None and value.role not in ("", "parameters"):
-            value.id = path
 
     def _written(self, target: ast.expr) -> str:
         """Note that a name or attribute has a new value; return it as it is written."""
@@ -578,6 +560,11 @@ class Walk:
         return text
 
     # -- expressions
+
+    def _done(self, node: ast.expr, env: Env) -> None:
+        """Walk an expression for its events alone."""
+        if node in self.facts.acts:
+            self.value(node, env)
 
     def value(self, node: ast.expr, env: Env) -> Value:
         """Return what an expression stands for, after the events of the calls in it."""
@@ -593,36 +580,37 @@ class Walk:
                 return self.call(node, env)
             case ast.Subscript():
                 owner = self.value(node.value, env)
-                self.value(node.slice, env)
-                if isinstance(owner, Group) and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, int):
-                    index = node.slice.value
-                    return owner.items[index] if -len(owner.items) <= index < len(owner.items) else None
+                self._done(node.slice, env)
+                if isinstance(owner, Group) and isinstance(node.slice, ast.Constant):
+                    return owner.at(node.slice.value)
                 if isinstance(owner, Thing) and owner.role == "parameters":
                     return owner
                 return None
             case ast.Tuple() | ast.List():
-                return Group(self.value(element, env) for element in node.elts)
+                return Group(self._element(element, env) for element in node.elts)
+            case ast.Dict():
+                return self._table(node, env)
             case ast.Lambda():
                 return Function(node, self.script, env)
             case ast.IfExp():
-                self.value(node.test, env)
+                self._done(node.test, env)
                 key, truth = self._condition(node.test)
                 first = self._value_under(key, truth, node.body, env)
                 second = self._value_under(key, not truth, node.orelse, env)
                 return first or second
             case ast.BoolOp():
-                self.value(node.values[0], env)
+                self._done(node.values[0], env)
                 for operand in node.values[1:]:
                     self._value_under(f"line {operand.lineno}:{operand.col_offset}", True, operand, env)
                 return None
-            case ast.ListComp() | ast.SetComp() | ast.GeneratorExp():
+            case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
                 return self._comprehension(node, env)
             case ast.NamedExpr():
                 value = self.value(node.value, env)
                 self.bind(node.target, value, env)
                 return value
             case _:
-                for child in ast.iter_child_nodes(node):
+                for child in ast.iter_child_nodes(node) if node in self.facts.acts else ():
                     if isinstance(child, ast.expr):
                         self.value(child, env)
                     elif isinstance(child, ast.comprehension):
@@ -646,18 +634,36 @@ class Walk:
             return owner
         return None
 
-    def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp, env: Env) -> Value:
+    def _element(self, node: ast.expr, env: Env) -> Value:
+        """Return an element of a list or tuple; an optimizer that is known by its name alone by the path it goes by."""
+        value = self.value(node, env)
+        named = value is None and isinstance(node, ast.Name | ast.Attribute | ast.Subscript)
+        return self._as_argument(value, node, env) if named and self._is_optimizer_like(node, None) else value
+
+    def _table(self, node: ast.Dict, env: Env) -> Value:
+        """Return a dictionary of what is stepped; None for any other."""
+        made = [(key, self.value(value, env)) for key, value in zip(node.keys, node.values, strict=True)]
+        if not made or not all(isinstance(key, ast.Constant) and _is_stepped(value) for key, value in made):
+            return None
+        return Group((value for _, value in made), [key.value for key, _ in made if isinstance(key, ast.Constant)])
+
+    def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp, env: Env) -> Value:
+        """Return a list of what is stepped, one of each kind for all; else the parameters that a comprehension gives."""
+        made = node.value if isinstance(node, ast.DictComp) else node.elt
+        found: list[Value] = []
         for generator in node.generators:
             elements = self._elements(generator.iter, env)
             for name in ast.walk(generator.target):
                 if isinstance(name, ast.Name):
-                    env.names[name.id] = elements[0] if len(elements) == 1 else Thing()
-            if elements and all(isinstance(e, Optimizer) for e in elements) and isinstance(generator.target, ast.Name):
+                    env.names[name.id] = elements[0] if len(elements) == 1 and isinstance(elements[0], Thing) else Thing()
+            if 0 < len(elements) <= 8 and self.left > 0 and all(_is_stepped(element) for element in elements):
                 for element in elements[:-1]:
-                    env.names[generator.target.id] = element
-                    self.value(node.elt, env)
-                env.names[generator.target.id] = elements[-1]
-        self.value(node.elt, env)
+                    self.bind(generator.target, element, env)
+                    found.append(self.value(made, env))
+                self.bind(generator.target, elements[-1], env)
+        found.append(self.value(made, env))
+        if all(_is_stepped(value) for value in found):
+            return Group(found, [None] * len(found))
         holds = self.holds(node, env)
         return Thing("parameters", None, holds) if holds else None
 
@@ -682,12 +688,18 @@ class Walk:
             if isinstance(function, ast.Attribute) and function.attr in ("train", "eval") and isinstance(receiver, Instance):
                 self._mode(node, function, receiver, env)
             return self.inline(target, *self._given(node, arguments, named, env), node)
+        if isinstance(target, Instance):
+            called = self.names.method(target.of, "__call__") or self.names.method(target.of, "forward")
+            if called is not None and TRAINS & called[0].script.facts.attributes(called[1]):
+                return self.inline(self._bound(called, target), *self._given(node, arguments, named, env), node)
         if isinstance(target, Class):
             return self._instantiate(target, node, arguments, named, env)
         if isinstance(receiver, Class):
             method = self.names.method(receiver, function.attr) if isinstance(function, ast.Attribute) else None
             if method is not None:
                 return self.inline(self._bound(method, None), arguments, {k: v for k, v in named.items() if k != "**"}, node)
+        if isinstance(receiver, Group) and isinstance(function, ast.Attribute):
+            return self._of_group(receiver, function, arguments, env)
         if isinstance(function, ast.Attribute):
             handled, value = self._method_call(node, function, receiver, arguments, named, env)
             if handled:
@@ -698,14 +710,20 @@ class Walk:
         value = self._constructed(node, env, arguments, named)
         if value is not None:
             return value
-        self._unresolved(node, function, receiver, [*arguments, *named.values()])
-        return None
+        return self._unresolved(node, function, receiver, [*arguments, *named.values()])
 
     def _given(
         self, node: ast.Call, arguments: list[Value], named: dict[str, Value], env: Env
     ) -> tuple[list[Value], dict[str, Value]]:
         """Return the arguments of a call, what is not known by the path that the caller knows it by."""
-        positional = [self._as_argument(v, a, env) for v, a in zip(arguments, node.args, strict=True)]
+        positional: list[Value] = []
+        for value, given in zip(arguments, node.args, strict=True):
+            if not isinstance(given, ast.Starred):
+                positional.append(self._as_argument(value, given, env))
+            elif isinstance(value, Group):
+                positional += value.items
+            else:
+                break  # which arguments follow is not known
         return positional, {k.arg: self._as_argument(named[k.arg], k.value, env) for k in node.keywords if k.arg}
 
     def _inherited(self, name: str) -> Function | None:
@@ -733,7 +751,7 @@ class Walk:
             self._backward(node, function, env)
             if name == "fused_backward" or role == "engine" or text in self.stale:
                 self.doubt(f"{text or name} steps and clears on its own")
-            if name == "manual_backward":
+            if name == "manual_backward" and not optimizes_manually(self.script):
                 self.doubt("Lightning calls this code")
             return True, None
         is_optimizer = isinstance(receiver, Optimizer) or (
@@ -793,6 +811,21 @@ class Walk:
         if name in SAME_OBJECT:
             return True, receiver
         return False, None
+
+    def _of_group(self, group: Group, function: ast.Attribute, arguments: list[Value], env: Env) -> Value:
+        """Return what a method of a list, tuple or dictionary gives; `append` and `extend` make it longer."""
+        match function.attr:
+            case "values" | "copy":
+                return group
+            case "items":
+                return Group(Group((Thing(), item)) for item in group.items)
+            case "append":
+                _name(arguments[0] if arguments else None, self.path(function.value, env))
+                group.add(arguments[:1])
+            case "extend" | "insert" | "update":
+                given = arguments[0] if arguments else None
+                group.add(given.items if isinstance(given, Group) and function.attr == "extend" else [None])
+        return None
 
     def _in_place(self, node: ast.Call, function: ast.Attribute, last: str, env: Env) -> bool:
         """Return whether a method changes a gradient in place; record it."""
@@ -875,12 +908,15 @@ class Walk:
         if not is_optimizer:
             return False
         closure = arguments[0] if arguments else named.get("closure")
-        if isinstance(receiver, Optimizer) and receiver.constructor == "LBFGS":
-            self.doubt("LBFGS calls its closure several times in one step")
+        already = len(self.frames[-1].items)
         if isinstance(closure, Function):
             self.inline(closure, [], {}, node)
         elif node.args or "closure" in named:
             self.doubt(f"{text}.step is given a closure that is not in this file")
+        if isinstance(receiver, Optimizer) and receiver.constructor == "LBFGS":
+            evaluated = TracedLoop(None, self.script, items=self.frames[-1].items[already:])
+            if {event.kind for event in evaluated.flat()} != {"backward"}:
+                self.doubt("LBFGS calls its closure several times in one step")
         self._emit_for(function.value, receiver, "step", node, env)
         if any(k.arg == "zero_grad" for k in node.keywords):
             self._emit_for(function.value, receiver, "zero_grad", node, env)
@@ -891,6 +927,9 @@ class Walk:
         if isinstance(value, Thing) and value.id is not None and OPT_NAME.search(re.split(r"[.\[]", value.id)[-1]):
             return True
         while isinstance(node, ast.Subscript | ast.Call):
+            key = node.slice.value if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) else None
+            if isinstance(key, str) and OPT_NAME.search(key):
+                return True
             node = node.value if isinstance(node, ast.Subscript) else node.func
         name = last_of(node)
         return bool(OPT_NAME.search(name)) and name not in ("torch.optim", "optim")
@@ -927,6 +966,8 @@ class Walk:
             self.emit("zero_grad", direct.removeprefix("optimizer "), node)
             return
         held = False
+        if self.optimizers and all(self._apart(paths, optimizer) for optimizer in self.optimizers):
+            return
         for optimizer in {o.id: o for o in self.optimizers}.values():
             if optimizer.holds is None or optimizer.id is None:
                 continue
@@ -973,6 +1014,13 @@ class Walk:
             return Thing("settings", None)
         if name in MODEL_WRAPPERS and node.args:
             return self._as_argument(first, node.args[0], env)
+        if name == "enumerate" and isinstance(first, Group):
+            return Group(Group((Thing(), item)) for item in first.items)
+        if name == "zip" and any(isinstance(value, Group) for value in arguments):
+            length = min(len(value.items) for value in arguments if isinstance(value, Group))
+            return Group(
+                Group(value.items[at] if isinstance(value, Group) else Thing() for value in arguments) for at in range(length)
+            )
         if name in ("list", "tuple", "chain", "filter", "iter", "reversed", "sorted"):
             holds = self.holds(node, env)
             return Thing("parameters", None, holds) if holds else first if isinstance(first, Group) else None
@@ -1008,7 +1056,7 @@ class Walk:
         if bases & (OPTIMIZERS | {"Optimizer"}):
             holds = self.holds(node.args[0], env) if node.args else None
             step = self.names.method(of, "step")
-            clears = step is not None and "zero_grad" in self._attributes_of(step[1])
+            clears = step is not None and "zero_grad" in step[0].script.facts.attributes(step[1])
             return self._optimizer(of.node.name, node, env, holds, "its step also clears" if clears else "")
         instance = Instance(of, None, node)
         init = self.names.method(of, "__init__")
@@ -1018,8 +1066,20 @@ class Walk:
             instance.id = None
         return instance
 
-    def _unresolved(self, node: ast.Call, function: ast.expr, receiver: Value, given: list[Value]) -> None:
-        """Doubt the loop when a function that is not in the project may touch the optimizer."""
+    def _configured(self, module: Instance) -> Value:
+        """Return the optimizers that `configure_optimizers` of a Lightning module gives back, the schedulers left out."""
+        method = self.names.method(module.of, "configure_optimizers")
+        if method is None:
+            return None
+        kept = self.frames, self.around, self.branch, list(self.built)
+        self.frames, self.around, self.branch = [TracedLoop(None, self.script)], (), ()
+        given = self.inline(self._bound(method, module), [], {}, method[1])
+        self.frames, self.around, self.branch, self.built = kept
+        both = isinstance(given, Group) and given.items and isinstance(given.items[0], Group)
+        return given.items[0] if isinstance(given, Group) and both else given
+
+    def _unresolved(self, node: ast.Call, function: ast.expr, receiver: Value, given: list[Value]) -> Value:
+        """Doubt the loop when a function that is not in the project may touch the optimizer; return what it is known to give."""
         parts = dotted(function)
         name = parts[-1] if parts else ""
         takes_grad = any(a in self.facts.grads for a in node.args) or (
@@ -1027,18 +1087,20 @@ class Walk:
         )
         if CLEARING_NAME.search(name) or (takes_grad and re.search("setattr|zero|mul", name)):
             self.emit("zero_grad", None, node)
-            return
+            return None
         if CALLS_BACK.search(name):
             self.doubt(f"{name} runs hooks that are not known")
-            return
+            return None
         if isinstance(receiver, Instance) and name not in receiver.attributes and self._may_train_unseen(receiver):
-            self.doubt(f"{'.'.join(parts)} is not in this file")
-            return
+            if not COMPUTES.search(name):
+                self.doubt(f"{'.'.join(parts)} is not in this file")
+            return self._configured(receiver) if name == "optimizers" else None
         if HARMLESS.search(name):
-            return
+            return None
         by_name = any("optim" in last_of(a).lower() for a in [*node.args, *(k.value for k in node.keywords)])
         if by_name or any(carries_optimizer(value) for value in given):
             self.doubt(f"{name or 'a function'} is given the optimizer and is not in this file")
+        return None
 
     # -- functions
 
@@ -1046,7 +1108,7 @@ class Walk:
         """Walk the body of a function in the place of a call; return what it gives back."""
         node = function.node
         if node in self.stack or len(self.stack) >= DEPTH or self.left <= 0:
-            if {"zero_grad", "step"} & self._attributes_of(node):
+            if {"zero_grad", "step"} & function.script.facts.attributes(node):
                 self.doubt("calls are nested too deeply to be followed")
             return None
         self.visited.add(node)
@@ -1056,9 +1118,15 @@ class Walk:
         given = list(arguments)
         if function.owner is not None and "staticmethod" not in decorators:
             given.insert(0, function.owner)
+        elif function.owner is None and "classmethod" in decorators:
+            given.insert(0, function.of)
         env.names.update(dict.fromkeys([*parameters, *(a.arg for a in node.args.kwonlyargs)]))
         env.names.update(zip(parameters, given, strict=False))
+        if node.args.vararg is not None:
+            env.names[node.args.vararg.arg] = Group(given[len(parameters) :])
         env.names.update({name: value for name, value in named.items() if name in env.names})
+        for name, value in env.names.items():
+            _name(value, name)
         kept = self.script, self.facts, self.via, self.within, self.branch
         if function.script is not self.script:
             self._enter_script(function.script)
@@ -1066,11 +1134,12 @@ class Walk:
             if self.script is self.names.scripts[0]:
                 self.via = None
         self.within |= {CONTEXTS[d] for d in decorators if d in CONTEXTS} - {"grad"}
+        self.calls.append(at)
         self.stack.append(node)
         self.methods.append(function)
         self.loop_depth.append(len(self.frames))
         self.returned.append([])
-        lightning = function.owner is not None and self._is_lightning(function.owner.of)
+        lightning = function.owner is not None and self._is_lightning(function.owner.of) and not optimizes_manually(self.script)
         before = len(self.frames[-1].items)
         if isinstance(node, ast.Lambda):
             self.returned[-1].append(self.value(node.body, env))
@@ -1081,6 +1150,7 @@ class Walk:
                 if isinstance(item, TracedLoop):
                     item.unsure.append("Lightning or a Trainer calls this code")
         self.script, self.facts, self.via, self.within, self.branch = kept
+        self.calls.pop()
         self.stack.pop()
         self.methods.pop()
         self.loop_depth.pop()
@@ -1088,16 +1158,12 @@ class Walk:
         return next((value for value in reversed(results) if value is not None), None)
 
     def _enter_script(self, script: Script) -> None:
-        self.script = script
-        known = self._facts.get(script)
-        if known is None:
-            known = self._facts[script] = _Facts(script)
-            self.stale |= engines(script)
-        self.facts = known
+        self.script, self.facts = script, script.facts
+        self.stale |= self.facts.engines
 
     def _may_train_unseen(self, instance: Instance) -> bool:
         """Return whether an object that trains has methods that are not known."""
-        trains = {"zero_grad", "backward"} & self._attributes_of(instance.of.node) or carries_optimizer(instance)
+        trains = {"zero_grad", "backward"} & instance.of.script.facts.attributes(instance.of.node) or carries_optimizer(instance)
         return bool(trains) and self._inherits_the_unknown(instance.of)
 
     def _inherits_the_unknown(self, of: Class) -> bool:
@@ -1111,14 +1177,6 @@ class Walk:
             names = [".".join(dotted(base)) for base in self.names.foreign_bases(of)]
             known = self._lightning[of.node] = any(_LIGHTNING.search(name) for name in names)
         return known
-
-    def _attributes_of(self, node: ast.AST) -> set[str]:
-        if node not in self._attributes:
-            self._attributes[node] = attributes(node)
-        return self._attributes[node]
-
-    def _trains(self, node: ast.AST) -> bool:
-        return bool({"zero_grad", "step", "backward"} & self._attributes_of(node))
 
     # -- small things
 
@@ -1163,7 +1221,7 @@ class Walk:
                 return value.holds
             path = self.path(node, env)
             return frozenset({path}) if path is not None else None
-        if isinstance(node, ast.List | ast.Tuple) and all(isinstance(e, ast.Name) for e in node.elts):
+        if isinstance(node, ast.List | ast.Tuple) and all(isinstance(e, ast.Name | ast.Attribute) for e in node.elts):
             paths = [self.path(element, env) for element in node.elts]
             return frozenset(p for p in paths if p is not None) if paths and None not in paths else None
         return None
@@ -1173,7 +1231,7 @@ class Walk:
         if kind == "zero_grad" and self.counts:
             self.cleared |= {node, node.func} if isinstance(node, ast.Call) else {node}
         event = TracedEvent(kind, target, node, self.script, via=self.via or node, branch=self.branch, thing=thing, loss=loss)
-        event.within, event.loops = self.within, self.around
+        event.within, event.loops, event.calls = self.within, self.around, tuple(self.calls)
         self.frames[-1].items.append(event)
 
     def overlap(self, first: str, second: str) -> bool:
@@ -1189,6 +1247,16 @@ class Walk:
             return True
         first_made, second_made = ({path for origins in side if origins for path in origins} for side in made)
         return any(related(a, b) or self._share(a, b) for a in first_made for b in second_made)
+
+    def _apart(self, paths: frozenset[str], optimizer: Optimizer) -> bool:
+        """Return whether an optimizer is seen to hold nothing of these models and tensors."""
+        made = [self._made_of(path) for path in sorted(paths)]
+        held = [self._made_of(path) for path in sorted(optimizer.holds or ())]
+        if not held or any(origins is None for origins in [*made, *held]):
+            return False
+        return not any(
+            related(a, b) or self._share(a, b) for one in made for a in one or () for other in held for b in other or ()
+        )
 
     def _made_of(self, path: str) -> set[str] | None:
         """Return the path of a model or tensor, and of all that a list of parameters is made of; None where that is not seen."""
@@ -1245,6 +1313,8 @@ class Walk:
             if isinstance(node, ast.Attribute) and CLEARING_NAME.search(node.attr) and node not in self.cleared:
                 if isinstance(script.parents.get(node), ast.Expr):
                     continue  # named, not called
+                if CLEARING_NAME.search(getattr(script.function(node), "name", "")):
+                    continue  # what a call of this function would do: the call would be such an attribute itself
                 return node.lineno
             if isinstance(node, ast.Constant) and node.value == "zero_grad":
                 return node.lineno
@@ -1262,6 +1332,9 @@ class Walk:
         while isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
             test, truth = test.operand, not truth
         text, names = self.facts.condition(test)
+        meant = self.script.origin(test, 1) if isinstance(test, ast.Name) else test
+        if isinstance(meant, ast.Compare) and meant is not test:
+            text = f"{text}={self.facts.condition(meant)[0]}"
         if names is None:
             return f"line {test.lineno}:{test.col_offset} {text}", truth
         return f"{text} {[self.writes.get(name, 0) for name in names]}", truth
@@ -1271,10 +1344,35 @@ class Walk:
 
 
 _IN_PLACE = frozenset({"zero_", "fill_", "mul_", "multiply_", "copy_", "add_", "sub_", "set_"})
-_ACCELERATOR = re.compile("accel|fabric", re.IGNORECASE)
-_LIGHTNING = re.compile(r"Lightning|(^|\.)pl\.|Trainer$|Optimizer$")
+_ACCELERATOR = lazy("accel|fabric", re.IGNORECASE)
+_LIGHTNING = lazy(r"Lightning|(^|\.)pl\.|(?<!Base)Trainer$|Optimizer$")
 #: Calls without which a function that nobody calls is not worth a walk of its own.
+TRAINS = frozenset({"zero_grad", "step", "backward"})
 TRAINING = ("backward", "manual_backward", "step", "optimizer_step", "zero_grad", "train", "eval", *sorted(CLIPS))
+
+
+def _trains(of: Class) -> bool:
+    return bool(TRAINS & of.script.facts.attributes(of.node))
+
+
+def _name(value: Value, path: str | None) -> None:
+    """Let what has no name yet go by a path; the elements of a list by theirs in it, or by its own where they stand for many."""
+    if isinstance(value, Group):
+        for key, item in zip(value.keys, value.items, strict=True):
+            if isinstance(item, Optimizer | Scheduler):
+                _name(item, path if key is None or path is None else f"{path}[{key!r}]")
+        return
+    named = isinstance(value, Optimizer | Instance) or (isinstance(value, Thing) and value.role not in ("", "parameters"))
+    if named and value.id is None:  # type: ignore[union-attr]
+        value.id = path  # type: ignore[union-attr]
+
+
+def _is_stepped(value: Value) -> bool:
+    """Return whether a value is an optimizer or a scheduler, or a pair in which one stands."""
+    if isinstance(value, Group):
+        return any(_is_stepped(item) for item in value.items)
+    by_name = type(value) is Thing and value.role == "" and OPT_NAME.search(re.split(r"[.\[]", value.id or "")[-1])
+    return isinstance(value, Optimizer | Scheduler) or bool(by_name)
 
 
 def _is_super(node: ast.expr) -> bool:

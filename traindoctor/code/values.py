@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from traindoctor.code.names import OPT_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from traindoctor.code.events import TracedLoop
     from traindoctor.code.script import Script
@@ -132,12 +132,24 @@ class Instance:
 
 
 class Group:
-    """A tuple or list whose elements are known."""
+    """A tuple, list or dictionary whose elements are known, by their keys; None for one that stands for many."""
 
-    __slots__ = ("items",)
+    __slots__ = ("items", "keys")
 
-    def __init__(self, items: Iterable[Value]) -> None:
+    def __init__(self, items: Iterable[Value], keys: Sequence[object] | None = None) -> None:
         self.items = tuple(items)
+        self.keys = tuple(range(len(self.items))) if keys is None else tuple(keys)
+
+    def at(self, key: object) -> Value:
+        """Return the element at a key, or at an index from the end; None where there is none."""
+        wanted = key + len(self.items) if isinstance(key, int) and key < 0 else key
+        named = ((known, item) for known, item in zip(self.keys, self.items, strict=True) if known is not None)
+        return next((item for known, item in named if known == wanted), None)
+
+    def add(self, items: Sequence[Value]) -> None:
+        """Take in further elements, each for as many as may be added there."""
+        self.items += tuple(items)
+        self.keys += (None,) * len(items)
 
 
 class Module:

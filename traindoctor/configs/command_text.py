@@ -13,21 +13,20 @@ import re
 from typing import TYPE_CHECKING
 
 from traindoctor.configs.documents import MAX_ENTRIES, NOWHERE, TOO_MANY, Entry, Note, ParseError, Span, plain_scalar
+from traindoctor.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_NAMESPACE = re.compile(r"\bNamespace\(")
-_ARGUMENT = re.compile(
+_NAMESPACE = lazy(r"\bNamespace\(")
+_ARGUMENT = lazy(
     r"""\s*+([A-Za-z_]\w*+)\s*+=\s*+('(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|\[[^\[\]\n]*\]|\([^()\n]*\)|[^,()\[\]{}'"\n]{1,2000})(?=\s{0,20}[,)])"""
 )
-_OPTION = re.compile(
-    r"[ \t]*([A-Za-z_]\w*)[ \t]*:[ \t]*(\S[^\[\r\n]*?)?[ \t]*(?:\[default: [^\]\r\n]*\][ \t]*)?\r?$", re.MULTILINE
-)
-_WORD = re.compile(r"""(?:\\.|'[^']*'|"(?:[^"\\]|\\.)*"|[^\s'"\\()])+|[()\n]""", re.DOTALL)
-_ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-_OVERRIDE = re.compile(r"\+{0,2}([A-Za-z_][\w-]*(?:[./@][\w-]+)*)=(.+)", re.DOTALL)
-_RUNS = re.compile(
+_OPTION = lazy(r"[ \t]*([A-Za-z_]\w*)[ \t]*:[ \t]*(\S[^\[\r\n]*?)?[ \t]*(?:\[default: [^\]\r\n]*\][ \t]*)?\r?$", re.MULTILINE)
+_WORD = lazy(r"""(?:\\.|'[^']*'|"(?:[^"\\]|\\.)*"|[^\s'"\\()])+|[()\n]""", re.DOTALL)
+_ASSIGNED = lazy(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_OVERRIDE = lazy(r"\+{0,2}([A-Za-z_][\w-]*(?:[./@][\w-]+)*)=(.+)", re.DOTALL)
+_RUNS = lazy(
     r"(?:.*/)?(?:python[\d.]*|torchrun|accelerate|deepspeed|srun|mpirun|lightning|tune|axolotl|llamafactory-cli|fairseq-[\w-]+|yolo)"
 )
 
@@ -87,7 +86,7 @@ def _namespace(text: str) -> Iterator[Entry]:
         at = rest.end()
 
 
-_PAUSE = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|[()\[\]{},\n]""")
+_PAUSE = lazy(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|[()\[\]{},\n]""")
 
 
 def _next_argument(text: str, at: int) -> int:

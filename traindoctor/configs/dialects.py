@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from traindoctor.configs.documents import Entry
 
+#: How many optimizers beside the first are read.
+MAX_FURTHER = 8
 PARAMETER_GROUPS = frozenset({"param_groups", "parameter_groups", "params_groups"})
 
 _Rank = tuple[int, int, int, int, int]
@@ -80,12 +82,12 @@ def read_settings(entries: Iterable[Entry], name: str = "") -> Reading:
 
 def _slots(entries: list[Entry], dialect: Dialect) -> dict[str, Slot]:
     """Return the settings by the tables of the dialect and of the vocabulary."""
-    anchors = _learning_blocks(entries)
+    anchors, built = _learning_blocks(entries), _built_blocks(entries)
     ranked: dict[str, tuple[_Rank, Slot]] = {}
     home: tuple[int, tuple[str, ...]] | None = None
     found: list[tuple[_Rank, tuple[str, ...], Slot]] = []
     for entry in entries:
-        context, block, strangers = _context(entry)
+        context, block, strangers = _context(entry, built)
         setting, order, own = dialect.setting_of(entry.path), 0, 1
         if setting is not None:
             own, context = 0, context or ("optimizer" if setting.startswith("optimizer.") else "")
@@ -103,20 +105,39 @@ def _slots(entries: list[Entry], dialect: Dialect) -> dict[str, Slot]:
         if context == "optimizer" and block and value is not None and (home is None or strangers < home[0]):
             home = strangers, block
     first_block = home[1] if home is not None else None
+    others: list[tuple[tuple[str, ...], Slot]] = []
     for rank, block, slot in found:
         if slot.context in ("optimizer", "learning rate") and block and first_block is not None and block != first_block:
+            others.append((block, slot))
             continue
         known = ranked.get(slot.setting)
         if known is None or rank < known[0] or (rank == known[0] and slot.entry.path == known[1].entry.path):
             ranked[slot.setting] = (rank, slot)
-    return {setting: slot for setting, (_, slot) in ranked.items()}
+    slots = {setting: slot for setting, (_, slot) in ranked.items()}
+    return slots | _of_its_likes(slots, others)
+
+
+def _of_its_likes(slots: dict[str, Slot], others: list[tuple[tuple[str, ...], Slot]]) -> dict[str, Slot]:
+    """Return the settings of further optimizers of the same class as the first, numbered like parameter groups, from 100 on."""
+    first = slots.get("optimizer.name")
+    names = {block: str(slot.value) for block, slot in others if slot.setting == "optimizer.name" and slot.value is not None}
+    its = [block for block, name in names.items() if first is not None and name == first.value][:MAX_FURTHER]
+    made: dict[str, Slot] = {}
+    for block, slot in others:
+        field = slot.setting.partition(".")[2]
+        if block in its and field != "name" and slot.value is not None and slot.setting.startswith("optimizer."):
+            number = 100 + its.index(block)
+            made[f"optimizer.{number}.{field}"] = slot._replace(setting=f"optimizer.{number}.{field}")
+    return made
 
 
 def _by_tables(entry: Entry, context: str, anchors: frozenset[tuple[str, ...]]) -> tuple[str, int]:
     """Return the setting that a key means by the tables of the vocabulary, "" for none, and how much it is preferred."""
     key = normal(entry.key)
     if context == "learning rate":
-        return ("schedule.name", 0) if key in ("name", "type", "class_name") else SCHEDULE_KEYS.get(key, ("", 0))
+        if key in ("name", "type", "class_name"):
+            return "schedule.name", 0
+        return ("optimizer.lr", 0) if key in ("learning_rate", "base_lr") else SCHEDULE_KEYS.get(key, ("", 0))
     if context == "precision":
         return ("precision", 0) if key == "enabled" else ("", 0)
     if context == "" and key in SHARED_WORDS and entry.block not in anchors:
@@ -128,19 +149,33 @@ def _by_tables(entry: Entry, context: str, anchors: frozenset[tuple[str, ...]]) 
 
 def _learning_blocks(entries: Iterable[Entry]) -> frozenset[tuple[str, ...]]:
     """Return the blocks in which a learning rate or an optimizer stands."""
-    return frozenset(e.block for e in entries if ANYWHERE_KEYS.get(normal(e.key), ("",))[0] in ("optimizer.lr", "optimizer.name"))
+    entries = list(entries)
+    rates = {e.block for e in entries if ANYWHERE_KEYS.get(normal(e.key), ("",))[0] in ("optimizer.lr", "optimizer.name")}
+    of_schedules = {e.path[:n] for e in entries for n, part in enumerate(e.block) if normal(part) in LEARNING_RATES}
+    return frozenset(rates | of_schedules)
 
 
-def _context(entry: Entry) -> tuple[str | None, tuple[str, ...], int]:
+def _built_blocks(entries: Iterable[Entry]) -> frozenset[tuple[str, ...]]:
+    """Return the blocks, by whatever name, that name a class of torch.optim to be built with what else stands in them."""
+    return frozenset(
+        e.block
+        for e in entries
+        if e.key in ("_target_", "_component_", "class_path") and re.match(r"torch\.optim\.[A-Z]\w*$", str(e.value))
+    )
+
+
+def _context(entry: Entry, built: frozenset[tuple[str, ...]] = frozenset()) -> tuple[str | None, tuple[str, ...], int]:
     """Return what kind of block an entry stands in, that block's path, and how many strange blocks enclose it.
 
     The kind is None where an entry says nothing of the training.
     """
-    context, strangers = "", 0
+    context, strangers, lost = "optimizer" if () in built else "", 0, False
     block: tuple[str, ...] = ()
     for depth, part in enumerate(entry.block, 1):
         word = normal(part)
-        if word in SCHEDULES:
+        if entry.path[:depth] in built or (lost and word in ("optimizer", "optim")):
+            context, block, lost = "optimizer", entry.path[:depth], False
+        elif word in SCHEDULES:
             context, block = "schedule", entry.path[:depth]
         elif word in OPTIMIZERS or re.fullmatch(r"optim(?:izer)?_?[a-z0-9]{1,2}", word):
             if context != "optimizer":
@@ -156,8 +191,9 @@ def _context(entry: Entry) -> tuple[str | None, tuple[str, ...], int]:
             return None, (), 0
         elif word not in GROUPS:
             strangers += 1
-            if context:
-                return None, (), 0
+            lost = lost or bool(context)
+    if lost:
+        return None, (), 0
     if strangers and context not in ("optimizer", "schedule", "learning rate"):
         return None, (), strangers
     return context, block, strangers

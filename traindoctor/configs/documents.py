@@ -12,6 +12,8 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from traindoctor.patterns import lazy
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
@@ -171,8 +173,8 @@ def unwrapped(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 # -- YAML -------------------------------------------------------------------------------------------------------------
 
-_INT = re.compile(r"[-+]?[0-9][0-9_]*")
-_FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?")
+_INT = lazy(r"[-+]?[0-9][0-9_]*")
+_FLOAT = lazy(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?")
 _WORDS: dict[str, object] = {"": None, "~": None, "null": None, "none": None, "true": True, "yes": True, "on": True}
 _WORDS |= {"false": False, "no": False, "off": False, ".inf": float("inf"), "-.inf": float("-inf"), ".nan": float("nan")}
 
@@ -196,7 +198,7 @@ _FLOAT_1_1 = re.compile(
 )
 
 
-_DIRECTIVE = re.compile(r"(?m)^%YAML[^\n]*$")
+_DIRECTIVE = lazy(r"(?m)^%YAML[^\n]*$")
 
 
 def is_text_in_yaml_1_1(word: str) -> bool:
@@ -310,7 +312,7 @@ class _YamlWalk:
             column = place.start_mark.column + 1
             if child.id == "scalar":
                 yield Entry(here, _scalar(child), line, _span(child), (), start, flow, known, column, self.as_text(child))
-            elif child.id == "sequence" and child.value and all(item.id == "scalar" for item in child.value):
+            elif child.id == "sequence" and child.value and (id(child) in self.lists or _is_flat(child)):
                 values, items, as_text = self.scalars(child)
                 yield Entry(here, values, line, _span(child), items, start, flow, known, column, as_text)
             elif len(here) < MAX_DEPTH:
@@ -347,6 +349,11 @@ def repeated(notes: list[Note], line: int, repeat: Repeat) -> None:
         notes.append(Note(line, "duplicate-key", detail, repeat))
 
 
+def _is_flat(node: Any) -> bool:
+    """Whether a list holds nothing but scalars."""
+    return all(item.id == "scalar" for item in node.value)
+
+
 def _scalar(node: Any) -> object:
     if node.style is not None or str(node.tag).endswith(":str!"):
         return str(node.value)
@@ -359,8 +366,8 @@ def _span(node: Any) -> Span:
 
 # -- JSON -------------------------------------------------------------------------------------------------------------
 
-_SPACE = re.compile(r"[ \t\r\n]*")
-_ATOM = re.compile(r"[^\s,\]}]+")
+_SPACE = lazy(r"[ \t\r\n]*")
+_ATOM = lazy(r"[^\s,\]}]+")
 _ATOMS: dict[str, object] = {"true": True, "false": False, "null": None}
 
 
@@ -372,7 +379,8 @@ def _json(text: str, notes: list[Note]) -> Iterator[Entry]:
     except json.JSONDecodeError as error:
         raise ParseError(error.lineno, f"not JSON: {error.msg} (column {error.colno})") from None
     except ValueError as error:
-        raise ParseError(1, f"not JSON: {error}") from None
+        its = "a number of thousands of digits" if "digits" in str(error) else str(error)
+        raise ParseError(1, f"not JSON: {its}") from None
     if not isinstance(top, dict):
         raise ParseError(1, NO_MAPPING)
     found: list[Entry | None] = []
@@ -461,9 +469,12 @@ def _skip(text: str, at: int) -> int:
 
 # -- TOML -------------------------------------------------------------------------------------------------------------
 
-_TABLE = re.compile(r"\s*\[(\[?)\s*([^\[\]]+?)\s*\]?\]\s*(?:#.*)?$")
-_PAIR = re.compile(r"""(\s*)((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=\s*(\S.*)?$""")
-_TOML_VALUE = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|\[[^\[\]#"']*\]|[^\s#,{}\[\]"']+)(?=\s*(?:#.*)?$)""")
+_TABLE = lazy(r"\s*\[(\[?)\s*([^\[\]]+?)\s*\]?\]\s*(?:#.*)?$")
+_PAIR = lazy(r"""(\s*)((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=\s*(\S.*)?$""")
+_TOML_TOKEN = lazy(
+    r'''"""(?:[^\\]|\\.)*?"""+|'{3}.*?'{3}+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|#[^\n]*|[\[\]{},=]|[^\s\[\]{},="'#]+''', re.DOTALL
+)
+_TOML_VALUE = lazy(r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|\[[^\[\]#"']*\]|[^\s#,{}\[\]"']+)(?=\s*(?:#.*)?$)""")
 
 
 def _toml(text: str, notes: list[Note]) -> Iterator[Entry]:  # noqa: ARG001 -- TOML forbids what notes are made of
@@ -484,7 +495,7 @@ def _toml(text: str, notes: list[Note]) -> Iterator[Entry]:  # noqa: ARG001 -- T
             span, start = NOWHERE, -1
         items: list[Span] = []
         if isinstance(value, list) and span != NOWHERE:
-            items = [m.span() for m in re.compile(r"[^\s,\[\]]+").finditer(text, *span)]
+            items = [m.span() for m in _TOML_TOKEN.finditer(text, *span) if m.group()[0] not in "[],#"]
         column = start - text.rfind("\n", 0, start) if start >= 0 else 1
         own = tuple(items) if isinstance(value, list) and len(items) == len(value) else ()
         yield Entry(path, value, line, span, own, start, column=column)
@@ -506,24 +517,67 @@ def _leaves(node: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
 
 
 def _toml_places(text: str) -> dict[tuple[str, ...], tuple[int, Span, int]]:
-    """Return line, span of the value, and start of the key, for each `key = value` that stands on a line of its own."""
+    """Return line, span of the value, and start of the key, for each `key = value`."""
     places: dict[tuple[str, ...], tuple[int, Span, int]] = {}
     table: tuple[str, ...] = ()
     counts: dict[tuple[str, ...], int] = {}
-    at = 0
-    for number, raw in enumerate(text.splitlines(keepends=True), 1):
-        line = raw.rstrip("\r\n")
-        if header := _TABLE.match(line):
+    at = done = 0  # a line before `done` belongs to a value that began above it
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = raw.rstrip("\r")
+        if at < done:
+            pass
+        elif header := _TABLE.match(line):
             table = _toml_keys(header.group(2))
             if header.group(1):
                 counts[table] = counts.get(table, -1) + 1
                 table = (*table, str(counts[table]))
         elif pair := _PAIR.match(line):
-            value = _TOML_VALUE.match(line, pair.start(3)) if pair.group(3) else None
-            span = (at + value.start(), at + value.end()) if value else NOWHERE
-            places[(*table, *_toml_keys(pair.group(2)))] = (number, span, at + pair.start(2))
-        at += len(raw)
+            path, start = (*table, *_toml_keys(pair.group(2))), at + pair.start(3)
+            if pair.group(3) and text.startswith(("[", "{", '"""', "'''"), start):
+                done = _toml_nested(text, start, path, number, places)
+                span = start, done
+            else:
+                value = _TOML_VALUE.match(line, pair.start(3)) if pair.group(3) else None
+                span = (at + value.start(), at + value.end()) if value else NOWHERE
+            places[path] = (number, span, at + pair.start(2))
+        at += len(raw) + 1
     return places
+
+
+def _toml_nested(
+    text: str, start: int, path: tuple[str, ...], line: int, places: dict[tuple[str, ...], tuple[int, Span, int]]
+) -> int:
+    """Note the places of what stands in an array or an inline table, and return where it ends."""
+    frames: list[tuple[tuple[str, ...], bool, int, int]] = []  # path, whether a table, its start, start of its key
+    index: list[int] = []
+    at, (key, key_start) = start, ("", -1)
+    for token in _TOML_TOKEN.finditer(text, start):
+        word = token.group()
+        line, at = line + text.count("\n", at, token.start()), token.start()
+        if word[0] == "#" or word == "=":
+            continue
+        own = () if not frames else _toml_keys(key) if frames[-1][1] else (str(index[-1]),)
+        here = (*(frames[-1][0] if frames else path), *own)
+        if word in ("[", "{"):
+            frames.append((here, word == "{", at, key_start))
+            index.append(0)
+            key, key_start = "", -1
+        elif word in ("]", "}"):
+            its, _, began, its_key = frames.pop()
+            index.pop()
+            if not frames:
+                return token.end()
+            places[its] = (line - text.count("\n", began, at), (began, token.end()), its_key)
+        elif word == ",":
+            index[-1] += 1
+            key, key_start = "", -1
+        elif not frames:
+            return token.end()
+        elif frames[-1][1] and not key:
+            key, key_start = word, at
+        else:
+            places[here] = (line, token.span(), key_start)
+    return len(text)
 
 
 def _toml_keys(dotted: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """One config file as `check` sees it: its settings in the one vocabulary, their places, and what stands where nothing was set.
 
-Whether a file is the config of a training run at all is told here too: by its text before it is parsed (`may_be_config`), and by
-its keys (`is_training_config`).
+Whether a file is the config of a training run at all is told by its text before it is parsed (`configs.words`), and by its keys
+(`is_training_config`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from traindoctor.configs.frameworks import Shape
 from traindoctor.configs.inherit import read_config
 from traindoctor.configs.optimizer import normal_name, optimizer_spec
 from traindoctor.configs.vocabulary import normal, number
+from traindoctor.configs.words import is_program
 from traindoctor.mistake import Edit, Location
+from traindoctor.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -345,24 +347,13 @@ def _entry(what: Slot | Entry) -> Entry:
 
 # -- which files are configs ------------------------------------------------------------------------------------------
 
-#: Words of which one stands in every config of an optimizer or of a schedule.
-_WORDS = re.compile(
-    r"(?i)(?<![a-z])lr(?![a-z])|learn\w{0,3}g?[_ -]?rate|learningrate|optim|lr0|base_lr|_lr\b|batch_size|gradient_accumulation"
-    r"|per_device|micro_batch|ims_per_batch|warmup|weight_decay|max_steps|max_epochs|max_iter|gradient|deepspeed|zero_optim|\bbf16\b|\bfp16\b"
-)
-#: What a Python file that is more than settings holds.
-_PROGRAM = re.compile(
-    r"(?m)\.backward\(|zero_grad\(|^\s*class\s|__main__|argparse|add_argument|^\s*(?:async\s+)?def (?!get_\w*config\b)"
-)
 #: Names that hold something else, whatever their keys say.
-_OTHER_FILES = re.compile(
+_OTHER_FILES = lazy(
     r"(?i)package(?:-lock)?\.json|tsconfig.*\.json|trainer_state\.json|.*tokenizer.*\.json|generation_config\.json|vocab\.json"
     r"|special_tokens_map\.json|preprocessor_config\.json|adapter_config\.json|environment\.ya?ml|docker-compose.*|mkdocs\.ya?ml"
     r"|\.pre-commit-config\.yaml|dvc\.(?:yaml|lock)|poetry\.lock|ruff\.toml|expected\.json|metrics\.json|.*results?\.json"
 )
-_CONFIG_NAMES = re.compile(
-    r"(?i)(?:.*[_.-])?(?:conf|configs?|cfg|settings|hparams|hyper_?parameters|options|params|opts?)(?:[_.-].*)?"
-)
+_CONFIG_NAMES = lazy(r"(?i)(?:.*[_.-])?(?:conf|configs?|cfg|settings|hparams|hyper_?parameters|options|params|opts?)(?:[_.-].*)?")
 #: Dialects that are told by keys that other files have too: such a file must set an optimizer or a rate as well.
 _LOOSE = frozenset(
     {
@@ -380,13 +371,6 @@ _LOOSE = frozenset(
 _TELLING = ("optimizer.lr", "optimizer.name")
 
 
-def may_be_config(text: str, suffix: str) -> bool:
-    """Whether a text may be the config of a training run: the words of one stand in it, and no program's in a Python file."""
-    if _WORDS.search(text) is None:
-        return False
-    return suffix.lower() != ".py" or _PROGRAM.search(text) is None
-
-
 def is_training_config(config: ConfigFile) -> bool:
     """Whether a file is the config of a training run.
 
@@ -396,8 +380,9 @@ def is_training_config(config: ConfigFile) -> bool:
     if _OTHER_FILES.fullmatch(config.name):
         return False
     if config.suffix == ".py":
-        told = bool(config.dialect) or _CONFIG_NAMES.fullmatch(Path(config.name).stem) is not None
-        if not told or _PROGRAM.search(config.text) is not None:
+        told = bool(config.dialect) or "ml_collections" in config.text
+        told = told or _CONFIG_NAMES.fullmatch(Path(config.name).stem) is not None
+        if not told or is_program(config.text):
             return False
     if config.suffix in COMMANDS and not config.dialect and not _is_launch(config):
         return False

@@ -12,12 +12,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from traindoctor.patterns import lazy
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from traindoctor.configs.documents import Entry
 
-_ONE = re.compile(r"\$\{\s*(\.*)([A-Za-z_][\w-]*(?:(?:\.|\[)[\w-]+\]?)*)\s*\}")
+_ONE = lazy(r"\$\{\s*(\.*)([A-Za-z_][\w-]*(?:(?:\.|\[)[\w-]+\]?)*)\s*\}")
 #: How many interpolations one after the other are followed.
 MAX_HOPS = 8
 

@@ -1,7 +1,7 @@
 """How long a run, its warmup and its schedule are, as far as a config of a known dialect says so by itself.
 
 Lengths count optimizer steps or epochs; two are compared only where they count the same. What a free-form config means by `steps`
-is not known, so that one without a dialect has no lengths here.
+is not known: there only keys that can mean nothing else have a length.
 
 Source of the defaults: those of each dialect, in `frameworks/`.
 """
@@ -13,7 +13,8 @@ import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from traindoctor.configs.documents import Entry  # noqa: TC001 -- a field of a named tuple
-from traindoctor.configs.vocabulary import Slot, number, truth
+from traindoctor.configs.vocabulary import Slot, normal, number, truth
+from traindoctor.patterns import lazy
 
 if TYPE_CHECKING:
     from traindoctor.configs.file import ConfigFile
@@ -22,13 +23,15 @@ Unit = Literal["step", "epoch"]
 
 TRAINER = frozenset({"Hugging Face TrainingArguments", "TRL", "LLaMA-Factory", "axolotl"})
 #: Dialects whose keys of lengths do not mean what the vocabulary says, or are free-form.
-_SILENT = frozenset({"", "W&B sweep", "Keras", "Stable-Baselines3", "Hugging Face accelerate", "Lightning hparams"})
+_SILENT = frozenset({"W&B sweep", "Keras", "Stable-Baselines3", "Hugging Face accelerate", "Lightning hparams"})
 #: Keys that mean steps of the run also in a config whose author names the keys.
 _PLAINLY_STEPS = frozenset(
     [
         "max_steps",
         "max_iters",
         "max_iter",
+        "total_iter",
+        "total_iters",
         "train_steps",
         "max_train_steps",
         "total_steps",
@@ -73,7 +76,11 @@ def runs(config: ConfigFile) -> list[Length]:
     found = []
     epochs = _positive(config, "epochs", "epoch")
     steps = _positive(config, "steps", "step")
-    if steps is not None and not (config.dialect == "Hydra" and steps.key not in _PLAINLY_STEPS):
+    if steps is not None and steps.what is None and epochs is not None:  # forks of Detectron2 that count epochs
+        steps = None
+    free = config.dialect in ("Hydra", "")  # where `max_iter` in an optimizer's block is that of L-BFGS
+    in_optimizer = steps is not None and isinstance(steps.what, Slot) and steps.what.context == "optimizer"
+    if steps is not None and not (free and (in_optimizer or normal(steps.key) not in _PLAINLY_STEPS)):
         found.append(steps)
     if epochs is not None:
         found.append(epochs)
@@ -93,9 +100,15 @@ def warmup(config: ConfigFile) -> Length | None:
     if config.dialect == "Composer":
         return next(iter(_timed(config, "scheduler.t_warmup")), None)
     steps = _positive(config, "schedule.warmup_steps", "step")
-    if steps is not None and not (is_free(config) and steps.key == "warmup"):  # may count anything
+    if steps is not None and not (is_free(config) and steps.key == "warmup") and not _may_be_of_play(config, steps):
         return steps
     return _positive(config, "schedule.warmup_epochs", "epoch")
+
+
+def _may_be_of_play(config: ConfigFile, steps: Length) -> bool:
+    """Whether a free-form config may mean random actions before the training begins, as configs of agents do."""
+    own = isinstance(steps.what, Slot) and steps.what.context == "schedule"
+    return not config.dialect and not own and not normal(steps.key).startswith(("lr_", "num_warmup", "warmup_iter", "warmup_upd"))
 
 
 def horizon(config: ConfigFile) -> Length | None:
@@ -108,7 +121,7 @@ def horizon(config: ConfigFile) -> Length | None:
         return _entry_length(config, "step", "lr_scheduler.total_num_update", "total_num_update", "lr_scheduler.max_update")
     if config.dialect == "MMEngine":
         return _of_mmengine(config)
-    if config.dialect in ("LightningCLI", "Hydra"):  # Lightning calls a schedule once an epoch unless told otherwise
+    if config.dialect in ("LightningCLI", "Hydra", ""):  # Lightning calls a schedule once an epoch unless told otherwise
         its = _positive(config, "schedule.total_steps", "epoch")
         return its if its is not None and (config.dialect == "LightningCLI" or its.key == "T_max") else None
     return _positive(config, "schedule.total_steps", "step")
@@ -155,7 +168,7 @@ def _entry_length(config: ConfigFile, unit: Unit, *paths: str) -> Length | None:
     return Length(value, unit, entry.key, entry) if entry is not None and value is not None and 0 < value < math.inf else None
 
 
-_TIME = re.compile(r"(\d{1,12})(ba|ep)")
+_TIME = lazy(r"(\d{1,12})(ba|ep)")
 
 
 def _timed(config: ConfigFile, path: str) -> list[Length]:
@@ -200,7 +213,8 @@ def falls(config: ConfigFile) -> Falls | None:
             return None
         slot = config.slot("schedule.milestones")
         points = slot.value if slot is not None else (30_000,)
-        return Falls(tuple(points), "step", slot) if isinstance(points, tuple) else None
+        in_epochs = slot is not None and config.slot("epochs") is not None and config.slot("steps") is None
+        return Falls(tuple(points), "epoch" if in_epochs else "step", slot) if isinstance(points, tuple) else None
     if config.dialect == "Detectron2 LazyConfig":  # as shares of num_updates, whatever the run takes
         own, steps = config.at("lr_multiplier.scheduler.num_updates"), config.slot("steps")
         same = own is not None and steps is not None and own.value == steps.value
@@ -210,12 +224,15 @@ def falls(config: ConfigFile) -> Falls | None:
             return None
         by_epoch = config.at("lr_config.by_epoch")
         return _listed(config, "epoch" if by_epoch is None or truth(by_epoch.value) is not False else "step", "lr_config.step")
-    if config.dialect not in ("MMEngine", "timm", "LightningCLI", "Hydra") or not name.endswith(("multistep", "multisteplr")):
+    if config.dialect not in ("MMEngine", "timm", "LightningCLI", "Hydra", ""):
+        return None
+    if not name.endswith(("multistep", "multisteplr")) and (config.dialect or name not in ("step", "steplr")):
         return None
     slot = config.slot("schedule.milestones")
     if slot is None or not isinstance(slot.value, tuple):
         return None
-    unit: Unit = "step" if config.value("schedule.unit") == "step" else "epoch"
+    by_step = config.value("schedule.unit") == "step" or (not config.dialect and config.slot("epochs") is None)
+    unit: Unit = "step" if by_step else "epoch"
     return Falls(tuple(slot.value), unit, slot)
 
 

@@ -10,13 +10,14 @@ from traindoctor.configs.dialects import read_settings
 from traindoctor.configs.documents import MAX_DEPTH, MAX_ENTRIES, Entry, plain_scalar, unwrapped
 from traindoctor.configs.interpolation import resolved
 from traindoctor.model import Setting
+from traindoctor.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MAX_TEXT = 10_000
 #: What printing an optimizer of PyTorch gives: `AdamW (\nParameter Group 0\n    lr: 0.001 ...`.
-_PRINTED = re.compile(r"([A-Za-z]\w{0,40}) \(\nParameter Group 0\n(.*?)(?:\n\nParameter Group 1|\n\)|\Z)", re.DOTALL)
+_PRINTED = lazy(r"([A-Za-z]\w{0,40}) \(\nParameter Group 0\n(.*?)(?:\n\nParameter Group 1|\n\)|\Z)", re.DOTALL)
 
 
 def settings_from(mapping: Mapping[str, object], origin: str) -> dict[str, Setting]:

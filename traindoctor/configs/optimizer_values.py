@@ -22,19 +22,25 @@ FREE = frozenset({"", "Hydra", "Stable-Baselines3", "Lightning hparams"})
 
 def numbers(config: ConfigFile, field: str) -> Iterator[tuple[Slot, float]]:
     """Yield each number that the file itself sets for a field of the optimizer ("lr"), of its further groups too."""
+    index = {"beta1": 0, "beta2": 1}.get(field)
     for setting, slot in config.reading.slots.items():
-        parts = setting.split(".")
-        if parts[0] == "optimizer" and parts[-1] == field and (len(parts) == 2 or parts[1].isdigit()):
-            value = number(slot.value)
-            if value is not None and is_own(config, slot):
-                yield slot, value
+        group, _, last = setting.removeprefix("optimizer.").rpartition(".")
+        if not setting.startswith("optimizer.") or (group and not group.isdigit()) or not is_own(config, slot):
+            continue
+        if group and last == "betas" and isinstance(slot.value, tuple) and index is not None:  # of a further optimizer
+            yield slot._replace(setting=f"optimizer.{field}"), slot.value[index]
+        elif last == field and (value := number(slot.value)) is not None:
+            yield slot, value
 
 
 def is_own(config: ConfigFile, slot: Slot) -> bool:
     """Whether the file itself sets a value, and surely for the optimizer: `eps` alone may be anything's."""
     if slot.entry.file is not None:
         return False
-    return slot.context == "optimizer" or config.dialect not in FREE or normal(slot.entry.key) not in SHARED_WORDS
+    if slot.context == "optimizer" or config.dialect not in FREE or normal(slot.entry.key) not in SHARED_WORDS:
+        return True
+    name = config.slot("optimizer.name") if normal(slot.entry.key) == "momentum" else None
+    return name is not None and config.optimizer_name in TORCH and name.entry.block == slot.entry.block
 
 
 def refused(config: ConfigFile) -> bool:

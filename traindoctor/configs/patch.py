@@ -13,6 +13,7 @@ from traindoctor.configs.documents import NOWHERE, Entry, ParseError, parse, rea
 from traindoctor.configs.optimizer import KERAS, TORCH, normal_name
 from traindoctor.configs.vocabulary import Slot, normal, number, pair, truth
 from traindoctor.diff import unified_diff
+from traindoctor.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +50,7 @@ _CLASSES = {
     "nadam": "NAdam",
     "radam": "RAdam",
 }
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_NUMBER = lazy(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 def patch_for(

@@ -7,10 +7,10 @@ stands twice, tabs) there is no answer here, and the whole reader is asked: what
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from traindoctor.configs.documents import Entry, is_text_in_yaml_1_1, plain_scalar
+from traindoctor.patterns import lazy
 
 if TYPE_CHECKING:
     from traindoctor.configs.documents import Span
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 MAX_DEPTH = 16
 #: The patterns below look ahead: a longer line is for the whole reader.
 MAX_LINE = 2_000
-_KEY = re.compile(r"([A-Za-z_][\w.-]*):(?= |$)")
+_KEY = lazy(r"([A-Za-z_][\w.-]*):(?= |$)")
 #: The first letter of a plain word, and what it does not hold: a colon before a blank, a number sign after one.
-_PLAIN = re.compile(r"(?:-(?=[\w.])|[\w./~+$(<=;^\\])(?:[^\s:#]|:(?=\S)|(?<! )#| (?! *#))*")
-_QUOTED = re.compile(r'"[^"\\]*"|\'[^\']*\'(?!\')')
-_IN_LIST = re.compile(r"(?:-(?=[\w.])|[\w./~+$(<=;^\\])[^\s,\[\]{}:#\"'`]*(?: +[^\s,\[\]{}:#\"'`&*!|>%@?-][^\s,\[\]{}:#\"'`]*)*")
+_PLAIN = lazy(r"(?:-(?=[\w.])|[\w./~+$(<=;^\\])(?:[^\s:#]|:(?=\S)|(?<! )#| (?! *#))*")
+_QUOTED = lazy(r'"[^"\\]*"|\'[^\']*\'(?!\')')
+_IN_LIST = lazy(r"(?:-(?=[\w.])|[\w./~+$(<=;^\\])[^\s,\[\]{}:#\"'`]*(?: +[^\s,\[\]{}:#\"'`&*!|>%@?-][^\s,\[\]{}:#\"'`]*)*")
 #: Tabs, and what ends a line or is not allowed in YAML.
-_STRANGE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
-_REST = re.compile(r" *(?: #.*)?$")
+_STRANGE = lazy("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+_REST = lazy(r" *(?: #.*)?$")
 
 
 class _Line(NamedTuple):

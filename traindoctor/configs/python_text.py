@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ast
 import math
-import re
 import warnings
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -28,6 +27,7 @@ from traindoctor.configs.documents import (
     Span,
     repeated,
 )
+from traindoctor.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,7 +42,7 @@ MAPPINGS = frozenset(
     {"dict", "ConfigDict", "Config", "edict", "EasyDict", "SimpleNamespace", "Namespace", "CN", "CfgNode", "OrderedDict"}
 )
 #: A line as the parser of Python counts them.
-_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+_LINE = lazy(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 LAZY = frozenset({"L", "LazyCall"})
 
 

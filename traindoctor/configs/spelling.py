@@ -53,6 +53,9 @@ KEYS: dict[str, frozenset[str]] = {
  lr_base_scale""",
         "nanoGPT": """learning_rate max_iters lr_decay_iters min_lr weight_decay grad_clip warmup_iters batch_size block_size
  gradient_accumulation_steps decay_lr eval_interval eval_iters log_interval""",
+        "Composer": """global_train_batch_size device_train_batch_size device_train_microbatch_size device_eval_batch_size
+ max_duration eval_interval t_warmup weight_decay""",
+        "Keras": "learning_rate beta_1 beta_2 epsilon momentum nesterov weight_decay clipnorm clipvalue global_clipnorm",
         "fairseq": "update_freq max_update max_epoch clip_norm warmup_updates adam_betas adam_eps weight_decay total_num_update",
     }.items()
 }
@@ -63,6 +66,8 @@ BLOCKS: dict[str, frozenset[str]] = {
     "LightningCLI": frozenset({"trainer", "optimizer.init_args", "optimizer", "model.init_args", "model"}),
     "torchtitan": frozenset({"optimizer", "lr_scheduler", "training"}),
     "Detectron2": frozenset({"solver"}),
+    "Composer": frozenset({"", "optimizer", "scheduler"}),
+    "Keras": frozenset({"config", "optimizer.config", "optimizer_config.config"}),
     "torchtune": frozenset({"", "optimizer", "lr_scheduler"}),
     "fairseq": frozenset({"", "optimization", "optimizer", "lr_scheduler"}),
 }
@@ -84,11 +89,12 @@ def mistyped(config: ConfigFile) -> Iterator[tuple[Entry, str]]:
     word: `weigth_decay`, not `num_epoch`.
     """
     siblings: dict[tuple[str, ...], set[str]] = {}
-    for entry in config.entries:
-        for n, part in enumerate(entry.path):
-            siblings.setdefault(entry.path[:n], set()).add(normal(part))
-    taken = set().union(*siblings.values())
     own, sections = KEYS.get(config.dialect), _sections(config)
+    for entry in config.entries:
+        if own is None or entry.file is None:  # what a base sets, the misspelt key was to set anew
+            for n, part in enumerate(entry.path):
+                siblings.setdefault(entry.path[:n], set()).add(normal(part))
+    taken = set().union(*siblings.values())
     seen: set[tuple[str, ...]] = set()
     for entry in config.own_entries:
         key = normal(entry.key)

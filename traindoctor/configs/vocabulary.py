@@ -62,6 +62,10 @@ OPTIMIZERS = frozenset(
         "optim_args",
         "optim_params",
         "optim_config",
+        "optim_conf",
+        "optim_cfg",
+        "optimizer_conf",
+        "optimizer_cfg",
         "optim_wrapper",
         "optimizers",
         "optimiser",
@@ -78,12 +82,15 @@ SCHEDULES = frozenset(
         "lr_config",
         "learning_rate_schedule",
         "scheduler_params",
+        "scheduler_conf",
+        "scheduler_kwargs",
+        "lr_scheduler_config",
         "schedulers",
         "param_scheduler",
     ]
 )
 GRADIENTS = frozenset(["gradient", "grad", "gradients", "clip_grad", "clip_gradients", "gradient_clipping", "clipping"])
-LEARNING_RATES = frozenset({"lr", "learning_rate"})
+LEARNING_RATES = frozenset({"lr", "learning_rate", "learningrate"})
 PRECISIONS = frozenset({"fp16", "bf16", "amp", "mixed_precision"})
 
 _NAME_KEYS = (
@@ -94,10 +101,10 @@ ANYWHERE = {
     "optimizer.name": "optimizer optim opt optimizer_type optimizer_name optim_name opt_name optim_type "
     "optimiser optimizer_class solver",
     "optimizer.lr": "lr learning_rate lr0 base_lr learningrate init_lr initial_lr optimizer_lr optim_lr "
-    "initial_learning_rate lr_base",
+    "initial_learning_rate lr_base blr",
     "optimizer.betas": "betas adam_betas opt_betas optimizer_betas",
-    "optimizer.beta1": "beta1 beta_1 adam_beta1 adam_beta_1 one_minus_beta1 one_minus_beta_1",
-    "optimizer.beta2": "beta2 beta_2 adam_beta2 adam_beta_2 one_minus_beta2 one_minus_beta_2",
+    "optimizer.beta1": "beta1 beta_1 adam_beta1 adam_beta_1 adam_b1 one_minus_beta1 one_minus_beta_1",
+    "optimizer.beta2": "beta2 beta_2 adam_beta2 adam_beta_2 adam_b2 one_minus_beta2 one_minus_beta_2",
     "optimizer.eps": "adam_epsilon adam_eps opt_eps optimizer_eps optimizer_epsilon eps epsilon",
     "optimizer.momentum": "momentum sgd_momentum",
     "optimizer.nesterov": "nesterov use_nesterov",
@@ -118,7 +125,7 @@ ANYWHERE = {
     "schedule.milestones": "lr_milestones",
     "gradient.clip_norm": "clip_norm clip_grad_norm max_grad_norm grad_clip gradient_clip_val gradient_clipping "
     "clip_grad grad_norm_clip gradient_clip gradient_clip_norm global_clipnorm clipnorm "
-    "max_norm grad_clip_norm",
+    "max_norm grad_clip_norm clip_max_norm",
     "gradient.accumulation_steps": "gradient_accumulation_steps accumulate_grad_batches grad_accum accumulation_steps "
     "grad_accumulation_steps accum_steps grad_accum_steps gradient_accumulation accumulate "
     "update_freq",
@@ -127,10 +134,11 @@ ANYWHERE = {
     "bs batchsize",
     "precision": "mixed_precision fp16 bf16 amp use_amp half full_fp16 float16 precision param_dtype dtype",
     "seed": "seed random_seed manual_seed seed_everything rng_seed random_state",
-    "epochs": "epochs max_epochs num_epochs num_train_epochs n_epochs total_epochs train_epochs nb_epochs",
+    "epochs": "epochs max_epochs num_epochs num_train_epochs n_epochs total_epochs train_epochs nb_epochs max_epoch "
+    "num_epoch epoch_num",
     "steps": "steps max_steps max_iters train_steps max_iter num_steps iterations max_train_steps "
     "total_steps num_iterations train_iters max_update training_steps num_train_steps "
-    "n_iters",
+    "n_iters total_iter total_iters",
     "framework": "framework backend",
 }
 IN_OPTIMIZER = {

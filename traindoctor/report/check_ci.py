@@ -31,7 +31,7 @@ def github(result: Result) -> str:
         left_out += max(0, len(found) - MOST)
         lines += [_annotation(one, file) for one, file in found[:MOST]]
     if left_out:
-        lines.append(f"::notice title=traindoctor::{left_out} more findings are in the log of `traindoctor check`")
+        lines.append(f"::notice title=traindoctor::{left_out} more findings: `traindoctor check` shows all")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -52,6 +52,7 @@ def to_json(result: Result, n_below: int = 0) -> dict[str, Any]:
         "summary": {
             "n_files": len(result.files),
             "n_other_files": result.n_other,
+            "n_links_not_followed": result.n_links,
             **{f"n_{severity}": sum(one.mistake.severity == severity for one in found) for severity in _NATS},
             "n_below_level": n_below,
             "n_silenced": sum(file.n_silenced for file in result.files),

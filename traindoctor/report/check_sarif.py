@@ -187,7 +187,7 @@ def _difference(before: str, after: str) -> tuple[int, int, str]:
 def _uri(file: str, top: Path) -> str:
     path = (Path.cwd() / file).resolve()
     name = path.relative_to(top).as_posix() if path.is_relative_to(top) else path.name
-    return quote(name)
+    return quote(name, errors="surrogateescape")
 
 
 def _top(here: Path) -> Path:

@@ -58,7 +58,7 @@ def full_lines(result: Result, width: int) -> list[list[Words]]:
             head = f"{clean(file.file)}:{_at(remark.cell, remark.line, remark.column)}: "
             place = _Place(remark.line, remark.column, remark.cell)
             lines += [[(head, "bold"), ("note", "note"), (" suppression-comment", "bold")]]
-            lines += _indented([(stopped(remark.message), "")], width)
+            lines += _indented([(stopped(clean(remark.message)), "")], width)
             lines += [*_excerpt(file.source, [_whole_rest(file.source, place)], place.cell, width), []]
     return lines
 
@@ -171,23 +171,23 @@ def _line(number: int, text: str, marks: Sequence[Mark], gutter: int, width: int
     """Yield a line of source with its number, and the underlines below it."""
     room = max(20, width - gutter - 3)
     main = min(marks, key=lambda mark: not mark.main, default=None)
-    shown, columns = _unrolled(text)
+    cells, columns = _unrolled(text)
     first = 0
-    if len(shown) > room:
+    if len(cells) > room:
         start = columns[main.start] if main is not None else 0
         stop = columns[min(main.stop, len(columns) - 1)] if main is not None else 0
         if stop > room - 1:
-            first = max(0, min(start - room // 3, len(shown) - room + 1))
-    body = shown[first : first + room]
+            first = max(0, min(start - room // 3, len(cells) - room + 1))
+    body = cells[first : first + room]
     if first:
-        body = "…" + body[1:]
-    if len(shown) > first + room:
-        body = body[:-1] + "…"
+        body[:2] = ["…", body[1] or " "]
+    if len(cells) > first + room:
+        body[-2:] = [body[-2] if body[-1] else " ", "…"]
     is_main = any(mark.main for mark in marks)
-    yield [(f"{number}".rjust(gutter), "bold" if is_main else "soft"), (" | ", "soft"), (body, "" if marks else "soft")]
+    yield [(f"{number}".rjust(gutter), "bold" if is_main else "soft"), (" | ", "soft"), ("".join(body), "" if marks else "soft")]
     for mark in sorted(marks, key=lambda mark: not mark.main):
-        start = _cells(shown[first : columns[min(mark.start, len(columns) - 1)]])
-        length = _cells(shown[max(first, columns[min(mark.start, len(columns) - 1)]) : columns[min(mark.stop, len(columns) - 1)]])
+        start = max(0, columns[min(mark.start, len(columns) - 1)] - first)
+        length = columns[min(mark.stop, len(columns) - 1)] - first - start
         length = max(1, min(length, room - start))
         sign, tone = ("^", "fault") if mark.main else ("-", "note")
         beside = mark.words if start + length + 1 + _cells(mark.words) <= room else ""
@@ -197,13 +197,25 @@ def _line(number: int, text: str, marks: Sequence[Mark], gutter: int, width: int
             yield [(" " * gutter, ""), (" | ", "soft"), (" " * under, ""), (mark.words, tone)]
 
 
-def _unrolled(text: str) -> tuple[str, list[int]]:
-    """Return a line with tabs as blanks and what cannot be seen written out, and where each of its characters went."""
-    shown, columns = "", []
+def _unrolled(text: str) -> tuple[list[str], list[int]]:
+    """Return a line as what stands in each cell of a terminal, and the cell of each of its characters.
+
+    Tabs are blanks, and what cannot be seen is written out. Of a wide character the second cell is empty; an accent stands in
+    the cell of its letter.
+    """
+    cells: list[str] = []
+    columns = []
     for character in text.rstrip("\r\n"):
-        columns.append(len(shown))
-        shown += " " * (TAB - len(shown) % TAB) if character == "\t" else clean(character)
-    return shown, [*columns, len(shown)]
+        columns.append(len(cells))
+        if character == "\t":
+            cells += " " * (TAB - len(cells) % TAB)
+        elif (width := _cells(character)) == 1:
+            cells += clean(character)
+        elif width:
+            cells += [character, ""]
+        elif cells:
+            cells[-1] += character
+    return cells, [*columns, len(cells)]
 
 
 def _cells(text: str) -> int:
@@ -236,11 +248,13 @@ def summary(result: Result, hidden: Hidden, n_fixed: int = 0) -> list[Words]:
     if n_more := sum(one.mistake.repair is not None and not one.mistake.repair.safe for one in found):
         asides.append(f"{n_more} {'more ' if n_safe else ''}with --unsafe-fixes")
     if hidden.n_below:
-        asides.append(f"{plural(hidden.n_below, 'note')} more with --level info")
+        asides.append(f"{hidden.n_below} more with --level info")
     if hidden.n_silenced:
         asides.append(f"{hidden.n_silenced} silenced by comments")
     if result.n_known:
         asides.append(f"{result.n_known} in the baseline")
+    if result.n_links:
+        asides.append(f"{plural(result.n_links, 'link')} to folders not followed: name them")
     tail = f" ({'; '.join(asides)})" if asides else ""
     fixed: list[Words] = [(f"Repaired {plural(n_fixed, 'mistake')}. ", "fix")] if n_fixed else []
     if not result.files:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
+
+from traindoctor.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
 #: Longest string from a log that is shown whole; a tag of a megabyte is an attack, not a name.
 LONGEST = 300
 
-_EXPONENT = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([-+]?)0*(\d+)(?![\w.])")
-_SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z`\"'(])")
-_UNSEEN = re.compile(
+_EXPONENT = lazy(r"(?<![\w.])(\d+(?:\.\d+)?)e([-+]?)0*(\d+)(?![\w.])")
+_SENTENCE_END = lazy(r"[.!?](?=\s+[A-Z`\"'(])")
+_UNSEEN = lazy(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufff9-\uffff]",
 )
 

@@ -18,8 +18,8 @@ def _is_hydra(shape: Shape) -> bool:
     if (
         "_target_" in shape.keys
         or shape.has("hydra")
-        or shape.has("defaults")
-        or any(key.startswith("defaults.") for key in shape.at)
+        or isinstance(shape.value("defaults"), list)
+        or any(key.startswith("defaults.0") for key in shape.at)  # a mapping of that name is but an anchor's place
     ):
         return True
     return any(entry.interpolated or (isinstance(entry.value, str) and "${" in entry.value) for entry in shape.at.values())

@@ -83,6 +83,7 @@ KOHYA = Dialect(
 def _is_sb3(shape: Shape) -> bool:
     own = (
         "n_timesteps",
+        "n_steps",
         "gae_lambda",
         "ent_coef",
         "vf_coef",
@@ -102,6 +103,8 @@ def _sb3(shape: Shape, slots: Slots) -> None:
         if rate is not None:
             put(slots, "optimizer.lr", rate, entry, "falls linearly to 0")
             put(slots, "schedule.name", "linear", entry, "lin_")
+        elif "optimizer.lr" not in slots and number(entry.value) is not None:
+            read(slots, "optimizer.lr", entry)
     ppo = next(
         (entry for key in ("clip_range", "algo") for entry in shape.ending(key) if key != "algo" or entry.value == "ppo"), None
     )

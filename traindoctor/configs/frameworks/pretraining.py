@@ -39,6 +39,8 @@ def _is_torchtitan(shape: Shape) -> bool:
     if not shape.has("optimizer", "training"):
         return False
     blocks = ("job", "parallelism", "experimental", "activation_checkpoint", "checkpoint", "metrics", "profiling", "lr_scheduler")
+    if shape.has("job", "training.seq_len", "training.steps"):  # before the schedule had a block of its own
+        return True
     return (
         sum(block in shape.blocks for block in blocks) >= 2 and shape.count("seq_len", "steps", "local_batch_size", "flavor") >= 2
     )

@@ -18,7 +18,7 @@ from traindoctor.configs.vocabulary import GROUPS, number, truth
 
 
 def _is_mmengine(shape: Shape) -> bool:
-    return shape.has("optim_wrapper") and (shape.has("optim_wrapper.optimizer") or shape.has("optim_wrapper.type"))
+    return any(shape.has(f"optim_wrapper.{key}") for key in ("optimizer", "type", "constructor"))
 
 
 def _mmengine(shape: Shape, slots: Slots) -> None:
@@ -136,15 +136,15 @@ def _is_detectron2(shape: Shape) -> bool:
         return False
     own = (
         "base_lr",
-        "max_iter",
         "ims_per_batch",
         "warmup_iters",
-        "steps",
         "bias_lr_factor",
         "weight_decay_norm",
         "clip_gradients",
     )
-    return any(f"solver.{key}" in shape.at or f"solver.{key}" in shape.blocks for key in own)
+    if any(f"solver.{key}" in shape.at or f"solver.{key}" in shape.blocks for key in own):
+        return True
+    return isinstance(shape.value("solver.steps"), list | tuple | str) or shape.has("solver.max_iter", "_base_")
 
 
 def _detectron2(shape: Shape, slots: Slots) -> None:
