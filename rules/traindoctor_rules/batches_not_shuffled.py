@@ -50,7 +50,7 @@ _ORDER_MATTERS = lazy(
     re.IGNORECASE,
 )
 #: Calls that mix the samples before they are loaded.
-_MIXES = ("shuffle", "permutation", "randperm")
+_MIXES = ("shuffle", "permutation", "randperm", "make_private")
 #: Data sets of files or classes in a fixed order. torchvision.datasets, torch.utils.data.
 _MAP_STYLE = frozenset(
     {
@@ -243,6 +243,7 @@ def _is_mixed(script: Script, call: ast.Call, order: _Order) -> bool:
                 if not any(isinstance(n, ast.Name) and n.id == index for n in ast.walk(method)):
                     return True
     sources = [script.origin(a) for a in made.args]
+    sources += [script.origin(a) for s in sources if isinstance(s, ast.Call) for a in s.args]  # torch.from_numpy(x)
     return any(_GENERATED.search(script.source(s)) for s in sources if isinstance(s, ast.Call))
 
 
@@ -306,6 +307,24 @@ from torchvision import datasets
 """
 
 CAUSE.valid_code = (
+    Sample(
+        "differential privacy draws the batches itself",
+        _HEAD
+        + """
+train_loader = DataLoader(datasets.MNIST("data", train=True), batch_size=64)
+model, optimizer, train_loader = PrivacyEngine().make_private(module=model, optimizer=optimizer, data_loader=train_loader)
+"""
+        + _LOOP,
+    ),
+    Sample(
+        "random numbers have no order",
+        _HEAD
+        + """
+inputs = numpy.random.rand(1000, 784)
+train_loader = DataLoader(TensorDataset(torch.from_numpy(inputs), torch.from_numpy(labels)), batch_size=64, shuffle=False)
+"""
+        + _LOOP,
+    ),
     Sample(
         "loaders that are merged by something else",
         """import torch

@@ -59,7 +59,7 @@ def stands_twice(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
             Location(config.file, note.line, column),
             f"`{key[:60]}` stands twice in one block{values}." + ("" if differ else " The last one counts."),
             "keep the one that is meant",
-            severity="error" if known and differ else "warning",
+            severity="info" if first is not None and first == last else "error" if known and differ else "warning",
             related=((Location(config.file, first_line), "the first one"),),
         )
 

@@ -74,7 +74,7 @@ def milestones_beyond_the_run(config: ConfigFile, limits: Limits) -> Iterator[Mi
         f"The schedule lowers the rate at {missed}{by_default}, beyond the end of the run: {total.text}. "
         + ("The learning rate never falls." if never else "Those falls do not happen."),
         "put the milestones within the run",
-        severity="info" if total.what is None else "",
+        severity="info" if total.what is None or config.is_trial else "",
         related=((config.place(total.what), total.text),) if total.what is not None and total.what is not at else (),
     )
 

@@ -110,7 +110,7 @@ def outlasts_the_run(config: ConfigFile, limits: Limits) -> Iterator[Mistake]:
         config.place(at),
         f"The warmup takes {warm.text} of a training of {total.text}. {_consequence(warm, total)}",
         f"shorten `{warm.key}` to a tenth of the training or less: {max(1, round(total.value / 10)):,}",
-        severity="info" if few else "warning" if is_free(config) or other.what is None else "error",
+        severity="info" if few or config.is_trial else "warning" if is_free(config) or other.what is None else "error",
         related=((config.place(other.what), other.text),) if other.what is not None else (),
     )
 

@@ -301,3 +301,17 @@ def test_a_further_optimizer_of_the_same_class_is_read_beside_the_first() -> Non
         "optimizer.100.lr": 0.2,
         "optimizer.100.betas": (0.5, 0.9),
     }
+
+
+@pytest.mark.parametrize(
+    ("file", "severity"), [("train.yaml", "warning"), ("quick_schedules/train.yaml", "info"), ("run_debug.yaml", "info")]
+)
+def test_a_config_that_tries_the_code_is_not_held_to_its_lengths(file, severity):
+    text = "MODEL:\n  META_ARCHITECTURE: GeneralizedRCNN\nSOLVER:\n  BASE_LR: 0.005\n  MAX_ITER: 40\n"
+    (found,) = in_file(ConfigFile(file, text), [load_rules().causes["TD205"]])
+    assert found.mistake.severity == severity
+
+
+def test_a_key_that_says_the_same_twice_is_a_note():
+    (found,) = in_file(ConfigFile("config.yaml", "lr: 0.1\nepochs: 3\nlr: 0.1\n"), [load_rules().causes["TD803"]])
+    assert found.mistake.severity == "info"

@@ -90,6 +90,13 @@ class ConfigFile:
         """What is doubtful in the file: a key that stands twice, a base that is not at hand."""
         return self.document.notes
 
+    @cached_property
+    def is_trial(self) -> bool:
+        """Whether the file, by its name or its folder, is for a run of a few steps that tries the code."""
+        *folders, name = self.file.lower().replace("\\", "/").split("/")
+        words = {*re.split(r"[^a-z]+", name), *folders[-1:]}
+        return not {"ci", "instant", "quick", "debug", "smoke", "dummy", "quick_schedules"}.isdisjoint(words)
+
     @property
     def dialect(self) -> str:
         """Name of the framework whose config it is, "" where no framework's keys are seen."""
