@@ -49,7 +49,7 @@ CAUSE = Cause(
 )
 
 
-_TRAINING = lazy(r"epoch|batch|loader|iter|step", re.IGNORECASE)
+_TRAINING = lazy(r"epoch|batch|loader|iter|step|^for\s+(e|ep)\b", re.IGNORECASE)
 _OTHER = lazy(
     r"fold|run|seed|trial|task|config|stage|phase|round|client|experience|domain|session|split|restart|lrs|models|layer|client|agent",
     re.IGNORECASE,
@@ -216,6 +216,7 @@ CAUSE.valid_code = (
     ),
 )
 CAUSE.invalid_code = (
+    Sample("e for epoch", _HEAD + "for e in range(9):\n    opt = torch.optim.Adam(model.parameters())  # <-\n" + _LOOP),
     Sample(
         "each epoch",
         _HEAD + "for epoch in range(9):\n    opt = torch.optim.Adam(model.parameters())  # <-\n" + _LOOP,
