@@ -32,7 +32,10 @@ KERAS = Dialect("Keras", _is_keras, {"registered_name": "", "config.name": ""}, 
 
 
 def _is_kohya(shape: Shape) -> bool:
-    own = ("network_dim", "network_module", "network_alpha", "unet_lr", "text_encoder_lr", "optimizer_args", "cache_latents")
+    own = (
+        "network_dim", "network_module", "network_alpha", "unet_lr", "text_encoder_lr", "optimizer_args", "cache_latents",
+        "full_fp16", "full_bf16",
+    )  # fmt: skip
     more = ("lr_warmup_steps", "max_train_steps", "max_train_epochs", "min_snr_gamma", "sdpa", "xformers", "optimizer_type")
     return (
         shape.count(*own) >= 1
