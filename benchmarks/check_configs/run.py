@@ -1,4 +1,4 @@
-"""Runs `traindoctor check` over the public example configs of each dialect: all are read, and none of them gets an error.
+"""Runs `traindoctor check` over the public example configs of each dialect: which are read, and what is reported.
 
     python benchmarks/check_configs/run.py --corpus FOLDER [--list]
 
@@ -68,7 +68,7 @@ ALL = ("--level", "info", "--fail-on", "never", "--isolated", "--no-cache")
 
 @dataclass
 class Count:
-    """Of one tool: files, those named as a dialect and those named as no training config, with findings, and not read."""
+    """Of one tool: files, those named as a dialect and those that are not, those with findings, and those not read."""
 
     files: int = 0
     named: int = 0
@@ -131,7 +131,7 @@ def main() -> None:
         problems = [line for line in beside.splitlines() if line.startswith(("error", "warning"))]
         count.unread += len(problems)
         count.lines += [f"  {repo}: {line}" for line in problems]
-    print(f"{'examples of':24} {'files':>6} {'a dialect':>10} {'no training':>12} {'not read':>9} {'error':>6} {'warning':>8}")
+    print(f"{'examples of':24} {'files':>6} {'a dialect':>10} {'no dialect':>12} {'not read':>9} {'error':>6} {'warning':>8}")
     for dialect, c in counts.items():
         print(f"{dialect:24} {c.files:6d} {c.named:10d} {c.other:12d} {c.unread:9d} {c.errors:6d} {c.warnings:8d}")
         if options.list:
