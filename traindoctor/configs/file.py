@@ -95,7 +95,17 @@ class ConfigFile:
         """Whether the file, by its name or its folder, is for a run of a few steps that tries the code."""
         *folders, name = self.file.lower().replace("\\", "/").split("/")
         words = {*re.split(r"[^a-z]+", name), *folders[-1:]}
-        return not {"ci", "instant", "quick", "debug", "smoke", "dummy", "quick_schedules"}.isdisjoint(words)
+        return not {
+            "ci",
+            "instant",
+            "quick",
+            "debug",
+            "smoke",
+            "dummy",
+            "autotuning",
+            "quick_schedules",
+            "autotuning_configs",
+        }.isdisjoint(words)
 
     @property
     def dialect(self) -> str:
