@@ -25,7 +25,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from traindoctor.code.constructors import half_precision
 from traindoctor.mistake import Mistake, Repair
 from traindoctor.optim.families import WITH_EPS
 from traindoctor.patterns import lazy
@@ -204,6 +203,8 @@ def built_with_it(script: Script, limits: Limits) -> Iterator[Mistake]:
 @CAUSE.in_script("optim", "half|float16")
 def lost_in_half_precision(script: Script, limits: Limits) -> Iterator[Mistake]:
     """Yield each eps that float16 stores as 0, of an optimizer that is given the parameters of a model in float16."""
+    from traindoctor.code.constructors import half_precision  # a config that is checked does without it
+
     if _MASTER_COPIES.search(script.text):
         return
     for made in script.constructions:

@@ -26,7 +26,6 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
-from traindoctor.code.holding import is_a_model
 from traindoctor.mistake import Edit, Mistake, Repair
 from traindoctor.optim.families import ADAMS
 from traindoctor.optim.names import (
@@ -172,6 +171,8 @@ def _misplaced(script: Script, made: Construction, limits: Limits) -> Iterator[M
 
 def _not_parameters(script: Script, made: Construction) -> Iterator[Mistake]:
     """Yield a method `parameters` of a model that is handed over where its call was meant."""
+    from traindoctor.code.holding import is_a_model  # a config that is checked does without it
+
     held = made.parameters
     if isinstance(held, ast.Attribute) and held.attr == "parameters" and is_a_model(script, held.value):
         yield Mistake(
