@@ -200,6 +200,8 @@ def _labels(script: Script, models: KerasModels, call: ast.Call, model: ast.expr
             continue
         if built is not models.built(fit.func.value) or script.function(fit) is not script.function(call):
             continue
+        if not _is_the_last(script, call, fit):
+            continue
         given = script.argument(fit, "y", 1) or script.argument(fit, "x", 0)
         kind = _kind_of_labels(script, models, given) if given is not None else ""
         if given is not None and kind == "integer" and loss.kind == "categorical":
@@ -221,6 +223,14 @@ def _labels(script: Script, models: KerasModels, call: ast.Call, model: ast.expr
                 related=((script.place(given), "one-hot labels"),),
             )
             return
+
+
+def _is_the_last(script: Script, call: ast.Call, fit: ast.Call) -> bool:
+    """Return whether a `compile` stands before a `fit`, and no other of the same model between the two."""
+    assert isinstance(call.func, ast.Attribute)
+    model = script.dotted(call.func.value)
+    others = (c for c in script.calls.get("compile", ()) if script.dotted(c.func) == f"{model}.compile" and c is not call)
+    return call.lineno < fit.lineno and not any(call.lineno < other.lineno < fit.lineno for other in others)
 
 
 def _sparse(script: Script, loss: Loss) -> Repair | None:
@@ -273,6 +283,18 @@ from tensorflow.keras import layers
 """
 
 CAUSE.valid_code = (
+    Sample(
+        "compiled again with another loss than the fit above had",
+        """
+from tensorflow import keras
+from tensorflow.keras.utils import to_categorical
+y = to_categorical(labels)
+model = keras.Sequential([keras.layers.Dense(46, activation="softmax")])
+model.compile(optimizer="rmsprop", loss="categorical_crossentropy")
+model.fit(x, y)
+model.compile(optimizer="rmsprop", loss="sparse_categorical_crossentropy")
+""",
+    ),
     Sample(
         "scores and from_logits",
         f"""{_TF}
