@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import random
 import time
+from collections.abc import Sequence  # noqa: TC003
 from dataclasses import asdict, dataclass
 from pathlib import Path  # noqa: TC003
 from typing import Any
@@ -28,16 +30,26 @@ SPELLINGS = (
     ("total_loss", "lr/pg0", "grad_norm", "weight_norm", "eval_loss", "eval_accuracy"),
     ("train/loss", "lr", "grad-norm", "params-norm", "valid/loss", "valid/accuracy"),
 )
+# gradient norm, weight norm, update over weight, share of zeros of one layer
+LAYERS = (
+    ("grad_norm/{}", "weight_norm/{}", "update_ratio/{}", "zero_fraction/{}"),
+    ("grad_2.0_norm/{}", "weight_2.0_norm/{}", "", ""),
+    ("gradients/{}", "weights/{}", "update_to_weight/{}", "activations/{}/zero_share"),
+    ("train/grad_norm/{}", "train/param_norm/{}", "train/update_ratio/{}", "train/dead_relu/{}"),
+    ("grad_norm/{}", "", "", ""),
+)
 
 
 @dataclass(frozen=True)
 class Habit:
     every: int  # steps per logged point; 0: one row per epoch
-    form: str  # events, csv, sparse-csv
-    tier: int  # 1 loss and lr, 2 with norms, 3 with validation
+    form: str  # events, csv, sparse-csv, jsonl, hf
+    tier: int  # 1 loss and lr, 2 with norms, 3 with per-layer statistics
     spelling: int
     log_lr: bool
     weight_norm: bool
+    val: bool  # validation loss, and accuracy where there are classes
+    layers: int  # how layers are spelt, see LAYERS
     window: bool  # log the mean loss since the last point
     config: str  # layout, "" for no config
     damage: str = ""
@@ -52,8 +64,8 @@ def habit_of(name: str, plan: Plan, per_epoch: int, forced: dict[str, Any]) -> H
         every *= 2
     if per_epoch > 4 and 8 <= steps // per_epoch <= 40 and draw.random() < 0.3:
         every = 0
-    form = draw.choice(("events", "events", "csv", "sparse-csv"))
-    tier = draw.choice((1, 2, 2, 3))
+    form = draw.choice(("events", "events", "csv", "sparse-csv", "jsonl", "hf"))
+    tier = draw.choice((1, 1, 2, 2, 3))
     values = {
         "every": every,
         "form": form,
@@ -61,10 +73,14 @@ def habit_of(name: str, plan: Plan, per_epoch: int, forced: dict[str, Any]) -> H
         "spelling": draw.randrange(len(SPELLINGS)),
         "log_lr": draw.random() < 0.8,
         "weight_norm": draw.random() < 0.6,
+        "val": draw.random() < 0.6,
+        "layers": draw.randrange(len(LAYERS)),
         "window": every > 1 and draw.random() < 0.2,
         "config": draw.choice(("flat", "flat", "nested", "nested", "target", "hf", "training", "")),
     }
     values.update(forced)
+    if values["every"] == 0 and values["form"] == "hf":  # Trainer counts steps
+        values["form"] = "jsonl"
     return Habit(**values)
 
 
@@ -126,6 +142,24 @@ def config_of(plan: Plan, layout: str, trace: Trace) -> dict[str, Any]:
 Row = tuple[int, int, dict[str, float]]  # step, epoch, values
 
 
+def layers_at(spelling: tuple[str, str, str, str], trace: Trace, step: int) -> dict[str, float]:
+    """Per-layer values of a step that was looked at."""
+    grad, weight, update, zeros = spelling
+    values: dict[str, float] = {}
+    for name, (g, w, u) in trace.layers.items():
+        if math.isnan(g[step]):
+            continue
+        values[grad.format(name)] = float(g[step])
+        if weight:
+            values[weight.format(name)] = float(w[step])
+        if update:
+            values[update.format(name)] = float(u[step] / max(w[step], 1e-30))
+    for name, share in trace.zeros.items() if zeros else ():
+        if not math.isnan(share[step]):
+            values[zeros.format(name)] = float(share[step])
+    return values
+
+
 def rows_of(plan: Plan, habit: Habit, trace: Trace) -> tuple[list[Row], list[Row]]:
     """Training rows and validation rows as the log shows them."""
     tags = [t.format(cls=CLASSES[plan.optimizer]) for t in SPELLINGS[habit.spelling]]
@@ -141,8 +175,11 @@ def rows_of(plan: Plan, habit: Habit, trace: Trace) -> tuple[list[Row], list[Row
             values[tags[2]] = float(trace.grad_norm[step])
             if habit.weight_norm:
                 values[tags[3]] = float(trace.weight_norm[step])
-        if trace.extra_tag:
-            values[trace.extra_tag] = float(trace.extra[step])
+        for name, series in trace.extra.items():
+            if not math.isnan(series[step]):
+                values[name] = float(series[step])
+        if habit.tier >= 3:
+            values |= layers_at(LAYERS[habit.layers], trace, step)
         return values
 
     if habit.every == 0:
@@ -156,24 +193,25 @@ def rows_of(plan: Plan, habit: Habit, trace: Trace) -> tuple[list[Row], list[Row
             rows.append((step, step // per_epoch, row(step, loss)))
             before = step + 1
     held: list[Row] = []
-    if habit.tier >= 3:
+    if habit.val:
         for step, loss, accuracy in trace.val:
             values = {tags[4]: loss} | ({} if math.isnan(accuracy) else {tags[5]: accuracy})
             held.append((step // per_epoch if habit.every == 0 else step, step // per_epoch, values))
     return rows, held
 
 
-def write_events(folder: Path, rows: list[Row], held: list[Row], resumed_at: int | None = None) -> None:
-    """One event file, or two with half an hour between them where the run was resumed."""
+def write_events(folder: Path, rows: list[Row], held: list[Row], wall: np.ndarray, resumed_at: int | None = None) -> None:
+    """One event file, or two with half an hour between them where the run was resumed; `wall`: seconds of each step."""
     from torch.utils.tensorboard import SummaryWriter
 
-    writer, begun, shift = SummaryWriter(str(folder)), time.time(), 0.0
+    writer, shift = SummaryWriter(str(folder)), 0.0
+    clock = time.time() + np.cumsum(wall)
     for step, _, values in sorted(rows + held, key=lambda r: r[0]):
         if resumed_at is not None and step >= resumed_at and not shift:
             writer.close()
             writer, shift = SummaryWriter(str(folder), filename_suffix=".resumed"), 1800.0
         for tag, value in values.items():
-            writer.add_scalar(tag, value, step, walltime=begun + 0.01 * step + shift)
+            writer.add_scalar(tag, value, step, walltime=clock[min(step, len(clock) - 1)] + shift)
     writer.close()
 
 
@@ -201,9 +239,29 @@ def write_csv(file: Path, rows: list[Row], held: list[Row], sparse: bool, by_epo
         table.writerows(lines)
 
 
-def write_run(folder: Path, plan: Plan, habit: Habit, trace: Trace, label: dict[str, Any]) -> None:
-    import json
+def write_jsonl(file: Path, rows: list[Row], held: list[Row], by_epoch: bool) -> None:
+    """One JSON object a line, NaN as Python writes it."""
+    with file.open("w", encoding="utf-8") as stream:
+        for step, epoch, values in sorted(rows + held, key=lambda r: r[0]):
+            stream.write(json.dumps(({"epoch": epoch} if by_epoch else {"step": step, "epoch": epoch}) | values) + "\n")
 
+
+#: Our tags -> those of Hugging Face's Trainer.
+TRAINER = ("loss", "learning_rate", "grad_norm", "weight_norm", "eval_loss", "eval_accuracy")
+
+
+def write_trainer_state(file: Path, rows: list[Row], held: list[Row], tags: Sequence[str], per_epoch: int) -> None:
+    """`trainer_state.json` as Hugging Face's Trainer writes it."""
+    names = dict(zip(tags, TRAINER, strict=True))
+    history = [
+        {names.get(k, k): v for k, v in values.items()} | {"epoch": round(step / per_epoch, 4), "step": step}
+        for step, _, values in sorted(rows + held, key=lambda r: r[0])
+    ]
+    state = {"best_metric": None, "epoch": history[-1]["epoch"], "global_step": history[-1]["step"], "log_history": history}
+    file.write_text(json.dumps(state, indent=1))
+
+
+def write_run(folder: Path, plan: Plan, habit: Habit, trace: Trace, label: dict[str, Any]) -> None:
     logs = folder / "logs"
     logs.mkdir(parents=True)
     rows, held = rows_of(plan, habit, trace)
@@ -211,11 +269,16 @@ def write_run(folder: Path, plan: Plan, habit: Habit, trace: Trace, label: dict[
         cut = len(rows) * 2 // 3
         rows = rows[:cut] + rows[cut - len(rows) // 10 :]
     if habit.form == "events":
-        write_events(logs, rows, held, plan.hook.get("lose_state"))
+        write_events(logs, rows, held, trace.wall, plan.hook.get("resumed", plan.hook.get("lose_state")))
         if habit.damage == "cut":
             file = next(logs.iterdir())
             data = file.read_bytes()
             file.write_bytes(data[: int(len(data) * 0.9) + 3])
+    elif habit.form == "jsonl":
+        write_jsonl(logs / random.Random(folder.name).choice(("metrics.jsonl", "log.jsonl")), rows, held, habit.every == 0)
+    elif habit.form == "hf":
+        tags = [t.format(cls=CLASSES[plan.optimizer]) for t in SPELLINGS[habit.spelling]]
+        write_trainer_state(logs / "trainer_state.json", rows, held, tags, trace.steps_per_epoch)
     else:
         file = logs / random.Random(folder.name).choice(("metrics.csv", "log.csv", "training.csv", "progress.csv"))
         write_csv(file, rows, held, habit.form == "sparse-csv", habit.every == 0)

@@ -289,6 +289,104 @@ def bandit(arms: int = 10, batch: int = 32) -> Problem:
     return Problem(dense([6, 32, arms]), x, x, loss, batch=batch, extra=lambda _: seen[0], extra_tag="reward")
 
 
+class ResidualBlock(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm, self.a, self.act, self.b = nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.b(self.act(self.a(self.norm(x))))
+
+
+def deep_mlp(hidden: int = 40, layers: int = 6, batch: int = 64, act: str = "ReLU") -> Problem:
+    x, y, xv, yv = split(*digits())
+    model = dense([64] + [hidden] * layers + [10], getattr(nn, act))
+    for layer in model:  # variance kept over depth, He et al. 2015
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    return Problem(model, x, y, cross_entropy, xv, yv, batch, 10)
+
+
+def residual_mlp(width: int = 48, blocks: int = 4, batch: int = 50, classes: int = 6) -> Problem:
+    n, d = 2000, 16
+    centre = torch.randn(classes * 3, d)
+    kind = torch.randint(classes * 3, (n,))
+    x = centre[kind] * 1.2 + torch.randn(n, d)
+    x, y, xv, yv = split(x, kind % classes)
+    model = nn.Sequential(
+        nn.Linear(d, width), *[ResidualBlock(width) for _ in range(blocks)], nn.LayerNorm(width), nn.Linear(width, classes)
+    )
+    return Problem(model, x, y, cross_entropy, xv, yv, batch, classes)
+
+
+class PostNorm(nn.Module):
+    """Transformer with the norm after each residual sum, as in Vaswani et al. 2017."""
+
+    def __init__(self, tokens: int, width: int, length: int, layers: int) -> None:
+        super().__init__()
+        self.embed, self.place = nn.Embedding(tokens, width), nn.Parameter(0.02 * torch.randn(length, width))
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, 2, 2 * width, dropout=0.0, batch_first=True) for _ in range(layers)
+        )
+        self.head = nn.Linear(width, tokens)
+        self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(length), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.embed(x) + self.place[: x.shape[1]]
+        for layer in self.layers:
+            h = layer(h, src_mask=self.mask[: x.shape[1], : x.shape[1]])
+        return self.head(h).transpose(1, 2)
+
+
+def post_norm_lm(width: int = 32, length: int = 20, batch: int = 16, layers: int = 3) -> Problem:
+    letters = sorted(set(text()))
+    ids = torch.tensor([letters.index(c) for c in text()])[:40000]
+    rows = ids[: len(ids) // (length + 1) * (length + 1)].view(-1, length + 1)
+    x, y, xv, yv = split(rows[:, :-1], rows[:, 1:], 0.9)
+    model = PostNorm(len(letters), width, length, layers)
+    return Problem(model, x, y, cross_entropy, xv[:100], yv[:100], batch, len(letters))
+
+
+class Last(nn.Module):
+    """Class scores from the last state of a recurrent net."""
+
+    def __init__(self, inputs: int, hidden: int, classes: int, cell: str) -> None:
+        super().__init__()
+        self.rnn, self.out = getattr(nn, cell)(inputs, hidden, batch_first=True), nn.Linear(hidden, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.rnn(x)[0][:, -1])
+
+
+def rnn_parity(length: int = 10, hidden: int = 32, batch: int = 32, cell: str = "RNN") -> Problem:
+    """Which of four quarters of a sequence holds the largest step: needs the memory of a plain recurrent net."""
+    n = 1600
+    x = 0.5 * torch.randn(n, length, 1)
+    y = torch.randint(4, (n,))
+    place = (y * length) // 4 + torch.randint(max(1, length // 4), (n,))
+    x[torch.arange(n), place, 0] += 3.0
+    x, y, xv, yv = split(x, y)
+    return Problem(Last(1, hidden, 4, cell), x, y, cross_entropy, xv, yv, batch, 4)
+
+
+def imbalanced(share: float = 0.06, batch: int = 64, n: int = 2400) -> Problem:
+    x = torch.randn(n, 12)
+    score = x[:, 0] + x[:, 1] * x[:, 2] + 0.3 * torch.randn(n)
+    y = (score > score.quantile(1 - share)).long()
+    x, y, xv, yv = split(x, y)
+    return Problem(dense([12, 32, 16, 2]), x, y, cross_entropy, xv, yv, batch, 2)
+
+
+def house_prices(batch: int = 40, n: int = 1200) -> Problem:
+    """Prices from ten standardised columns, two of them categories, with interactions and uneven noise."""
+    x = torch.randn(n, 10)
+    x[:, 8:] = torch.randint(3, (n, 2)).float() - 1
+    price = 2 * x[:, 0] + x[:, 1] * x[:, 8] + torch.relu(x[:, 2]) + 0.5 * x[:, 9] + 0.3 * torch.randn(n) * (1 + x[:, 3].abs())
+    x, y, xv, yv = split(x, ((price - price.mean()) / price.std())[:, None])
+    return Problem(dense([10, 48, 24, 1]), x, y, mean_squares, xv, yv, batch)
+
+
 # -- problems never looked at while thresholds are set -------------------------------------------------------------------
 
 
@@ -367,6 +465,86 @@ def three_lines(n: int = 40, d: int = 200) -> Problem:
     return Problem(Heads(d, 0, 3, linear=True), x, y, summed_heads, batch=None)
 
 
+class Topics(nn.Module):
+    def __init__(self, words: int, classes: int) -> None:
+        super().__init__()
+        self.embed, self.rnn = nn.Embedding(words, 16), nn.LSTM(16, 24, batch_first=True)
+        self.out = nn.Linear(24, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.rnn(self.embed(x))[0].mean(1))
+
+
+def lstm_topics(words: int = 200, classes: int = 6, length: int = 16, batch: int = 40) -> Problem:
+    n = 1600
+    y = torch.randint(classes, (n,))
+    topic = torch.distributions.Dirichlet(torch.full((words,), 0.2)).sample((classes,))
+    x = torch.multinomial((0.5 * topic + 0.5 / words)[y], length, replacement=True)
+    x, y, xv, yv = split(x, y)
+    return Problem(Topics(words, classes), x, y, cross_entropy, xv, yv, batch, classes)
+
+
+class ConvBlock(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu2(x + self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x))))))
+
+
+def resnet_digits(width: int = 8, blocks: int = 2, batch: int = 64) -> Problem:
+    x, y, xv, yv = split(*digits())
+    model = nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)),
+        nn.Conv2d(1, width, 3, padding=1),
+        *[ConvBlock(width) for _ in range(blocks)],
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16 * width, 10),
+    )
+    return Problem(model, x, y, cross_entropy, xv, yv, batch, 10)
+
+
+def friedman(batch: int = 32, n: int = 1100) -> Problem:
+    """Friedman's first function (Friedman 1991), standardised."""
+    x, y = datasets.make_friedman1(n, 10, noise=1.0, random_state=int(torch.randint(10**6, (1,))))
+    x, y = torch.tensor(x, dtype=torch.float32), torch.tensor(y, dtype=torch.float32)
+    x, y, xv, yv = split((x - 0.5) * 3.46, ((y - y.mean()) / y.std())[:, None])
+    return Problem(dense([10, 40, 40, 1]), x, y, mean_squares, xv, yv, batch)
+
+
+class Variational(nn.Module):
+    def __init__(self, code: int = 6) -> None:
+        super().__init__()
+        self.encode, self.decode = dense([64, 48, 2 * code]), dense([code, 48, 64])
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, log_var = self.encode(x).chunk(2, 1)
+        self.divergence = 0.5 * (mean**2 + log_var.exp() - log_var - 1).sum(1).mean()
+        return self.decode(mean + torch.randn_like(mean) * (0.5 * log_var).exp())
+
+
+def variational(batch: int = 64) -> Problem:
+    x, _ = digits()
+    x, y, xv, yv = split(x, x)
+
+    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return ((model(x) - y) ** 2).sum(1).mean() + 0.3 * model.divergence
+
+    return Problem(Variational(), x, y, loss, xv, yv, batch)
+
+
+def wide_tabular(batch: int = 32, n: int = 1600) -> Problem:
+    x, y = datasets.make_classification(
+        n, 30, n_informative=8, n_classes=3, weights=[0.6, 0.3, 0.1], random_state=int(torch.randint(10**6, (1,)))
+    )
+    x, y, xv, yv = split(torch.tensor(x, dtype=torch.float32), torch.tensor(y))
+    return Problem(dense([30, 64, 32, 3]), x, y, cross_entropy, xv, yv, batch, 3)
+
+
 TASKS: dict[str, Callable[..., Problem]] = {
     f.__name__.replace("_", "-"): f
     for f in (
@@ -391,5 +569,16 @@ TASKS: dict[str, Callable[..., Problem]] = {
         contrastive,
         tanh_exact,
         three_lines,
+        deep_mlp,
+        residual_mlp,
+        post_norm_lm,
+        rnn_parity,
+        imbalanced,
+        house_prices,
+        lstm_topics,
+        resnet_digits,
+        friedman,
+        variational,
+        wide_tabular,
     )
 }

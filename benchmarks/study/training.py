@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from hooks import HOOKS, State
 from tasks import TASKS, Problem
 from torch import Tensor
-from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train. `hook`: names of faults of the loop with their setting; see `train`."""
+    """What to train. `hook`: names of hooks with their setting, see `hooks.py` and `faults/`."""
 
     task: str
     seed: int
@@ -36,25 +36,31 @@ class Plan:
 
 @dataclass
 class Trace:
-    """What was seen at each step; norms only where `every` asked for them (NaN elsewhere)."""
+    """What was seen at each step; norms only where `every` asked for them (NaN elsewhere).
+
+    `extra`: further series by name. `layers`: parameter -> gradient norm, weight norm, norm of the update. `zeros`: name of a
+    ReLU -> share of its outputs that are 0. `wall`: seconds that each step took.
+    """
 
     loss: np.ndarray
     lr: np.ndarray
     grad_norm: np.ndarray
     weight_norm: np.ndarray
-    extra: np.ndarray
+    wall: np.ndarray
+    extra: dict[str, np.ndarray]
+    layers: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
+    zeros: dict[str, np.ndarray]
     val: list[tuple[int, float, float]]  # step, loss, accuracy (NaN without classes)
     steps_per_epoch: int
     batch: int
     parameters: int
-    extra_tag: str
 
 
 def norm(tensors: list[Tensor]) -> float:
     return math.sqrt(sum(v.item() ** 2 for v in torch._foreach_norm([t.float() for t in tensors]))) if tensors else 0.0
 
 
-def build_optimizer(plan: Plan, parameters: list[Tensor]) -> torch.optim.Optimizer:
+def build_optimizer(plan: Plan, parameters: list[Any]) -> torch.optim.Optimizer:
     return getattr(
         torch.optim, {"rmsprop": "RMSprop", "sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "adagrad": "Adagrad"}[plan.optimizer]
     )(parameters, lr=plan.lr, **plan.kw)
@@ -86,152 +92,151 @@ def lr_factor(plan: Plan, step: int, per_epoch: int) -> float:
     return 1.0
 
 
-def spoil_data(problem: Problem, hook: dict[str, Any]) -> None:
-    y = problem.y
-    if "shuffle_labels" in hook:
-        problem.y = y[torch.randperm(len(y))]
-    if "label_noise" in hook and problem.classes:
-        wrong = torch.rand(len(y)) < hook["label_noise"]
-        problem.y = torch.where(wrong, torch.randint(problem.classes, y.shape), y)
-    if "sorted" in hook:
-        order = problem.y.argsort()
-        problem.x, problem.y = problem.x[order], problem.y[order]
-    if "scale_input" in hook:
-        problem.x = problem.x * hook["scale_input"]
-        problem.x_val = None if problem.x_val is None else problem.x_val * hook["scale_input"]
-
-
-def evaluate(problem: Problem, loss: Any) -> tuple[float, float]:
-    problem.model.eval()
+def evaluate(s: State, quiet: bool) -> tuple[float, float]:
+    """Validation loss and accuracy (NaN without classes); `quiet`: in evaluation mode."""
+    problem, model = s.problem, s.model
+    if quiet:
+        model.eval()
     with torch.no_grad():
-        value = loss(problem.model, problem.x_val, problem.y_val).item()
+        value = s.loss_of(model, problem.x_val, problem.y_val).item()
         accuracy = math.nan
         if problem.classes:
-            accuracy = (problem.model(problem.x_val).argmax(1) == problem.y_val).float().mean().item()
-    problem.model.train()
+            accuracy = (model(problem.x_val).argmax(1) == problem.y_val).float().mean().item()
+    model.train()
     return value, accuracy
 
 
-def train(plan: Plan, every: int) -> Trace:
-    """Train one run; norms are taken at each `every`-th step."""
+class Observer:
+    """Takes per-layer figures while a run trains."""
+
+    def __init__(self, s: State, wanted: bool) -> None:
+        self.named = dict(s.model.named_parameters()) if wanted else {}
+        self.layers = {name: tuple(np.full(s.plan.steps, np.nan) for _ in range(3)) for name in self.named}
+        self.zeros: dict[str, np.ndarray] = {}
+        self.before: dict[str, Tensor] = {}
+        for name, module in s.model.named_modules() if wanted else ():
+            if isinstance(module, torch.nn.ReLU):
+                share = self.zeros.setdefault(name, np.full(s.plan.steps, np.nan))
+                module.register_forward_hook(self._counter(s, share))
+
+    @staticmethod
+    def _counter(s: State, share: np.ndarray) -> Any:
+        def count(module: torch.nn.Module, inputs: Any, output: Tensor) -> None:
+            if s.look and torch.is_grad_enabled():
+                share[s.step] = (output == 0).float().mean().item()
+
+        return count
+
+    def before_step(self, s: State) -> None:
+        for name, p in self.named.items():
+            self.layers[name][0][s.step] = 0.0 if p.grad is None else p.grad.float().norm().item()
+            self.before[name] = p.detach().clone()
+
+    def after_step(self, s: State) -> None:
+        for name, p in self.named.items():
+            self.layers[name][1][s.step] = p.detach().float().norm().item()
+            self.layers[name][2][s.step] = (p.detach() - self.before[name]).float().norm().item()
+
+
+def train(plan: Plan, every: int, layers: bool = False) -> Trace:
+    """Train one run; norms are taken at each `every`-th step, those of every layer too where `layers` asks for them."""
+    import faults  # noqa: F401  # fills HOOKS
+
     torch.manual_seed(plan.seed)
-    hook = plan.hook
-    problem = TASKS[plan.task](**plan.task_kw)
-    spoil_data(problem, hook)
-    model, loss_of = problem.model, problem.loss
-    if "half" in hook:
-        model.half()
-        problem.x = problem.x.half()
-        problem.x_val = None if problem.x_val is None else problem.x_val.half()
-        if problem.y.is_floating_point():
-            problem.y = problem.y.half()
-            problem.y_val = None if problem.y_val is None else problem.y_val.half()
-    if "softmax_twice" in hook:
-        loss_of = lambda m, x, y: F.cross_entropy(F.softmax(m(x), 1), y)
-    if "dead" in hook:
-        for layer in list(model.modules()):
-            if isinstance(layer, torch.nn.Linear) and layer.out_features > 10:
-                torch.nn.init.constant_(layer.bias, -abs(hook["dead"]))
-    if "scale_init" in hook:
-        with torch.no_grad():
-            for p in model.parameters():
-                p.mul_(hook["scale_init"])
-    parameters = list(model.parameters())
-    trained = parameters
-    if "frozen" in hook:  # the optimizer got parameters of another model, or only the last bias
-        trained = parameters[-1:] if hook["frozen"] == "last" else [p.detach().clone().requires_grad_() for p in parameters]
-    optimizer = build_optimizer(plan, trained)
+    problem: Problem = TASKS[plan.task](**plan.task_kw)
+    hooks = [HOOKS[name](value, plan) for name, value in plan.hook.items()]
+    s = State(plan, problem, problem.model, problem.loss, problem.steps_per_epoch)
+    s.out = {k: np.full(plan.steps, np.nan) for k in ("loss", "lr", "grad_norm", "weight_norm")}
+    s.out["wall"] = np.full(plan.steps, 0.01)
+    for h in hooks:
+        h.prepare(s)
+    s.parameters = s.trained = list(s.model.parameters())
+    for h in hooks:
+        h.build(s)
+    s.optimizer = build_optimizer(plan, s.trained)
+    for h in hooks:
+        h.built(s)
+    observer = Observer(s, layers)
     n, size = len(problem.x), problem.batch or len(problem.x)
-    per_epoch = problem.steps_per_epoch
-    head_start = hook.get("head_start", 0)  # steps trained before the log begins: a fine-tuning
-    if head_start:
-        first = torch.optim.Adam(parameters, lr=hook.get("head_start_lr", 1e-3))
-        for _ in range(head_start):
-            rows = torch.randint(n, (size,))
-            first.zero_grad()
-            loss_of(model, problem.x[rows], problem.y[rows]).backward()
-            first.step()
-    steps = plan.steps
-    out = {k: np.full(steps, np.nan) for k in ("loss", "lr", "grad_norm", "weight_norm", "extra")}
     val: list[tuple[int, float, float]] = []
-    val_every = per_epoch if problem.batch and per_epoch * 8 <= steps else max(1, steps // 12)
-    order, at = torch.randperm(n), 0
-    for step in range(steps):
-        factor = lr_factor(plan, step, per_epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = plan.lr * factor
-        if hook.get("lose_state") == step:
-            optimizer = build_optimizer(plan, trained)
+    val_every = s.per_epoch if problem.batch and s.per_epoch * 8 <= plan.steps else max(1, plan.steps // 12)
+
+    def new_order() -> Tensor:
+        rows = torch.randperm(n)
+        for h in hooks:
+            rows = h.order(s, rows)
+        return rows
+
+    order, at = new_order(), 0
+    for step in range(plan.steps):
+        s.step, s.look = step, step % every == 0 or step == plan.steps - 1
+        for h in hooks:
+            h.begin(s)
+        s.lr = plan.lr * lr_factor(plan, step, s.per_epoch)
+        for h in hooks:
+            h.rate(s)
+        for group in s.optimizer.param_groups:
+            group["lr"] = s.lr * group.get("share", 1.0)
+        if all([h.clears(s) for h in hooks]):
+            s.optimizer.zero_grad()
         total = 0.0
-        if "zero" not in hook:  # clears only what the optimizer holds, as in life
-            (model if "own_zero" in hook else optimizer).zero_grad()
-        for _ in range(plan.accumulate):
+        for s.micro in range(plan.accumulate):
             if problem.batch is None:
-                x, y = problem.x, problem.y
+                s.x, s.y = problem.x, problem.y
             else:
-                if at + size > n:
-                    order, at = (torch.arange(n) if "sorted" in hook else torch.randperm(n)), 0
+                if at + size > len(order):
+                    order, at = new_order(), 0
                 rows = order[at : at + size]
-                if "sorted" in hook:
-                    rows = torch.arange(at, at + size)
                 at += size
-                x, y = problem.x[rows], problem.y[rows]
+                s.x, s.y = problem.x[rows], problem.y[rows]
+            for h in hooks:
+                h.batch(s)
             if problem.extra is not None and problem.extra_tag == "d_loss":
-                out["extra"][step] = problem.extra(x)
-            if "bad_batch" in hook and step % per_epoch == 5 % per_epoch and step >= per_epoch:
-                x = x * hook["bad_batch"]
-            if hook.get("one_spike") == step:
-                x = x * 30
-            loss = loss_of(model, x, y)
-            if "non_finite" in hook and step >= hook["at"]:
-                loss = poison(hook["non_finite"], loss, model, x)
-            (loss / plan.accumulate).backward()
-            total += loss.item() / plan.accumulate
+                s.note("d_loss", problem.extra(s.x))
+            s.loss = s.loss_of(s.model, s.x, s.y)
+            for h in hooks:
+                h.objective(s)
+            total += s.loss.item() / plan.accumulate
+            s.loss = s.loss / plan.accumulate
+            for h in hooks:
+                h.scaled(s)
+            s.loss.backward()
         if problem.extra is not None and problem.extra_tag != "d_loss":
-            out["extra"][step] = problem.extra(x)
-        look = step % every == 0 or step == steps - 1
-        grads = [p.grad for p in parameters if p.grad is not None]
-        if hook.get("zero") == "misplaced-logged-before" and look:
-            out["grad_norm"][step] = norm(grads)
-        if "zero" in hook and hook["zero"].startswith("misplaced"):
-            optimizer.zero_grad()
-            grads = []
+            s.note(problem.extra_tag, problem.extra(s.x))
+        for h in hooks:
+            h.backward(s)
+        grads = [p.grad for p in s.parameters if p.grad is not None]
         if plan.clip is not None:
-            out["grad_norm"][step] = float(torch.nn.utils.clip_grad_norm_(parameters, plan.clip))
-        elif look and math.isnan(out["grad_norm"][step]):
-            out["grad_norm"][step] = norm(grads)
-        optimizer.step()
-        if "bf16" in hook:
-            with torch.no_grad():
-                for p in parameters:
-                    p.copy_(p.bfloat16())
-        if look:
-            out["weight_norm"][step] = norm([p.detach() for p in parameters])
-        out["loss"][step], out["lr"][step] = total, plan.lr * factor
+            s.out["grad_norm"][step] = float(torch.nn.utils.clip_grad_norm_(s.parameters, plan.clip))
+        elif s.look and math.isnan(s.out["grad_norm"][step]):
+            s.out["grad_norm"][step] = norm(grads)
+        for h in hooks:
+            h.clipped(s)
+        if s.look:
+            observer.before_step(s)
+        if all([h.steps(s) for h in hooks]):
+            s.optimizer.step()
+        for h in hooks:
+            h.stepped(s)
+        if s.look:
+            observer.after_step(s)
+            s.out["weight_norm"][step] = norm([p.detach() for p in s.parameters])
+        s.out["loss"][step], s.out["lr"][step] = total, s.lr
         if problem.x_val is not None and (step + 1) % val_every == 0:
-            val.append((step, *evaluate(problem, loss_of)))
-        if step > 20 and "run_on" not in hook and not np.isfinite(out["loss"][max(0, step - 60) : step + 1]).any():
-            out = {k: v[: step + 1] for k, v in out.items()}  # nobody lets it run on for ever
-            break
+            val.append((step, *evaluate(s, all([h.evaluates(s) for h in hooks]))))
+        if step > 20 and "run_on" not in plan.hook and not np.isfinite(s.out["loss"][max(0, step - 60) : step + 1]).any():
+            break  # nobody lets it run on for ever
+    for h in hooks:
+        h.finish(s)
+    seen = s.step + 1
+    cut = {k: v[:seen] for k, v in s.out.items()}
     return Trace(
-        **out,
+        **{k: cut.pop(k) for k in ("loss", "lr", "grad_norm", "weight_norm", "wall")},
+        extra=cut,
+        layers={k: (a[:seen], b[:seen], c[:seen]) for k, (a, b, c) in observer.layers.items()},
+        zeros={k: v[:seen] for k, v in observer.zeros.items()},
         val=val,
-        steps_per_epoch=per_epoch,
+        steps_per_epoch=s.per_epoch,
         batch=size,
-        parameters=sum(p.numel() for p in parameters),
-        extra_tag=problem.extra_tag,
+        parameters=sum(p.numel() for p in s.parameters),
     )
-
-
-def poison(kind: str, loss: Tensor, model: torch.nn.Module, x: Tensor) -> Tensor:
-    """The loss with a singular term, as faulty loss code meets it when a sample hits the edge of its domain."""
-    if kind == "log0":
-        p = torch.sigmoid(model(x)).clamp(max=0.5) * 0.0
-        return loss - 0.01 * torch.log(p).mean()
-    if kind == "0/0":
-        z = model(x) * 0.0
-        return loss + (z / z.norm(dim=-1, keepdim=True)).mean()
-    if kind == "overflow":
-        return loss + 1e-3 * torch.exp(100 + model(x).abs()).mean()
-    z = (model(x) - model(x).detach()).float()  # "sqrt0": finite loss, gradient 0/0
-    return loss + torch.sqrt((z**2).sum())
