@@ -49,3 +49,4 @@ def test_no_run_makes_the_pipeline_raise(seed):
         report = diagnose_run(run_of(optimizer(rng), every=int(rng.choice([1, 10])), **logged), causes)
         assert report.verdict in ("failed", "suspicious", "healthy", "undecided")
         assert all(0.0 <= f.confidence <= 1.0 for f in report.findings)
+        assert not [one for one in report.not_checked if "failed" in one.reason]

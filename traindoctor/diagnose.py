@@ -55,7 +55,7 @@ class DiagnoseOptions:
 
     `format`: what every file is read as, "" to tell it by its content. `tags`: quantity -> tags that mean it. `select`,
     `ignore`: codes or their prefixes. `thresholds`: code -> name -> value. `parameters`: number of trained parameters,
-    where it is known.
+    where it is known. `rules`: paths of rule packs beside the installed ones.
     """
 
     config: Path | None = None
@@ -67,6 +67,7 @@ class DiagnoseOptions:
     ignore: tuple[str, ...] = ()
     thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     parameters: int | None = None
+    rules: tuple[str, ...] = ()
 
 
 def diagnose(
@@ -83,7 +84,7 @@ def diagnose(
 
     options = options or DiagnoseOptions()
     tell = progress or (lambda _: None)
-    registry = load_rules()
+    registry = load_rules(options.rules)
     causes = {
         code: cause
         for code, cause in registry.causes.items()
@@ -128,10 +129,15 @@ def _diagnose(run: Run, m: Measurements, beside: Beside, causes: Mapping[str, Ca
     mistakes: dict[str, list[Found]] = {}
     for code, cause in causes.items():
         limits = cause.limits(options.thresholds.get(code))
-        mistakes[code], missed = mistakes_of(cause, beside, limits)
-        unread += missed
         missing = [need for need in cause.log_rules[0][1] if not m.has(need)] if cause.log_rules else []
-        evidence = joined(gather(cause, m, beside.loops, limits), mistakes[code], beside)
+        try:
+            mistakes[code], missed = mistakes_of(cause, beside, limits)
+            evidence = joined(gather(cause, m, beside.loops, limits), mistakes[code], beside)
+        except Exception as error:  # one rule that fails, of whatever pack, is told and ends no diagnosis
+            unread.append(NotChecked(code, f"the rule failed: {_words_of(error)}"))
+            mistakes[code] = []
+            continue
+        unread += missed
         suspicion = Suspicion(cause, evidence)
         if cause.replay_model and suspicion.log_odds > -STRONG and suspicion.is_supported:
             replay = _replay(cause, m)
@@ -260,8 +266,14 @@ def _finding(
     cause = d.suspicion.cause
     evidence = tuple(sorted(d.suspicion.evidence, key=lambda e: (not e.supports, -e.weight)))
     supporting = [e for e in evidence if e.supports]
-    statement = cause.statement(m, supporting) if cause.statement is not None else _statement(cause, supporting)
-    fixes = tuple(_fixes(cause, m, run, replay, found, beside, limits))
+    statement = _statement(cause, supporting)
+    fixes: tuple[Fix, ...] = ()
+    failed = ""
+    try:
+        statement = cause.statement(m, supporting) if cause.statement is not None else statement
+        fixes = tuple(_fixes(cause, m, run, replay, found, beside, limits))
+    except Exception as error:  # its evidence stands all the same
+        failed = f" What to change is not said, since that part of the rule failed: {_words_of(error)}."
     places = [e.location for e in evidence if e.location is not None and e.supports]
     places += _places_of_settings(run, fixes[0] if fixes else None, beside)
     return Finding(
@@ -270,7 +282,7 @@ def _finding(
         severity=d.severity,
         confidence=d.confidence,
         title=statement.title,
-        message=statement.message,
+        message=statement.message + failed,
         segment=statement.segment,
         evidence=evidence,
         locations=tuple({(place.file, place.cell, place.line): place for place in reversed(places)}.values())[::-1],
@@ -279,6 +291,10 @@ def _finding(
         fixes=fixes,
         refutation=cause.refutation,
     )
+
+
+def _words_of(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _statement(cause: Cause, evidence: Sequence[Evidence]) -> Statement:

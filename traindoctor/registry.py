@@ -1,4 +1,4 @@
-"""Rule packs -> causes by code: every module of every installed pack, found by entry point.
+"""Rule packs -> causes by code: every module of every installed pack, found by entry point, and of those at a path.
 
 `load_rules` imports them all. `check` starts at every commit, so its `Shelf` imports a rule when the first text comes that
 the rule may say something about: a pack can tell beforehand, in a module `words`, what its rules look for.
@@ -16,6 +16,7 @@ from traindoctor.rule import API, Cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from importlib.machinery import ModuleSpec
     from types import ModuleType
 
 GROUP = "traindoctor.rules"
@@ -38,17 +39,17 @@ class Indexed(NamedTuple):
     files: bool
 
 
-def load_rules() -> Registry:
-    """Return the causes of all installed packs.
+def load_rules(extra: Iterable[str] = ()) -> Registry:
+    """Return the causes of all installed packs, and of those at the paths of `extra`, see `packs_at`.
 
     A pack that fails is named in `problems`, and the others are still loaded.
 
-    Raises: RulePackError when two packs claim one code, or no pack is installed.
+    Raises: RulePackError when two packs claim one code, no pack is installed, or nothing lies at a path.
     """
     owners: dict[str, str] = {}
     causes: dict[str, Cause] = {}
     problems: list[str] = []
-    for pack, module in sorted(installed_packs().items()):
+    for pack, module in sorted((installed_packs() | packs_at(extra)).items()):
         try:
             found = causes_in(import_module(module))
         except Exception as error:
@@ -88,6 +89,52 @@ def installed_packs() -> dict[str, str]:
 
         packs = {entry.name: entry.value for entry in entry_points(group=GROUP)}
     return packs
+
+
+def packs_at(paths: Iterable[str]) -> dict[str, str]:
+    """Return the modules of rule packs that lie at paths, by path: a rule file, or a folder with an `__init__.py`.
+
+    They are made importable under a name of their own; importing one runs it, which is what naming it asks for.
+
+    Raises: RulePackError for a path without a rule pack.
+    """
+    packs: dict[str, str] = {}
+    for path in paths:
+        file = os.path.join(path, "__init__.py") if os.path.isdir(path) else path  # noqa: PTH112, PTH118 -- pathlib's import
+        if not (os.path.isfile(file) and file.endswith(".py")):  # noqa: PTH113
+            raise RulePackError(path, "is no rule file, and no folder with an __init__.py", "name a file such as my_rule.py")
+        packs[path] = _importable(file)
+    return packs
+
+
+def _importable(file: str) -> str:
+    """Return the name under which a file can be imported from now on."""
+    from importlib.util import spec_from_file_location
+
+    full = os.path.abspath(file)  # noqa: PTH100
+    folder, name = os.path.split(full)
+    inside = [folder] if name == "__init__.py" else None
+    words = (folder if inside else full.removesuffix(".py")).strip(os.sep)
+    module = "_rules_at_" + "".join(c if c.isalnum() else f"_{ord(c):x}_" for c in words)
+    spec = spec_from_file_location(module, full, submodule_search_locations=inside)
+    if spec is not None:
+        _AT_PATHS.specs[module] = spec
+    if _AT_PATHS not in sys.meta_path:
+        sys.meta_path.append(_AT_PATHS)
+    return module
+
+
+class _AtPaths:
+    """Finds the modules that were made importable by their path."""
+
+    def __init__(self) -> None:
+        self.specs: dict[str, ModuleSpec] = {}
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:  # noqa: ARG002
+        return self.specs.get(name)
+
+
+_AT_PATHS = _AtPaths()
 
 
 def _listed(folder: str) -> list[str]:
@@ -144,15 +191,15 @@ def _nothing_installed(problems: Sequence[str]) -> RulePackError:
 
 
 class Shelf:
-    """The rules on scripts and configs of all installed packs, each imported when a text first calls for it.
+    """The rules on scripts and configs of all installed packs and those at paths, imported when a text first calls for them.
 
-    `known`: all codes. `codes`: of every cause that may look at a script or a config. `problems`: packs and rules that failed
-    to load. `folders`: where the modules of the packs lie.
+    `extra`: paths of packs, see `packs_at`. `known`: all codes. `codes`: of every cause that may look at a script or a config.
+    `problems`: packs and rules that failed to load. `folders`: where the modules of the packs lie.
 
     Raises: RulePackError as `load_rules` does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, extra: Iterable[str] = ()) -> None:
         self.known: set[str] = set()
         self.codes: set[str] = set()
         self.problems: list[str] = []
@@ -160,10 +207,10 @@ class Shelf:
         self._index: list[tuple[str, str, Indexed]] = []
         self._loaded: dict[str, Cause | None] = {}
         owners: dict[str, str] = {}
-        for pack, module in sorted(installed_packs().items()):
+        for pack, module in sorted((installed_packs() | packs_at(extra)).items()):
             try:
                 home = import_module(module)
-                self.folders += getattr(home, "__path__", ())
+                self.folders += getattr(home, "__path__", [str(home.__file__)])
                 entries = list(self._entries(home))
             except Exception as error:
                 self.problems.append(_failed(pack, module, error))

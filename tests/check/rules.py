@@ -64,7 +64,7 @@ CAUSES = (BAD, ODD, HINT, BROKEN)
 
 
 class Shelf:
-    def __init__(self):
+    def __init__(self, _extra=()):
         self.known = self.codes = {cause.code for cause in CAUSES}
         self.problems = []
         self.folders = []

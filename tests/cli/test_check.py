@@ -27,7 +27,7 @@ def here(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / ".git").mkdir()
     monkeypatch.setattr(pipeline, "Shelf", Shelf)
-    monkeypatch.setattr(registry, "load_rules", lambda: Registry({cause.code: cause for cause in CAUSES}))
+    monkeypatch.setattr(registry, "load_rules", lambda *_: Registry({cause.code: cause for cause in CAUSES}))
     return tmp_path
 
 

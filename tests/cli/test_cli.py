@@ -33,6 +33,7 @@ class DiagnoseOptions:
     ignore: tuple[str, ...] = ()
     thresholds: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
     parameters: int | None = None
+    rules: tuple[str, ...] = ()
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def rules(monkeypatch):
     other.code, other.name = "TD201", "learning-rate-too-high"
     module = types.ModuleType("traindoctor.registry")
     registry = types.SimpleNamespace(causes={"TD201": other, "TD101": cause}, problems=("acme: no module",))
-    module.load_rules = lambda: registry
+    module.load_rules = lambda *_: registry
     monkeypatch.setitem(sys.modules, "traindoctor.registry", module)
 
 
@@ -123,7 +124,7 @@ def test_options_reach_the_pipeline(pipeline):
         'ignore = ["td502"]\n[thresholds.TD101]\nmargin = 40\n[tags]\nloss = ["a"]\nval_loss = ["v"]\n'
     )
     arguments = "diagnose a b --config c.yaml --code t.py --step-column epoch --tag loss=x --tag loss=y=z --parameters 1001"
-    arguments += " --select td1,TD2"
+    arguments += " --select td1,TD2 --rules mine.py --rules house/"
     assert main(arguments.split()) == 0
     paths, options = pipeline.asked
     assert [str(p) for p in paths] == ["a", "b"]
@@ -136,6 +137,7 @@ def test_options_reach_the_pipeline(pipeline):
         ignore=("TD502",),
         thresholds={"TD101": {"margin": 40.0}},
         parameters=1001,
+        rules=("mine.py", "house/"),
     )
 
 

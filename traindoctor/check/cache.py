@@ -60,16 +60,21 @@ def digest(*parts: bytes | str) -> str:
     return made.hexdigest()
 
 
-def signature(folders: Iterable[str]) -> str:
-    """Return what changes with the program: its version, Python's, and the files of the folders by name, size and time."""
+def signature(places: Iterable[str]) -> str:
+    """Return what changes with the program: its version, that of Python, and files, alone or in folders, by size and time."""
     parts = [VERSION, __version__, sys.version]
-    for folder in folders:
-        parts += [f"{path}:{size}:{time}" for path, size, time in sorted(_modules(folder))]
+    for place in places:
+        parts += [f"{path}:{size}:{time}" for path, size, time in sorted(_modules(place))]
     return digest(*parts)
 
 
 def _modules(folder: str) -> list[tuple[str, int, int]]:
     found: list[tuple[str, int, int]] = []
+    if folder.endswith(".py"):
+        with suppress(OSError):
+            stat = os.stat(folder)  # noqa: PTH116
+            found.append((folder, stat.st_size, stat.st_mtime_ns))
+        return found
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.endswith(".py"):

@@ -18,7 +18,7 @@ class CheckOptions(NamedTuple):
 
     `level`: the lowest severity that is shown, and repaired; `fail_on`: the lowest that fails, "never" for none.
     `exclude_named`: what is excluded is left out though it is named. `per_file_ignores`: (pattern, codes). `cache`: the folder
-    of the cache, None for no cache. `fix`: "safe" repairs are made, or "all".
+    of the cache, None for no cache. `fix`: "safe" repairs are made, or "all". `rules`: paths of rule packs of the user's own.
     """
 
     select: tuple[str, ...] | None = None
@@ -37,6 +37,7 @@ class CheckOptions(NamedTuple):
     fix: str = ""
     diff: bool = False
     stdin: str = ""
+    rules: tuple[str, ...] = ()
 
 
 class Rules(NamedTuple):

@@ -45,7 +45,7 @@ class Checker:
     def __init__(self, options: CheckOptions, here: Path) -> None:
         self.options = options
         self.here = here
-        self.shelf = Shelf()
+        self.shelf = Shelf(options.rules)
         self.projects = Projects(here)
         self.problems: list[str] = []
         self.cache = _cache(options.cache, self.shelf)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from traindoctor.cli.checking import FORMATS, Output, run
+from traindoctor.cli.packs import rules_option
 
 if TYPE_CHECKING:
     from traindoctor.check.options import CheckOptions
@@ -39,6 +40,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--write-baseline", type=_FILE, metavar="FILE", help="Write a file that knows all findings of today.")
 @click.option("--stdin-filename", metavar="NAME", help="The name of what comes from stdin, for PATH -.  [default: stdin.py]")
 @click.option("--config", type=_FILE, metavar="FILE", help="The settings, in place of the nearest pyproject.toml.")
+@rules_option
 @click.option("--isolated", is_flag=True, help="No settings from any file.")
 @click.option("--show-settings", is_flag=True, help="Print the settings for PATH and their origin, and check nothing.")
 @click.option("--no-cache", is_flag=True, help="Look at every file anew, and keep nothing.")
@@ -65,6 +67,7 @@ def check(
     write_baseline: Path | None,
     stdin_filename: str | None,
     config: Path | None,
+    packs: tuple[str, ...],
     isolated: bool,
     show_settings: bool,
     no_cache: bool,
@@ -85,7 +88,7 @@ def check(
         select=_codes(select) or None,
         extend_select=_codes(extend_select),
         ignore=_codes(ignore) or None,
-        per_file_ignores=tuple(_ignored(one) for one in per_file_ignores) or None,
+        per_file_ignores=tuple(_ignored(one, packs) for one in per_file_ignores) or None,
         exclude=exclude or None,
         level=level,
         fail_on=fail_on,
@@ -97,8 +100,9 @@ def check(
         fix="all" if unsafe_fixes else "safe" if fix or diff else "",
         diff=diff,
         stdin=stdin_filename or "stdin.py",
+        rules=packs,
     )
-    _known((*options.extend_select, *(options.select or ()), *(options.ignore or ())))
+    _known((*options.extend_select, *(options.select or ()), *(options.ignore or ())), packs)
     if show_settings:
         return _show_settings(paths, options)
     return run(paths, options, Output(form, output, statistics, exit_zero, exit_non_zero_on_fix, quiet))
@@ -108,7 +112,7 @@ def _codes(given: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(code.strip().upper() for one in given for code in one.split(",") if code.strip())
 
 
-def _ignored(one: str) -> tuple[str, tuple[str, ...]]:
+def _ignored(one: str, packs: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     """Return pattern and codes of `--per-file-ignores PATTERN:CODES`.
 
     Raises: BadParameter for what is not of that form.
@@ -116,11 +120,11 @@ def _ignored(one: str) -> tuple[str, tuple[str, ...]]:
     pattern, colon, codes = one.rpartition(":")
     if not colon or not pattern or not _codes((codes,)):
         raise click.BadParameter(f"{one!r} is not PATTERN:CODES, e.g. scripts/*.py:TD301", param_hint="'--per-file-ignores'")
-    _known(_codes((codes,)))
+    _known(_codes((codes,)), packs)
     return pattern, _codes((codes,))
 
 
-def _known(codes: tuple[str, ...]) -> None:
+def _known(codes: tuple[str, ...], packs: tuple[str, ...]) -> None:
     """Refuse a code that begins none of the codes there are.
 
     Raises: TraindoctorError with the nearest.
@@ -130,7 +134,7 @@ def _known(codes: tuple[str, ...]) -> None:
     from traindoctor.errors import TraindoctorError
     from traindoctor.registry import load_rules
 
-    known = load_rules().causes
+    known = load_rules(packs).causes
     for code in codes:
         if not any(there.startswith(code) for there in known):
             import difflib

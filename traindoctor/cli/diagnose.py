@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from traindoctor.cli.packs import rules_option
 from traindoctor.cli.progress import telling
 from traindoctor.cli.reading import checked_format, reading, tag_aliases
 from traindoctor.cli.writing import write_whole
@@ -38,6 +39,7 @@ RANKS = {"info": 0, "warning": 1, "error": 2}
 )
 @click.option("--select", multiple=True, metavar="CODES", help="Only these causes: TD101,TD2 (a prefix selects a family).")
 @click.option("--ignore", multiple=True, metavar="CODES", help="All but these causes.")
+@rules_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no hints on stderr.")
 def diagnose(
     paths: tuple[str, ...],
@@ -52,6 +54,7 @@ def diagnose(
     fail_on: str,
     select: tuple[str, ...],
     ignore: tuple[str, ...],
+    packs: tuple[str, ...],
     quiet: bool,
 ) -> int:
     """Say what went wrong in the runs under PATH (files, folders or URLs), why, and which change repairs it."""
@@ -70,6 +73,7 @@ def diagnose(
         ignore=_codes(ignore) or settings.ignore,
         thresholds=settings.thresholds,
         parameters=parameters,
+        rules=packs,
     )
     if html is not None and not html.parent.is_dir():
         raise click.BadParameter(f"the folder {str(html.parent)!r} does not exist", param_hint="'--html'")

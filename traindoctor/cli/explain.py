@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from traindoctor.cli.packs import rules_option
 from traindoctor.errors import TraindoctorError
 
 if TYPE_CHECKING:
@@ -22,11 +23,12 @@ WORDS = {"log": "the log", "settings": "the settings", "script": "the training s
 
 @click.command(short_help="Everything that is known of one cause.")
 @click.argument("code", metavar="CODE")
-def explain(code: str) -> None:
+@rules_option
+def explain(code: str, packs: tuple[str, ...]) -> None:
     """Say what the cause CODE is, what the evidence is, when it is wrong, how to fix it, and where that is from."""
     from traindoctor.registry import load_rules
 
-    click.echo(page_of(find(code, load_rules().causes)))
+    click.echo(page_of(find(code, load_rules(packs).causes)))
 
 
 def find(code: str, causes: Mapping[str, Cause]) -> Cause:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import click
 
+from traindoctor.cli.packs import rules_option
+
 
 @click.command(short_help="The catalogue of causes.")
-def rules() -> None:
+@rules_option
+def rules(packs: tuple[str, ...]) -> None:
     """List every cause that can be found, with its code, severity and what it looks at."""
     from traindoctor.registry import load_rules
 
-    registry = load_rules()
+    registry = load_rules(packs)
     causes = sorted(registry.causes.values(), key=lambda c: c.code)
     width = max((len(c.name) for c in causes), default=4)
     click.echo(f"{'code':<6}  {'name':<{width}}  {'severity':<8}  {'looks at':<18}  summary")

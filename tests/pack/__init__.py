@@ -1,0 +1,3 @@
+"""A small rule pack of somebody else's: one rule that works, one that fails while it runs."""
+
+API = 1

@@ -1,0 +1,14 @@
+"""The option that names rule packs by their path, shared by the commands that use rules."""
+
+from __future__ import annotations
+
+import click
+
+#: `--rules PATH`, given to the command as `packs`.
+rules_option = click.option(
+    "--rules",
+    "packs",
+    multiple=True,
+    metavar="PATH",
+    help="A rule file of your own, or a folder of them with an __init__.py, beside the installed rules. It is run.",
+)
