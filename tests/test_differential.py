@@ -241,7 +241,33 @@ def test_faults_in_the_script_are_no_rivals_of_each_other():
     assert not both.undecided
     assert [(found.severity, found.rivals) for found in both.diagnoses] == [("error", ())] * 2
     assert both.diagnoses[0].confidence == pytest.approx(exp(6.0) / (1.0 + exp(6.0)))
-    (first, _, third) = decide([in_the_script("TD901"), in_the_script("TD902"), suspect("TD903", PROOF, STRONG)]).diagnoses
-    assert first.confidence == pytest.approx(exp(6.0) / (1.0 + 2.0 * exp(6.0)))
+    (first, _, third) = decide([in_the_script("TD901"), in_the_script("TD902"), suspect("TD903", PROOF, MODERATE / 2)]).diagnoses
+    assert first.confidence == pytest.approx(exp(6.0) / (1.0 + exp(6.0) + exp(3.75)))
     assert [rival.code for rival in first.rivals] == ["TD903"]
     assert [rival.code for rival in third.rivals] == ["TD901", "TD902"]
+
+
+# -- two causes in one run --------------------------------------------------------------------------------------------
+
+
+def test_two_causes_that_each_stand_on_their_own_evidence_are_both_named():
+    both = decide([suspect("TD901", PROOF, STRONG), suspect("TD902", PROOF, MODERATE)])
+    assert codes(both) == ["TD901", "TD902"]
+    assert [d.severity for d in both.diagnoses] == ["error", "error"]
+    assert both.diagnoses[1].confidence == pytest.approx(exp(4.5) / (1.0 + exp(4.5)))
+
+
+def test_look_alikes_compete_however_sure_each_is():
+    alike = decide([suspect("TD901", PROOF, MODERATE, look_alikes=("TD902",)), suspect("TD902", PROOF, MODERATE)])
+    assert alike.undecided
+    assert codes(alike) == ["TD901", "TD902"]
+
+
+def test_what_concerns_something_else_takes_no_belief():
+    course, speed = suspect("TD901", PROOF), suspect("TD512", PROOF, concerns=("speed",))
+    opinion = decide([course, speed])
+    assert codes(opinion) == ["TD512", "TD901"]
+    assert not opinion.undecided
+    assert all(d.confidence == pytest.approx(exp(3.0) / (1.0 + exp(3.0))) for d in opinion.diagnoses)
+    both = suspect("TD506", PROOF, concerns=("course", "validation"))
+    assert decide([course, both]).undecided

@@ -3,8 +3,11 @@
 The model fits on a page, so that an engineer can follow a finding by hand. Each cause starts at the log-odds of one run in
 twenty; each piece of evidence adds its weight (0.7, 1.5, 3 or 6 nats) when it supports and takes it away when it speaks
 against. Causes that another present cause explains are its consequences. The rest are rivals: with "none of these" at
-log-odds 0, the confidence of a cause is its share, exp(s) / (1 + sum of exp(s)). Faults that stand in the script are no rivals
-of each other: one line that is wrong makes no other line right.
+log-odds 0, the confidence of a cause is its share, exp(s) / (1 + sum of exp(s)).
+
+A run may have two causes. Rivals are those that would explain the same thing: causes that concern different things (the course
+of the training, what validation says, its speed) are none, nor are two that are each sure on their own evidence while neither
+names the other as a look-alike, nor faults that stand in the script: one line that is wrong makes no other line right.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ SURE = 0.8
 DOUBTED = 0.6
 #: Share of the belief from which a cause is one of those that an undecided log leaves standing.
 CANDIDATE = 0.15
+#: Log-odds from which a cause stands on its own evidence, whatever else is wrong: ninety to one.
+STANDS = 4.5
 #: A rival below this is not worth a line.
 MENTIONED = 0.01
 
@@ -57,7 +62,12 @@ class Suspicion:
 
     def competes_with(self, other: Suspicion) -> bool:
         """Whether the run has one of the two causes rather than both."""
-        return self is not other and not (self.is_in_the_script and other.is_in_the_script)
+        if self is other or (self.is_in_the_script and other.is_in_the_script):
+            return False
+        if not set(self.cause.concerns) & set(other.cause.concerns):
+            return False
+        alike = other.cause.code in self.cause.look_alikes or self.cause.code in other.cause.look_alikes
+        return alike or min(self.log_odds, other.log_odds) < STANDS
 
 
 @dataclass(frozen=True, slots=True)
