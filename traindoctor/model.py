@@ -36,13 +36,38 @@ DamageFamily = Literal["lost", "hidden-nan", "steps", "averaged", "constant", "q
 # -- what was read ----------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What all points of a series say, kept where the points themselves were thinned out.
+
+    `stride`: usual distance of two steps, at least 1. `first`, `last`: values in file order, NaN of an empty series. `low`,
+    `middle`, `high`: lowest, median and highest finite value, NaN where there is none. `first_bad`: step of the first NaN or
+    infinity. `n_not_positive`: values that are zero or below.
+    """
+
+    n: int
+    first_step: int | None
+    last_step: int | None
+    stride: int
+    first: float
+    low: float
+    middle: float
+    high: float
+    last: float
+    n_nan: int
+    n_infinite: int
+    first_bad: int | None
+    n_not_positive: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
     """One quantity of one run, in file order. NaN and infinities are data and stay.
 
     `step`: (n,) int64. `wall_time`: (n,) float64, seconds since the epoch, NaN where the log has none. `value`: (n,)
     float64. `quantity`: our name ("loss", "grad_norm", ...), or "" for a tag without a role. `tag`: as logged.
-    `source`: the file, relative to the directory that was given.
+    `source`: the file, relative to the directory that was given. `whole`: what all points said, where a report of many runs
+    has thinned them out; else None.
     """
 
     quantity: str
@@ -51,6 +76,7 @@ class Series:
     value: FloatArray
     wall_time: FloatArray
     source: str = ""
+    whole: Whole | None = None
 
     def __len__(self) -> int:
         return int(self.step.size)
@@ -335,13 +361,14 @@ class Finding:
 class Curve:
     """A named line of a figure: `step` (n,) int64, `value` (n,) float64, and optionally the spread around it.
 
-    `role`: "observed", "reproduced", "counterfactual", "limit" or "forecast".
+    `role`: "observed", "reproduced", "counterfactual", "limit" or "forecast". `whole`: as that of a Series.
     """
 
     name: str
     role: str
     step: IntArray
     value: FloatArray
+    whole: Whole | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -449,13 +476,64 @@ class RunReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Separation:
+    """A setting that separates the runs that failed from those that are sound.
+
+    `key`: of the setting. `rule`: which of its values stand on the failing side: ">= 0.03", "= adam". `failed_inside` of
+    `n_inside` runs on that side failed, `failed_outside` of `n_outside` on the other. `p_split`: Fisher's exact test of this
+    split, two-sided. `p_setting`: with the choice of the best split allowed for, by permutation. `p_value`: after Holm's
+    correction for all settings that were tried. `confounded`: settings that the runs cannot tell from this one.
+    """
+
+    key: str
+    rule: str
+    failed_inside: int
+    n_inside: int
+    failed_outside: int
+    n_outside: int
+    p_split: float
+    p_setting: float
+    p_value: float
+    text: str
+    confounded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CommonCause:
+    """The runs of a sweep whose first cause is one, and which settings set them apart from the sound ones.
+
+    `code`: of the cause, "" for runs that failed for several causes, none of which has enough runs of its own.
+    """
+
+    code: str
+    name: str
+    runs: tuple[str, ...]
+    separations: tuple[Separation, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Across:
+    """What several runs say together. `left_out`: runs that are neither failed nor sound. `n_settings`: settings that differ."""
+
+    failed: tuple[str, ...]
+    sound: tuple[str, ...]
+    left_out: tuple[str, ...]
+    n_settings: int
+    causes: tuple[CommonCause, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What is said of all runs that were given, in the order of their names; problems are packs that failed to load.
 
-    `names`: code -> name of every cause that was loaded, so that codes can be shown with their names.
+    `names`: code -> name of every cause that was loaded, so that codes can be shown with their names. `across`: what the runs
+    say together, None for a single one.
     """
 
     runs: tuple[RunReport, ...]
     version: str
     problems: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
+    across: Across | None = None

@@ -85,6 +85,8 @@ class Statement(NamedTuple):
 
 #: How a cause is put to the test: which replay model can simulate it, or none.
 ReplayModel = Literal["", "second-moment-collapse", "divergence"]
+#: What of a run a cause accounts for.
+Concern = Literal["course", "validation", "speed"]
 
 
 class Cause:
@@ -93,8 +95,9 @@ class Cause:
     `explains`: codes of the findings that are consequences of this one and fold under it. `look_alikes`: codes
     that a reader would think of, named as rivals whenever this cause is. `experiment`: the cheapest
     observation that separates this cause from its rivals. `standalone`: the cause does not compete with the others (an
-    integrity finding, or one that is decided by a value and not by a curve). `valid_code`, `invalid_code`:
-    scripts and configs on which it is silent, and speaks.
+    integrity finding, or one that is decided by a value and not by a curve). `concerns`: what of a run it accounts for, of
+    "course" (how the training went), "validation" (what held-out data say) and "speed"; causes that concern different things
+    do not compete. `valid_code`, `invalid_code`: scripts and configs on which it is silent, and speaks.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class Cause:
         refutation: str = "",
         standalone: bool = False,
         replay_model: ReplayModel = "",
+        concerns: tuple[Concern, ...] = ("course",),
     ) -> None:
         self.code = code
         self.name = name
@@ -124,6 +128,7 @@ class Cause:
         self.refutation = refutation
         self.standalone = standalone
         self.replay_model: ReplayModel = replay_model
+        self.concerns: tuple[Concern, ...] = concerns
         self.make_examples: Callable[[], Examples] = lambda: ((), ())
         self.valid_code: tuple[Sample, ...] = ()
         self.invalid_code: tuple[Sample, ...] = ()
@@ -275,7 +280,7 @@ def run_of(
 ) -> Run:
     """Return a Run made by hand, for examples: `run_of(OptimizerSpec("sgd", lr=0.1), loss=[3.0, 2.0])`.
 
-    `quantities`: values by quantity, one every `every` steps from step 0.
+    `quantities`: values by quantity, one every `every` steps from step 0; those of a layer as "grad_norm/fc1".
     """
     import numpy as np
 
@@ -285,7 +290,8 @@ def run_of(
     for quantity, values in quantities.items():
         value = np.asarray(list(values), dtype=np.float64)
         step = np.arange(value.size, dtype=np.int64) * every
-        made.append(Series(quantity, quantity, step, value, np.full(value.size, np.nan), "example"))
+        of, _, layer = quantity.partition("/")
+        made.append(Series(f"{of}_layer" if layer else of, quantity, step, value, np.full(value.size, np.nan), "example"))
     settings = {} if precision is None else {"precision": Setting(precision, "example")}
     return Run(
         name="example",

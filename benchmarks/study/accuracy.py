@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 #: What a log of each tier holds.
-TIERS = {1: "loss and learning rate", 2: "with gradient and weight norms", 3: "with per-layer statistics"}
+TIERS = {1: "loss and learning rate", 2: "these and gradient or weight norms", 3: "these and per-layer statistics"}
 #: An undecided verdict that names at most this many candidates counts half where the truth is among them.
 PAIR = 2
 
@@ -57,7 +57,8 @@ class Truth:
 class Answer:
     """What was said of a run. `named`: groups of codes that a finding stands for, first cause first (one code each, unless a
     tool is vaguer than our codes). `candidates`: the same for an undecided verdict. `also`: causes mentioned as less likely.
-    `alarms`: findings at warning or above. `confidence` is that of the first named one, or of the first candidate."""
+    `alarms`: findings at warning or above. `confidence` and `stated_onset` are those of the first named one, or of the first
+    candidate."""
 
     verdict: str
     named: tuple[tuple[str, ...], ...] = ()
@@ -65,7 +66,7 @@ class Answer:
     also: tuple[tuple[str, ...], ...] = ()
     alarms: tuple[str, ...] = ()
     confidence: float | None = None
-    onset: int | None = None
+    stated_onset: int | None = None
     seconds: float = 0.0
     error: str = ""
 
@@ -86,6 +87,11 @@ class Row:
     def right(self) -> bool:
         """Whether the first named cause is one of the expected ones."""
         return bool(self.answer.named) and any(code in self.truth.expected for code in self.answer.named[0])
+
+    @property
+    def guessed(self) -> bool:
+        """Whether the one cause that the first finding suggests before all others is right."""
+        return bool(self.answer.named) and self.answer.named[0][0] in self.truth.expected
 
     @property
     def right_in_three(self) -> bool:
@@ -122,23 +128,23 @@ class Row:
 
 
 class Share(NamedTuple):
-    """`count` of `total`; `count` may hold halves."""
+    """`got` of `total`; `got` may hold halves."""
 
-    count: float
+    got: float
     total: int
 
     def __str__(self) -> str:
-        return f"{self.count:g}/{self.total}" if self.total else "-"
+        return f"{self.got:g}/{self.total}" if self.total else "-"
 
     @property
     def value(self) -> float:
         """The share itself, NaN of none."""
-        return self.count / self.total if self.total else math.nan
+        return self.got / self.total if self.total else math.nan
 
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the share."""
-        return wilson(self.count, self.total)
+        return wilson(self.got, self.total)
 
 
 def share_of(rows: Sequence[Row], judged: Callable[[Row], float]) -> Share:
@@ -146,14 +152,14 @@ def share_of(rows: Sequence[Row], judged: Callable[[Row], float]) -> Share:
     return Share(float(sum(judged(r) for r in rows)), len(rows))
 
 
-def wilson(count: float, total: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson(got: float, total: int, z: float = 1.959964) -> tuple[float, float]:
     """Return the 95 % score interval of a share, (0, 1) of none.
 
     Source: Wilson 1927, Probable inference, the law of succession, and statistical inference, JASA 22, 209-212.
     """
     if not total:
         return 0.0, 1.0
-    p = count / total
+    p = got / total
     centre = p + z * z / (2 * total)
     half = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
     scale = 1 + z * z / total
@@ -224,9 +230,9 @@ def onset_error(rows: Iterable[Row]) -> OnsetError:
     """Return how far the stated onsets are from the true ones, over runs with a right first cause and an onset on record."""
     timed = [r for r in rows if r.right and r.truth.onset is not None]
     misses = [
-        (r.answer.onset - r.truth.onset, max(r.truth.steps, 1))
+        (r.answer.stated_onset - r.truth.onset, max(r.truth.steps, 1))
         for r in timed
-        if r.answer.onset is not None and r.truth.onset is not None
+        if r.answer.stated_onset is not None and r.truth.onset is not None
     ]
     if not misses:
         return OnsetError(len(timed), 0, math.nan, math.nan, math.nan)

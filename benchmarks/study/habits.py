@@ -53,6 +53,7 @@ class Habit:
     window: bool  # log the mean loss since the last point
     config: str  # layout, "" for no config
     damage: str = ""
+    clock: bool = False  # a column with the time of each row
 
 
 def habit_of(name: str, plan: Plan, per_epoch: int, forced: dict[str, Any]) -> Habit:
@@ -77,6 +78,7 @@ def habit_of(name: str, plan: Plan, per_epoch: int, forced: dict[str, Any]) -> H
         "layers": draw.randrange(len(LAYERS)),
         "window": every > 1 and draw.random() < 0.2,
         "config": draw.choice(("flat", "flat", "nested", "nested", "target", "hf", "training", "")),
+        "clock": draw.random() < 0.4,
     }
     values.update(forced)
     if values["every"] == 0 and values["form"] == "hf":  # Trainer counts steps
@@ -94,9 +96,11 @@ def config_of(plan: Plan, layout: str, trace: Trace) -> dict[str, Any]:
     betas = list(kw.pop("betas", (0.9, 0.999)))
     adam = name in ("adam", "adamw")
     schedule = {"scheduler": plan.schedule.split(":")[0]} if plan.schedule else {}
+    schedule |= plan.hook.get("schedule_settings", {})
     clip = {"grad_clip": plan.clip} if plan.clip is not None else {}
     extra = {"gradient_accumulation_steps": plan.accumulate} if plan.accumulate > 1 else {}
-    precision = {"precision": "float16"} if "half" in plan.hook else {}
+    precision = {"precision": "float16"} if plan.hook.keys() & {"half", "amp"} else {}
+    precision = {"precision": plan.hook["precision"]} if "precision" in plan.hook else precision
     if layout == "flat":
         out = {"seed": plan.seed, "optimizer": name, "lr": plan.lr}
         if adam:
@@ -105,7 +109,7 @@ def config_of(plan: Plan, layout: str, trace: Trace) -> dict[str, Any]:
     if layout == "nested":
         inner = {"name": name, "lr": plan.lr} | ({"betas": betas} if adam and betas != [0.9, 0.999] else {}) | kw
         return {"seed": plan.seed, "optimizer": inner, "train": batch | length | clip | extra | precision} | (
-            {"scheduler": {"name": schedule["scheduler"]}} if schedule else {}
+            {"scheduler": {"name": schedule.pop("scheduler")} | schedule} if schedule else {}
         )
     if layout == "target":
         inner = (
@@ -131,7 +135,7 @@ def config_of(plan: Plan, layout: str, trace: Trace) -> dict[str, Any]:
         if batch:
             out["per_device_train_batch_size"] = trace.batch
         if schedule:
-            out["lr_scheduler_type"] = schedule["scheduler"]
+            out |= {"lr_scheduler_type": schedule.pop("scheduler")} | schedule
         if plan.clip is not None:
             out["max_grad_norm"] = plan.clip
         return out | kw | extra | ({"fp16_full_eval": True} | precision if precision else {})
@@ -176,7 +180,7 @@ def rows_of(plan: Plan, habit: Habit, trace: Trace) -> tuple[list[Row], list[Row
             if habit.weight_norm:
                 values[tags[3]] = float(trace.weight_norm[step])
         for name, series in trace.extra.items():
-            if not math.isnan(series[step]):
+            if not math.isnan(series[step]) and not name.startswith(RANK):
                 values[name] = float(series[step])
         if habit.tier >= 3:
             values |= layers_at(LAYERS[habit.layers], trace, step)
@@ -200,19 +204,42 @@ def rows_of(plan: Plan, habit: Habit, trace: Trace) -> tuple[list[Row], list[Row
     return rows, held
 
 
-def write_events(folder: Path, rows: list[Row], held: list[Row], wall: np.ndarray, resumed_at: int | None = None) -> None:
-    """One event file, or two with half an hour between them where the run was resumed; `wall`: seconds of each step."""
+#: How a series of another process is noted: "rank 1|loss".
+RANK = "rank "
+
+
+def write_events(folder: Path, rows: list[Row], held: list[Row], wall: np.ndarray, resumed_at: Sequence[int] = ()) -> None:
+    """One event file, and one more with half an hour before it for each resume; `wall`: seconds of each step."""
     from torch.utils.tensorboard import SummaryWriter
 
-    writer, shift = SummaryWriter(str(folder)), 0.0
+    writer, left, shift = SummaryWriter(str(folder)), list(resumed_at), 0.0
     clock = time.time() + np.cumsum(wall)
     for step, _, values in sorted(rows + held, key=lambda r: r[0]):
-        if resumed_at is not None and step >= resumed_at and not shift:
+        if left and step >= left[0]:
             writer.close()
-            writer, shift = SummaryWriter(str(folder), filename_suffix=".resumed"), 1800.0
+            shift += 1800.0
+            writer = SummaryWriter(str(folder), filename_suffix=f".resumed{len(resumed_at) - len(left) or ''}")
+            left = [r for r in left if r > step]
         for tag, value in values.items():
             writer.add_scalar(tag, value, step, walltime=clock[min(step, len(clock) - 1)] + shift)
     writer.close()
+
+
+def write_ranks(folder: Path, trace: Trace, tags: Sequence[str], every: int, weight_norm: bool) -> None:
+    """An event file for each other process whose series were noted, with the tags of the first one."""
+    names = dict(zip(("loss", "lr", "grad_norm", "weight_norm"), tags, strict=False))
+    ranks = sorted({name.partition("|")[0] for name in trace.extra if name.startswith(RANK)})
+    for rank in ranks:
+        mine = {name.partition("|")[2]: one for name, one in trace.extra.items() if name.startswith(f"{rank}|")}
+        rows: list[Row] = []
+        for step in range(0, len(trace.loss), every or 1):
+            values = {names[k]: float(v[step]) for k, v in mine.items() if k != "weight_norm" or weight_norm}
+            rows.append((step, 0, values))
+        suffixed = folder / rank.replace(" ", "_")
+        write_events(suffixed, rows, [], trace.wall)
+        for file in suffixed.iterdir():
+            file.rename(folder / f"{file.name}.{rank.replace(' ', '_')}")
+        suffixed.rmdir()
 
 
 def write_csv(file: Path, rows: list[Row], held: list[Row], sparse: bool, by_epoch: bool) -> None:
@@ -265,11 +292,19 @@ def write_run(folder: Path, plan: Plan, habit: Habit, trace: Trace, label: dict[
     logs = folder / "logs"
     logs.mkdir(parents=True)
     rows, held = rows_of(plan, habit, trace)
+    if habit.clock and habit.form not in ("events", "hf"):
+        clock = time.time() + np.cumsum(trace.wall)
+        for step, _, values in rows:
+            at = (step + 1) * trace.steps_per_epoch - 1 if habit.every == 0 else step
+            values["timestamp"] = round(float(clock[min(at, len(clock) - 1)]), 3)
     if habit.damage == "repeat":  # a crash and a restart from an older step
         cut = len(rows) * 2 // 3
         rows = rows[:cut] + rows[cut - len(rows) // 10 :]
     if habit.form == "events":
-        write_events(logs, rows, held, trace.wall, plan.hook.get("resumed", plan.hook.get("lose_state")))
+        resumed = plan.hook.get("resumed", plan.hook.get("lose_state", ()))
+        write_events(logs, rows, held, trace.wall, (resumed,) if isinstance(resumed, int) else resumed)
+        tags = [t.format(cls=CLASSES[plan.optimizer]) for t in SPELLINGS[habit.spelling]]
+        write_ranks(logs, trace, tags, habit.every, habit.weight_norm)
         if habit.damage == "cut":
             file = next(logs.iterdir())
             data = file.read_bytes()

@@ -53,6 +53,12 @@ def rise(loss: np.ndarray) -> float:
     return float((level / np.maximum(best, 1e-13 * abs(loss[0])))[fits].max()) if fits.any() else 1.0
 
 
+def late_rise(loss: np.ndarray) -> float:
+    """The largest rise of the later three fifths above the best level so far, levels floored at 1e-10 of the start."""
+    level = np.maximum(np.convolve(loss, np.ones(5) / 5, "valid"), 1e-10 * float(abs(loss[0])))
+    return float((level / np.minimum.accumulate(level))[len(level) * 2 // 5 :].max()) if level.size > 5 else 1.0
+
+
 def summary(trace: Trace) -> dict[str, Any]:
     loss = trace.loss
     sound = np.isfinite(loss)
@@ -65,16 +71,23 @@ def summary(trace: Trace) -> dict[str, Any]:
         "tail": tail(loss),
         "tail_max": float(np.max(end)),
         "peak": float(np.max(loss[len(loss) // 50 :])),
+        "late": late_rise(loss),
         "mean": float(np.mean(loss)),
         "best": best,
         "best_step": at,
         "rise": rise(loss[sound]),
+        "seconds": float(trace.wall.sum()),
         "finite": bool(sound.all()),
         "first_non_finite": None if sound.all() else int(np.argmin(sound)),
     }
+    terms = [tail(series) / series[0] for name, series in trace.extra.items() if "loss" in name and series[0] > 0.0]
+    if terms:
+        out["slowest_term"] = float(max(terms))
     if trace.val:
         v = np.array([x[1] for x in trace.val])
         out |= {"val_last": float(v[-1]), "val_best": float(np.nanmin(v)), "accuracy_last": trace.val[-1][2]}
+        later = {accuracy for _, _, accuracy in trace.val[len(trace.val) // 3 :]}
+        out["stuck"] = float(len(later) == 1 and 0.0 < out["accuracy_last"] < 1.0)
     return out
 
 
@@ -93,10 +106,16 @@ MEASURES: dict[str, Callable[[dict[str, Any], dict[str, Any]], float]] = {
     "loss": by_tail,
     "max": ratio_of("tail_max"),
     "peak": ratio_of("peak"),
+    "late": ratio_of("late"),
     "mean": ratio_of("mean"),
     "val": lambda mine, twin: mine.get("val_last", math.nan) / twin.get("val_best", math.nan),
     "val-best": ratio_of("val_best"),
     "errors": lambda mine, twin: (1.02 - mine.get("accuracy_last", math.nan)) / (1.02 - twin.get("accuracy_last", math.nan)),
+    "time": ratio_of("seconds"),
+    "val-last": ratio_of("val_last"),
+    "term": ratio_of("slowest_term"),
+    "size": lambda mine, twin: abs(mine["tail"]) / max(abs(twin["tail"]), 1e-300),
+    "majority": lambda mine, twin: mine.get("stuck", 0.0),
     "present": lambda mine, twin: math.inf,
 }
 
@@ -115,6 +134,8 @@ def harm(case: Case, mine: dict[str, Any], twin: dict[str, Any] | None) -> float
 
 def rebounds(mine: dict[str, Any]) -> bool:
     """Whether an exact fit (1e-6 of the start) ends, or ever was, 100 times above its best, beyond what the float floor does."""
+    if mine["best"] < 0.0:  # a log-likelihood, whose ratios mean nothing
+        return False
     if mine.get("rise", 1.0) > 100:
         return True
     return mine["best"] < 1e-6 * mine["initial"] and mine["tail_max"] > 100 * max(mine["best"], 1e-13 * mine["initial"])

@@ -117,20 +117,17 @@ def answer_of(found: Mapping[str, Any], tool: Tool, codes: Mapping[str, str]) ->
 
     Remarks (info) that count for no cause of ours are no answer.
     """
-    first_of_kind = {kind: (severity, step) for kind, severity, step in reversed(found["findings"])}
-    kinds = [kind for kind in dict.fromkeys(kind for kind, _, _ in found["findings"])]
-    named = []
-    for kind in kinds:
-        meant = tuple(codes[name] for name in tool.counts_for.get(kind, ()) if name in codes)
-        if meant or first_of_kind[kind][0] in ALARMS:
-            named.append((kind, meant or (kind,)))
-    alarms = tuple(kind for kind in kinds if any(k == kind and severity in ALARMS for k, severity, _ in found["findings"]))
-    onset = first_of_kind[named[0][0]][1] if named else None
+    first_step = {kind: step for kind, _, step in reversed(found["findings"])}
+    kinds = list(dict.fromkeys(kind for kind, _, _ in found["findings"]))
+    alarms = tuple(dict.fromkeys(kind for kind, severity, _ in found["findings"] if severity in ALARMS))
+    meant = {kind: tuple(codes[name] for name in tool.counts_for[kind]) for kind in kinds}
+    named = [kind for kind in kinds if meant[kind] or kind in alarms]
+    onset = first_step[named[0]] if named else None
     return Answer(
         verdict="crash" if found["error"] else "suspicious" if named else "healthy",
-        named=tuple(meant for _, meant in named),
+        named=tuple(meant[kind] or (kind,) for kind in named),
         alarms=alarms,
-        onset=None if onset is None else int(onset),
+        stated_onset=None if onset is None else int(onset),
         seconds=found["seconds"],
         error=found["error"],
     )

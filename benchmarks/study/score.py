@@ -18,7 +18,7 @@ import traceback
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -29,9 +29,9 @@ from accuracy import (
     Share,
     Truth,
     calibration_error,
-    confusions,
     grouped,
     onset_error,
+    reliability,
     share_of,
     stated,
 )
@@ -50,15 +50,17 @@ def truth_of(folder: Path) -> Truth:
     label = json.loads((folder / "label.json").read_text(encoding="utf-8"))
     logging = label.get("logging") or {}
     fault = label.get("fault") or ""
+    groups = tuple(tuple(group) for group in label.get("expected_all") or ())
+    several = groups if len(groups) > 1 else ()
     return Truth(
         name=folder.name,
         fault=fault,
-        expected=tuple(label.get("expected") or ()),
+        expected=tuple(dict.fromkeys(code for group in several for code in group)) or tuple(label.get("expected") or ()),
         tier=int(label["tier"]),
         part=str(label["part"]),
         family=str(label.get("family") or ""),
         style="" if fault else style_of(folder.name),
-        expected_all=tuple(tuple(group) for group in label.get("expected_all") or ()),
+        expected_all=several,
         onset=label.get("onset"),
         steps=int(label.get("steps") or 0),
         worse=label.get("worse_than_twin"),
@@ -70,9 +72,9 @@ def truth_of(folder: Path) -> Truth:
 
 
 def style_of(name: str) -> str:
-    """Return the style in the name of a sound run, `<recipe>-sound-<style>`, without a number that only tells repeats apart."""
+    """Return the style in the name of a sound run, `<recipe>-sound-<style>-<turn>`; others are faults that did no harm."""
     _, found, style = name.partition("-sound")
-    return re.sub(r"-?\d+$", "", style.strip("-")) or "plain" if found else "other"
+    return re.sub(r"-?\d+$", "", style.strip("-")) or "plain" if found else "harmless fault"
 
 
 def answer_of(report: RunReport, causes: Mapping[str, Cause], expected: Sequence[str], seconds: float) -> Answer:
@@ -96,7 +98,7 @@ def answer_of(report: RunReport, causes: Mapping[str, Cause], expected: Sequence
         also=tuple((r.code,) for f in leading for r in f.rivals if r.confidence >= MENTIONED),
         alarms=tuple(f.code for f in alarms),
         confidence=round(float(leading[0].confidence), 4) if leading else None,
-        onset=onset_in_steps(report, leading[0]) if leading else None,
+        stated_onset=onset_in_steps(report, leading[0]) if leading else None,
         seconds=seconds,
     )
 
@@ -146,8 +148,8 @@ def show(rows: Sequence[Row]) -> None:
     for tier, some in grouped(known, lambda r: str(r.truth.tier)).items():
         halves = share_of(some, lambda r: r.points)
         print(
-            f"  tier {tier} ({TIERS.get(int(tier), '?')}): {_right(some)} = {_right(some).value:.1%}, top three {_in_three(some)}, "
-            f"a right pair for a half {halves.count:g}/{halves.total} = {halves.value:.1%}"
+            f"  tier {tier} ({TIERS[int(tier)]}): {_right(some)} = {_right(some).value:.1%}, top three {_in_three(some)}, "
+            f"a right pair for a half {halves} = {halves.value:.1%}"
         )
     print(f"\n{'fault':34} {'first':>9} {'top 3':>9} {'pair':>5}   {'first by tier 1 / 2 / 3':26} with / without config")
     for fault, some in grouped(known, lambda r: r.truth.fault).items():
@@ -228,6 +230,23 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps([r.to_json() for r in rows], indent=1), encoding="utf-8")
     show(rows)
+    if options.write:
+        write(options.write, rows, runs, options.others)
+
+
+def write(target: Path, rows: Sequence[Row], runs: Sequence[Path], python: Path | None) -> None:
+    """Write the page and its picture, the other log doctors on it where an interpreter has them."""
+    import others
+    from accuracy_page import PICTURE, page, reliability_picture, shown
+
+    from traindoctor.registry import load_rules
+
+    theirs = others.scored([(run, row.truth) for run, row in zip(runs, rows, strict=True)], python) if python else {}
+    names = {code: cause.name for code, cause in load_rules().causes.items()}
+    picture = target.parent / PICTURE
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_text(reliability_picture(reliability(stated(shown(rows), undecided=True))), encoding="utf-8")
+    target.write_text(page(rows, theirs, others.tools(), names), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """Gradients are computed and cleared again in each iteration, and the optimizer never steps.
 
 ## What it looks like
-The weights do not move, while the gradient norm is that of a network at its start.
+The weights do not move: weight norm and validation loss are the same to the last bit, while the gradient norm is that of a
+network at its start, and stays there.
 
 ## Why it happens
 `optimizer.step()` is missing, commented out, or named without being called (`optimizer.step`).
 
 ## When it is wrong
 Code that wants the gradient itself (saliency, adversarial examples) reads `.grad`, and mostly has no optimizer. A step in a
-hook, or in a function that could not be followed, is taken for one.
+hook, or in a function that could not be followed, is taken for one. In a log an optimizer that holds other parameters (TD311)
+looks the same, and is the more frequent cause.
 
 ## What repairs it
 `optimizer.step()` behind the backward pass.
@@ -24,20 +26,101 @@ from typing import TYPE_CHECKING
 from traindoctor.code.lacking import backward_without_step
 from traindoctor.code.order import place, text_of_call
 from traindoctor.mistake import Mistake
-from traindoctor.rule import Cause, Sample
+from traindoctor.rule import PROOF, STRONG, WEAK, Cause, Example, Sample, Statement, Threshold, against, run_of, supports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from traindoctor.code.script import Script
-    from traindoctor.rule import Limits
+    from traindoctor.model import Evidence, Fix
+    from traindoctor.rule import Examples, Limits
+    from traindoctor.signals.measurements import Measurements
 
 CAUSE = Cause(
     code="TD305",
     name="backward-without-step",
     summary="gradients are computed and cleared, and the optimizer never steps",
     explanation=__doc__,
+    thresholds=(
+        Threshold("power", 0.4, "growth of the gradient norm, log over log of the step", "0.5 for a sum of independent gradients"),
+    ),
+    look_alikes=("TD311", "TD302"),
+    experiment="count the calls of optimizer.step() over ten iterations",
+    refutation="Weights that differ after one step.",
 )
+
+
+@CAUSE.in_logs(needs=("loss",))
+def weights_stand_still(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield weights that are the same to the last bit under gradients that are not 0, and do not add up."""
+    from traindoctor.signals.gradients import pile_up, stands_still, would_move
+
+    still = stands_still(m)
+    if still is None or not would_move(m):
+        return
+    pile = pile_up(m.grad_norm.step, m.grad_norm.value) if m.has("grad_norm") else None
+    if m.has("grad_norm") and m.grad_norm.is_zero:
+        yield against("gradient", 0.0, weight=PROOF, source=m.grad_norm.source, text="The gradient is exactly 0.")
+    elif pile is not None and pile.power > limits["power"]:
+        yield against(
+            "piles",
+            pile.power,
+            unit="log g / log t",
+            weight=STRONG + WEAK,
+            source=m.grad_norm.source,
+            text="The gradients add up: the optimizer that clears them is another one's.",
+        )
+    yield supports(
+        "weights",
+        still.value,
+        unit=still.words,
+        weight=STRONG + WEAK,
+        onset=0,
+        source=m.series(still.quantity).source,
+        text=f"The {still.words} is the same to the last bit at all {still.n:,} logged points: no step was taken.",
+    )
+
+
+@CAUSE.fixes
+def step(m: Measurements, limits: Limits) -> Iterator[Fix]:
+    """Yield the call that is missing."""
+    from traindoctor.model import Fix
+
+    yield Fix("Call optimizer.step() behind the backward pass", note="and see that the optimizer holds the model's parameters")
+
+
+@CAUSE.says
+def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
+    """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
+    steps = [int(s.step[-1]) for s in m.run.primary.values() if len(s)]
+    return Statement(
+        "Training never started: gradients were computed, and no step moved the weights.",
+        " ".join(e.text for e in evidence if e.supports),
+        Segment(0, max(steps, default=0) + 1, 0),
+    )
+
+
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.model import OptimizerSpec
+
+    spec = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
+    flat = [2.3 + 0.01 * ((k * 7) % 11) for k in range(60)]
+    noisy = [0.5 + 0.05 * ((k * 3) % 7) for k in range(60)]
+    valid = (
+        Example("weights move", run_of(spec, loss=flat, grad_norm=noisy, weight_norm=[5.0 + 0.01 * k for k in range(60)])),
+        Example("gradient of 0", run_of(spec, loss=flat, grad_norm=[0.0] * 60, weight_norm=[5.0] * 60)),
+        Example(
+            "gradients add up: another optimizer clears",
+            run_of(spec, loss=flat, grad_norm=[0.5 * (k + 1) for k in range(60)], weight_norm=[5.0] * 60),
+        ),
+        Example("flat loss alone", run_of(spec, loss=flat)),
+    )
+    invalid = (Example("weights to the last bit", run_of(spec, loss=flat, grad_norm=noisy, weight_norm=[5.0123457] * 60)),)
+    return valid, invalid
 
 
 @CAUSE.in_script("backward(", "grad")

@@ -1,8 +1,9 @@
 """The optimizer holds other parameters than those that are trained: its steps change nothing that is used.
 
 ## What it looks like
-The loss stays where it began, without an error; a layer that was put in later stays as it was initialised. Gradients of the
-model pile up, since zero_grad() of this optimizer does not reach them.
+The loss stays where it began, without an error; a layer that was put in later stays as it was initialised. The weight norm is
+the same to the last bit, and so is the validation loss, while the gradient norm is above 0. Gradients of the model pile up, since
+zero_grad() of this optimizer does not reach them: their norm grows like the step count.
 
 ## Why it happens
 An optimizer holds the parameter objects that it was given. `model = Net()` or `model.fc = nn.Linear(...)` after that line makes
@@ -10,7 +11,9 @@ new ones. With two models and two optimizers a name is quickly mistaken.
 
 ## When it is wrong
 `.to(device)`, `.cuda()`, DistributedDataParallel and torch.compile keep the parameter objects: the order does not matter there.
-A model that is built anew for evaluation, after the last step. Encoders that two optimizers share.
+A model that is built anew for evaluation, after the last step. Encoders that two optimizers share. Layers that were frozen on
+purpose have no gradient, or none that is logged. From the log alone a step() that is never called (TD305), and gradients that are
+cleared between the norm and the step (TD302), look the same unless the gradients pile up: one look at the loop decides.
 
 ## What repairs it
 Build the optimizer after the model is complete, of the model that is trained; or tell it of the new parameters with
@@ -26,19 +29,49 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from traindoctor.mistake import Mistake
-from traindoctor.rule import Cause, Limits, Sample
+from traindoctor.rule import (
+    MODERATE,
+    PROOF,
+    STRONG,
+    WEAK,
+    Cause,
+    Example,
+    Examples,
+    Limits,
+    Sample,
+    Statement,
+    Threshold,
+    against,
+    run_of,
+    supports,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from traindoctor.code.script import Script
+    from traindoctor.model import Evidence, Fix
+    from traindoctor.signals.measurements import Measurements
+
+STUDY = "benchmarks/study, tuning part"
 
 CAUSE = Cause(
     code="TD311",
     name="optimizer-holds-other-parameters",
     summary="the optimizer was given parameters that are not the ones in training",
     explanation=__doc__,
-    explains=("TD202", "TD302"),
+    thresholds=(
+        Threshold("power", 0.75, "growth of the gradient norm, log over log of the step", "1 for a sum of equal gradients"),
+        Threshold("steepest", 1.3, "growth of the gradient norm, log over log of the step", "1 for a sum of equal gradients"),
+        Threshold("grown", 8.0, "last over first gradient norm", STUDY),
+        Threshold("scatter", 0.12, "distance of the gradient norm from its power law, in decades", STUDY),
+        Threshold("moved", 0.01, "relative change of the weight norm", STUDY),
+        Threshold("usual", 0.3, "learning rate over the usual one, from which 16 bits do not swallow all updates", STUDY),
+        Threshold("fell", 0.95, "lowest loss over the initial one of a run that never fell", STUDY),
+        Threshold("sure", 4.0, "standard errors of a fall of the loss", "chance of noise below 1e-4"),
+    ),
+    explains=("TD202",),
+    look_alikes=("TD305", "TD302"),
     experiment="compare the ids of model.parameters() with those in optimizer.param_groups",
     refutation="Every parameter of the model is found in the optimizer.",
 )
@@ -138,6 +171,198 @@ def all_frozen(script: Script, limits: Limits) -> Iterator[Mistake]:
                 "error",
                 related=((script.place(frozen), "they are frozen here"),),
             )
+
+
+@CAUSE.in_logs(needs=("loss",))
+def weights_stand_still(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield weights that are the same to the last bit, where a step would have moved them."""
+    from traindoctor.signals.gradients import stands_still, would_move
+
+    still = stands_still(m)
+    if still is None:
+        return
+    if m.has("grad_norm") and m.grad_norm.is_zero:
+        yield against(
+            "gradient", 0.0, weight=PROOF, source=m.grad_norm.source, text="The gradient is exactly 0: no optimizer could step."
+        )
+        return
+    if m.peak_lr is not None and m.peak_lr <= 0.0:
+        yield against("rate", m.peak_lr, weight=PROOF, kind="config", source=m.lr_source, text="The learning rate is zero.")
+        return
+    if not would_move(m):
+        yield against("small", m.peak_lr, weight=STRONG, source=m.lr_source, text="Steps of this size may be lost to rounding.")
+        return
+    sure = m.has("grad_norm") and m.peak_lr is not None
+    yield supports(
+        "weights",
+        still.value,
+        unit=still.words,
+        weight=PROOF if sure else STRONG + MODERATE,
+        onset=0,
+        source=m.series(still.quantity).source,
+        text=f"The {still.words} is the same to the last bit at all {still.n:,} logged points, "
+        + (f"with gradients of {m.grad_norm.initial:.3g} and a rate of {m.peak_lr:.3g}." if sure else "at a rate that is not 0."),
+    )
+
+
+@CAUSE.in_logs(needs=("loss", "grad_norm"))
+def gradients_pile_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a gradient norm that grows like the step count, while the loss, or the weights, do not follow."""
+    from traindoctor.signals.gradients import pile_up
+
+    grad, loss = m.grad_norm, m.loss
+    pile = pile_up(grad.step, grad.value) if m.run.step_unit == "step" or grad.n >= 8 else None
+    if pile is None or m.is_adversarial or loss.n < 8:
+        return
+    piles = (
+        limits["power"] < pile.power < limits["steepest"] and pile.grown > limits["grown"] and pile.scatter < limits["scatter"]
+    )
+    if not piles:
+        if m.has("weight_norm") and m.weight_norm.relative_change > limits["moved"] and not m.layers.frozen:
+            yield against(
+                "weights", m.weight_norm.relative_change, weight=STRONG, source=m.weight_norm.source, text="The weights move."
+            )
+        return
+    moved = m.weight_norm.relative_change if m.has("weight_norm") else None
+    unmoved = moved is not None and moved < limits["moved"]
+    flat = loss.best > limits["fell"] * loss.initial and loss.tail < loss.initial / limits["fell"]
+    if unmoved or (moved is None and flat):
+        yield supports(
+            "piles",
+            pile.power,
+            unit="log g / log t",
+            weight=STRONG + MODERATE,
+            onset=0,
+            source=grad.source,
+            text=f"The gradient norm grows {pile.grown:,.0f} times, as the step count to the power {pile.power:.2f}, and "
+            + ("the weights hardly move." if unmoved else "the loss does not move: the optimizer does not use it."),
+        )
+        if unmoved and moved and not (loss.fall_significance > limits["sure"] and loss.tail < limits["fell"] * loss.initial):
+            yield supports(
+                "loss",
+                loss.tail / loss.initial if loss.initial else None,
+                unit="of the first loss",
+                weight=WEAK,
+                source=loss.source,
+                text="The loss is where it began.",
+            )
+
+
+@CAUSE.in_logs(needs=("layers",))
+def layers_stand_still(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield layers whose weights never move, though they have a gradient, while others move."""
+    from traindoctor.signals.gradients import still_with_gradient
+
+    still = still_with_gradient(m.layers)
+    if still is None:
+        return
+    named = ", ".join(still.names[:4]) + (f" and {len(still.names) - 4} more" if len(still.names) > 4 else "")
+    usual = m.rate_ratio is not None and m.rate_ratio > limits["usual"]
+    yield supports(
+        "layers",
+        len(still.names),
+        unit="layers",
+        weight=PROOF if still.piles else STRONG + (MODERATE if usual else 0.0),
+        onset=0,
+        source=m.layers.source("weight_norm"),
+        text=f"{named}: the weights are the same to the last bit, with a gradient that is not 0, while other layers move."
+        + (" Nothing clears that gradient: it adds up." if still.piles else ""),
+    )
+
+
+@CAUSE.fixes
+def hold_the_model(m: Measurements, limits: Limits) -> Iterator[Fix]:
+    """Yield the optimizer that holds the parameters in training."""
+    from traindoctor.model import Fix
+
+    yield Fix(
+        "Build the optimizer from the parameters of the model that is trained, after the model is complete",
+        note="compare the ids of model.parameters() with those in optimizer.param_groups; see that step() is called, and that "
+        "nothing clears the gradients before it",
+    )
+
+
+@CAUSE.says
+def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
+    """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
+    steps = [int(s.step[-1]) for s in m.run.primary.values() if len(s)]
+    part = any(e.name == "layers" for e in evidence) and not any(e.name in ("weights", "piles") for e in evidence)
+    what = "some layers never moved" if part else "the weights never moved"
+    return Statement(
+        f"The optimizer stepped on other parameters than those in training, or not at all: {what}.",
+        " ".join(e.text for e in evidence if e.supports),
+        Segment(0, max(steps, default=0) + 1, 0),
+    )
+
+
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.model import OptimizerSpec
+
+    spec = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
+    flat = [2.3 + 0.01 * ((k * 7) % 11) for k in range(60)]
+    noisy = [0.5 + 0.05 * ((k * 3) % 7) for k in range(60)]
+    valid = (
+        Example("weights move", run_of(spec, loss=flat, grad_norm=noisy, weight_norm=[5.0 + 0.01 * k for k in range(60)])),
+        Example("gradient of 0", run_of(spec, loss=flat, grad_norm=[0.0] * 60, weight_norm=[5.0] * 60)),
+        Example("rate of 0", run_of(OptimizerSpec("sgd", lr=0.0), loss=flat, grad_norm=noisy, weight_norm=[5.0] * 60)),
+        Example("steps below rounding", run_of(OptimizerSpec("sgd", lr=1e-9), loss=flat, grad_norm=noisy, weight_norm=[5.0] * 60)),
+        Example("validation loss rounded to three digits", run_of(spec, loss=flat, val_loss=[2.31] * 20)),
+        Example("two points", run_of(spec, loss=[2.0, 2.0], grad_norm=[1.0, 1.0], weight_norm=[5.0, 5.0])),
+        Example(
+            "a head is trained on a frozen body",
+            run_of(
+                spec,
+                loss=[2.0 * 0.98**k for k in range(60)],
+                **{
+                    "weight_norm/body": [5.0] * 60,
+                    "weight_norm/head": [1.0 + 0.02 * k for k in range(60)],
+                    "grad_norm/body": [0.0] * 60,
+                    "grad_norm/head": noisy,
+                },
+            ),
+        ),
+        Example(
+            "a sum of gradients that moves the weights",
+            run_of(
+                spec,
+                loss=[2.3 * 0.97**k for k in range(60)],
+                grad_norm=[0.5 * (k + 1) for k in range(60)],
+                weight_norm=[5.0 + 0.05 * k for k in range(60)],
+            ),
+        ),
+    )
+    invalid = (
+        Example("weights to the last bit", run_of(spec, loss=flat, grad_norm=noisy, weight_norm=[5.0123457] * 60)),
+        Example("validation loss to the last bit", run_of(spec, loss=flat, val_loss=[2.3025851] * 20)),
+        Example(
+            "gradients pile up over a last bias that moves",
+            run_of(
+                spec,
+                loss=flat,
+                grad_norm=[0.5 * (k + 1) for k in range(60)],
+                weight_norm=[5.0 + 1e-5 * k for k in range(60)],
+            ),
+        ),
+        Example(
+            "one layer has a gradient and never moves",
+            run_of(
+                spec,
+                loss=[2.0 * 0.98**k for k in range(60)],
+                **{
+                    "weight_norm/first": [5.0123457] * 60,
+                    "weight_norm/second": [1.0 + 0.02 * k for k in range(60)],
+                    "grad_norm/first": [0.5 * (k + 1) for k in range(60)],
+                    "grad_norm/second": noisy,
+                },
+            ),
+        ),
+    )
+    return valid, invalid
+
 
 
 _LOOP = "for x, y in data:\n    opt.zero_grad()\n    loss(model(x), y).backward()\n    opt.step()\n"

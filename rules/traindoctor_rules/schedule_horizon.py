@@ -1,7 +1,8 @@
 """The learning-rate schedule and the run have different lengths, so that the rate does not fall when it was meant to.
 
 ## What it looks like
-Milestones of a step schedule beyond the last step; `lr_decay_iters: 600000` for `max_iters: 2000`; `T_max` of a cosine far
+A learning rate that is at its end while most of the run is to come, and a loss that stands from there on; or one that is still
+above half its peak when the planned run is over. In configs: milestones of a step schedule beyond the last step; `lr_decay_iters: 600000` for `max_iters: 2000`; `T_max` of a cosine far
 from the number of epochs; a schedule that needs a length and has none.
 
 ## Why it matters
@@ -9,7 +10,8 @@ The decay is where much of the final accuracy comes from. A schedule that is lon
 high; one that is much shorter trains most of the run at its lowest rate, and a cosine of PyTorch rises again after `T_max`.
 
 ## When it is wrong
-Runs that are stopped early on purpose, to be continued; milestones far away that switch the decay off. A milestone at the
+Runs that are stopped early on purpose, to be continued: a log alone cannot tell that from a schedule that is too long, so that
+the planned length has to be known; milestones far away that switch the decay off. A milestone at the
 very end and a horizon within a factor of 1.5 of the run are not spoken of.
 
 ## What repairs it
@@ -29,13 +31,29 @@ from typing import TYPE_CHECKING
 from traindoctor.configs.lengths import counted, falls, horizon, is_free, longest
 from traindoctor.configs.vocabulary import number
 from traindoctor.mistake import Mistake
-from traindoctor.rule import Cause, Limits, Sample, Threshold
+from traindoctor.rule import (
+    MODERATE,
+    PROOF,
+    STRONG,
+    WEAK,
+    Cause,
+    Example,
+    Examples,
+    Limits,
+    Sample,
+    Statement,
+    Threshold,
+    run_of,
+    supports,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from traindoctor.configs.documents import Entry
     from traindoctor.configs.file import ConfigFile
+    from traindoctor.model import Evidence, Fix
+    from traindoctor.signals.measurements import Measurements
 
 CAUSE = Cause(
     code="TD209",
@@ -47,8 +65,176 @@ CAUSE = Cause(
         Threshold("longer", 1.5, "lengths of the run", "arXiv:2203.15556, appendix B: 1.25 costs already; some margin"),
         Threshold("shorter", 0.5, "lengths of the run", "Megatron-LM's example for GPT decays over 0.64 of the run"),
         Threshold("few_steps", 20.0, "steps", "the smoke tests in the examples of torchtitan and nanoGPT take 5 to 10"),
+        Threshold("over", 0.55, "share of the run after which the rate is spent", "as `shorter`, with the last hundredth of a decay"),
+        Threshold("stands", 0.8, "loss at the end over that when the rate was spent", "benchmarks/study, tuning part"),
+        Threshold("left", 0.5, "rate at the end over its peak", "a run of two thirds of a cosine ends at a quarter"),
+        Threshold("begun", 0.995, "rate at the end over its peak of a schedule that moves", "a constant rate has no end"),
     ),
+    explains=("TD204", "TD202", "TD215"),
+    look_alikes=("TD206", "TD204"),
+    experiment="plot the schedule beside the planned number of steps, before the run",
+    refutation="A learning rate that comes to its end with the run.",
 )
+
+
+@CAUSE.in_logs(needs=("learning_rate", "loss"))
+def over_before_the_run(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a rate that was at its end long before the run was, and a loss that stands since."""
+    from traindoctor.signals import rates
+
+    rate, loss, spent = m.learning_rate, m.loss, m.spent_rate
+    if spent is None or spent.way != "end" or m.rate_cuts is not None or not rate.highest > 0.0:
+        return
+    if not 0.01 < spent.share <= limits["over"] or rate.value[-1] > 0.02 * rate.highest:
+        return
+    yield supports(
+        "over",
+        spent.share,
+        unit="of the run",
+        weight=STRONG,
+        onset=spent.step,
+        source=rate.source,
+        text=f"The learning rate is at its end from {m.name_of(spent.step)} on, after {spent.share:.0%} of the run.",
+    )
+    stands = rates.stands_since(loss.step, loss.value, spent.step)
+    if not m.is_adversarial and stands >= limits["stands"]:
+        yield supports(
+            "stands",
+            stands,
+            unit="loss at the end over then",
+            weight=MODERATE,
+            source=loss.source,
+            text=f"The loss has stood since: {loss.tail:.3g} at the end.",
+        )
+    if m.has("grad_norm") and rates.stands_since(m.grad_norm.step, m.grad_norm.value, spent.step) > 0.5:
+        yield supports(
+            "gradient",
+            m.grad_norm.tail,
+            unit="norm",
+            weight=WEAK,
+            source=m.grad_norm.source,
+            text=f"The gradient stays at {m.grad_norm.tail:.3g}: there was more to learn.",
+        )
+    total, length = m.setting("schedule.total_steps"), rates.planned_length(m.run)
+    if isinstance(total, int | float) and length is not None and 0 < total < limits["shorter"] * length:
+        yield supports(
+            "configured",
+            total,
+            unit="steps",
+            weight=STRONG,
+            kind="config",
+            source=m.origin("schedule.total_steps"),
+            text=f"The schedule is configured for {total:,.0f} of the run's {length:,.0f} steps.",
+        )
+
+
+@CAUSE.in_logs(needs=("learning_rate",))
+def hardly_begun(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a decay that is at its beginning when the planned run is over."""
+    from traindoctor.signals import rates
+
+    rate, length = m.learning_rate, rates.planned_length(m.run)
+    if rate.n < 8 or not rate.highest > 0.0 or length is None or rate.step[-1] + rate.stride < 0.9 * length:
+        return
+    left = float(rate.value[-1]) / rate.highest
+    if not limits["left"] < left < limits["begun"]:
+        return
+    ends = rates.end_of_decay(rate.step, rate.value)
+    if ends is None or ends < limits["longer"] * length:
+        return
+    yield supports(
+        "ends_at",
+        ends,
+        unit="steps",
+        weight=STRONG,
+        onset=int(rate.step[-1]),
+        source=rate.source,
+        text=f"The run of {length:,.0f} steps ends at {left:.0%} of the peak rate: the decay would have ended near step {ends:,.0f}.",
+    )
+    total = m.setting("schedule.total_steps")
+    if isinstance(total, int | float) and total > limits["longer"] * length:
+        yield supports(
+            "configured",
+            total,
+            unit="steps",
+            weight=PROOF,
+            kind="config",
+            source=m.origin("schedule.total_steps"),
+            text=f"The schedule is configured for {total:,.0f} steps, the run for {length:,.0f}.",
+        )
+    if m.schedule.answer == "total-differs":
+        yield supports("differs", ends, unit="steps", weight=STRONG, source=rate.source, text=f"The log shows {m.schedule.text}.")
+    if m.has("loss") and not m.is_adversarial and m.loss.settled < 0.5 and m.loss.noise > 0.05:
+        yield supports(
+            "noise",
+            m.loss.noise,
+            unit="noise / level",
+            weight=MODERATE,
+            source=m.loss.source,
+            text=f"The loss was at its level after {m.loss.settled:.0%} of the run, and the rate kept it there.",
+        )
+
+
+@CAUSE.fixes
+def same_length(m: Measurements, limits: Limits) -> Iterator[Fix]:
+    """Yield the length of the run as that of the schedule."""
+    from traindoctor.model import Fix
+    from traindoctor.signals import rates
+
+    if not m.has("learning_rate"):
+        return
+    steps = int(rates.planned_length(m.run) or int(m.learning_rate.step[-1]) + 1)
+    yield Fix(f"Let the schedule span the run's {steps:,} {m.run.step_unit}s", {"schedule.total_steps": steps})
+
+
+@CAUSE.says
+def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
+    """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
+    text = " ".join(e.text for e in evidence if e.supports)
+    onset = next((e.onset for e in evidence if e.onset is not None), None)
+    if onset is None or not m.has("learning_rate"):
+        return Statement("The schedule and the run have different lengths.", text)
+    if any(e.name == "over" for e in evidence):
+        title = f"Training stood still from {m.name_of(onset)}: the schedule was over long before the run."
+    else:
+        title = "The run ended while its learning rate was still high: the schedule is longer than the run."
+    return Statement(title, text, Segment(onset, int(m.learning_rate.step[-1]) + 1, onset))
+
+
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from dataclasses import replace
+
+    from traindoctor.model import OptimizerSpec, Run, Setting
+
+    adam = OptimizerSpec("adam", lr=1e-3)
+    fall = [2.3 * 0.98**k + 0.1 for k in range(300)]
+    stuck = [2.3 * 0.98 ** min(k, 60) for k in range(300)]
+
+    def linear(total: int, n: int = 300) -> list[float]:
+        return [1e-3 * max(0.0, 1.0 - k / total) for k in range(n)]
+
+    def planned(run: Run, **settings: int) -> Run:
+        return replace(run, settings={key.replace("__", "."): Setting(value, "config.yaml") for key, value in settings.items()})
+
+    valid = (
+        Example("ends with the run", run_of(adam, loss=fall, learning_rate=linear(300))),
+        Example("ends a little before it", run_of(adam, loss=fall, learning_rate=linear(220))),
+        Example("a log of the beginning", run_of(adam, loss=fall, learning_rate=linear(2000))),
+        Example("the run is not over", planned(run_of(adam, loss=fall, learning_rate=linear(2000)), steps=2000)),
+        Example("constant", planned(run_of(adam, loss=fall, learning_rate=[1e-3] * 300), steps=300)),
+    )
+    invalid = (
+        Example("over after a fifth", run_of(adam, loss=stuck, learning_rate=linear(60))),
+        Example(
+            "ten times too long",
+            planned(run_of(adam, loss=fall, learning_rate=linear(3000)), steps=300, schedule__total_steps=3000),
+        ),
+    )
+    return valid, invalid
 
 
 @CAUSE.in_file

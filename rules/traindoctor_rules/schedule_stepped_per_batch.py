@@ -2,7 +2,7 @@
 
 ## What it looks like
 The logged learning rate falls to nothing, or runs through its whole cosine again and again, within the first epoch. The loss
-falls for a while and stops. Nothing in the settings looks wrong.
+falls for a while and stops, while the gradient stays as large as it was. Nothing in the settings looks wrong.
 
 ## Why it happens
 A scheduler counts its own calls of `step()`. `CosineAnnealingLR(optimizer, T_max=epochs)` that is stepped in the batch loop has
@@ -30,15 +30,17 @@ from traindoctor.code.schedulers import batch_loop, counts_epochs, decay_per_ste
 from traindoctor.code.script import UNKNOWN
 from traindoctor.code.values import Scheduler
 from traindoctor.mistake import Mistake
-from traindoctor.rule import Cause, Sample, Threshold
+from traindoctor.rule import MODERATE, STRONG, Cause, Example, Examples, Sample, Statement, Threshold, against, run_of, supports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from traindoctor.code.events import TracedEvent, TracedLoop
     from traindoctor.code.schedulers import Built
     from traindoctor.code.script import Script
+    from traindoctor.model import Evidence, Fix
     from traindoctor.rule import Limits
+    from traindoctor.signals.measurements import Measurements
 
 CAUSE = Cause(
     code="TD206",
@@ -58,8 +60,119 @@ CAUSE = Cause(
             "factor per step",
             "0.99 to the power of the 391 batches of an epoch of CIFAR-10 is 0.02",
         ),
+        Threshold(
+            "early",
+            0.2,
+            "share of the run after which the rate is below a hundredth of its peak for good",
+            "benchmarks/study, tuning part: at most 0.14 with the fault, no sound run before 0.7",
+        ),
+        Threshold("stands", 0.8, "loss at the end over that when the rate was spent", "benchmarks/study, tuning part: 0.97 or more"),
     ),
+    explains=("TD204", "TD202", "TD209"),
+    look_alikes=("TD209", "TD218"),
+    experiment="print the learning rate of the first hundred steps beside the number of the epoch",
+    refutation="A learning rate that is still above a hundredth of its peak after the first tenth of the run.",
 )
+
+
+@CAUSE.in_logs(needs=("learning_rate", "loss"))
+def is_spent_at_once(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a rate that ran down through the decades at the very start, and the loss that stands since."""
+    from traindoctor.signals import rates
+
+    rate, loss = m.learning_rate, m.loss
+    cuts = m.rate_cuts
+    if cuts is not None:
+        yield against("cuts", int(cuts.steps.size), unit="cuts", weight=STRONG, source=rate.source,
+                      text="The rate is cut at uneven distances, as by a scheduler that watches the loss.")  # fmt: skip
+        return
+    spent = m.spent_rate
+    if spent is None or spent.share > limits["early"] or spent.way != "geometric":
+        return
+    yield supports(
+        "spent",
+        spent.share,
+        unit="of the run",
+        weight=STRONG,
+        onset=spent.step,
+        source=rate.source,
+        text=f"The learning rate is below a hundredth of its peak from {m.name_of(spent.step)} on, after {spent.share:.1%} of the run.",
+    )
+    yield supports(
+        "decades",
+        spent.left,
+        unit="of the peak",
+        weight=MODERATE,
+        source=rate.source,
+        text=f"It goes on falling by one factor after another, to {spent.left:.1g} of its peak.",
+    )
+    stands = rates.stands_since(loss.step, loss.value, spent.step)
+    if not m.is_adversarial and stands >= limits["stands"]:
+        yield supports(
+            "stands",
+            stands,
+            unit="loss at the end over then",
+            weight=MODERATE,
+            source=loss.source,
+            text=f"The loss has stood since: {loss.tail:.3g} at the end.",
+        )
+    if m.has("grad_norm"):
+        grad = rates.stands_since(m.grad_norm.step, m.grad_norm.value, spent.step)
+        if grad > 0.5:
+            yield supports(
+                "gradient",
+                grad,
+                unit="norm at the end over then",
+                weight=MODERATE,
+                source=m.grad_norm.source,
+                text=f"The gradient is still {grad:.0%} of what it was: there was more to learn.",
+            )
+
+
+@CAUSE.fixes
+def once_an_epoch(m: Measurements, limits: Limits) -> Iterator[Fix]:
+    """Yield where the call belongs."""
+    from traindoctor.model import Fix
+
+    yield Fix("Call scheduler.step() once an epoch, after the batch loop", note="or give the schedule its lengths in batches")
+
+
+@CAUSE.says
+def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
+    """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
+    onset = next((e.onset for e in evidence if e.onset is not None), None)
+    text = " ".join(e.text for e in evidence if e.supports)
+    if onset is None or not m.has("learning_rate"):
+        return Statement("The schedule counts epochs and was stepped once a batch: it was over within the first epoch.", text)
+    return Statement(
+        f"Training stood still from {m.name_of(onset)}: the schedule was stepped once a batch, and the learning rate was spent.",
+        text,
+        Segment(onset, int(m.learning_rate.step[-1]) + 1, onset),
+    )
+
+
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.model import OptimizerSpec
+
+    adam = OptimizerSpec("adam", lr=1e-3)
+    fall = [2.3 * 0.98**k + 0.02 for k in range(300)]
+    stuck = [2.0 + 0.3 * 0.7**k + 0.01 * ((k * 7) % 5) for k in range(300)]
+    valid = (
+        Example("decayed once an epoch", run_of(adam, loss=fall, learning_rate=[1e-3 * 0.9 ** (k // 10) for k in range(300)])),
+        Example("a staircase over the run", run_of(adam, loss=fall, learning_rate=[1e-3 * 0.1 ** (k // 100) for k in range(300)])),
+        Example("linear to zero over the run", run_of(adam, loss=fall, learning_rate=[1e-3 * (1 - k / 300) for k in range(300)])),
+        Example("not logged", run_of(adam, loss=stuck)),
+        Example("one value", run_of(adam, loss=[1.0], learning_rate=[1e-3])),
+    )
+    invalid = (
+        Example("0.7 a batch", run_of(adam, loss=stuck, learning_rate=[1e-3 * 0.7**k for k in range(300)])),
+        Example("a tenth every five batches", run_of(adam, loss=stuck, learning_rate=[1e-3 * 0.1 ** (k // 5) for k in range(300)])),
+    )
+    return valid, invalid
 
 
 @CAUSE.in_script("LR|WarmRestarts|_schedule", ".step(")

@@ -26,21 +26,129 @@ from typing import TYPE_CHECKING
 
 from traindoctor.code.schedulers import counts_batches_surely, horizon, loop_of_loops, steps_of_schedulers
 from traindoctor.mistake import Mistake
-from traindoctor.rule import Cause, Sample
+from traindoctor.rule import MODERATE, PROOF, STRONG, Cause, Example, Examples, Sample, Statement, Threshold, run_of, supports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from traindoctor.code.schedulers import Built
     from traindoctor.code.script import Script
+    from traindoctor.model import Evidence, Fix
     from traindoctor.rule import Limits
+    from traindoctor.signals.measurements import Measurements
 
 CAUSE = Cause(
     code="TD208",
     name="schedule-stepped-per-epoch",
     summary="a schedule that counts batches is stepped once an epoch",
     explanation=__doc__,
+    thresholds=(
+        Threshold(
+            "rising",
+            0.75,
+            "share of the run until the rate is at nine tenths of its peak",
+            "benchmarks/study, tuning part: 0.83 or more with the fault; OneCycleLR's default peak is at 0.3",
+        ),
+        Threshold("held", 4.0, "logged points between two changes of the rate", "a schedule that counts batches moves at each"),
+        Threshold("below", 0.6, "highest logged rate over the configured one", "benchmarks/study, tuning part: 0.3 at most"),
+        Threshold("slower", 2.0, "times the configured pace", "definition: an epoch of one batch is none"),
+    ),
+    explains=("TD202", "TD205"),
+    look_alikes=("TD205", "TD202"),
+    experiment="print the learning rate of the first hundred steps beside the scheduler's last_epoch",
+    refutation="A learning rate that moves within the first epoch.",
 )
+
+
+@CAUSE.in_logs(needs=("learning_rate",))
+def hardly_begins(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a rate that still warms up when the run ends, and that moves too seldom."""
+    from traindoctor.signals import rates
+
+    rate, said = m.learning_rate, m.schedule
+    if rate.n < 8 or rate.is_constant:
+        return
+    if said.answer == "time-scaled" and said.numbers["factor"] >= limits["slower"]:
+        yield supports("slower", said.numbers["factor"], unit="times", weight=PROOF, onset=int(rate.step[0]), source=rate.source,
+                       text=f"The learning rate is {said.text}.")  # fmt: skip
+    share = rates.warmup_share(rate.step, rate.value)
+    if share < limits["rising"] or rate.value[0] > 0.5 * rate.highest:
+        return
+    yield supports(
+        "rising",
+        share,
+        unit="of the run",
+        weight=STRONG,
+        onset=int(rate.step[0]),
+        source=rate.source,
+        text=f"The learning rate still rises after {share:.0%} of the run, from {rate.value[0]:.3g} to {rate.highest:.3g}.",
+    )
+    held = rates.held(rate.step, rate.value)
+    if held >= limits["held"]:
+        yield supports(
+            "held",
+            held * rate.stride,
+            unit="steps",
+            weight=STRONG,
+            source=rate.source,
+            text=f"It moves only every {held * rate.stride:,.0f} steps, as once an epoch.",
+        )
+    lr, warmup = m.setting("optimizer.lr"), m.setting("schedule.warmup_steps")
+    if not isinstance(lr, int | float) or not 0.0 < rate.highest < limits["below"] * lr:
+        return
+    late = isinstance(warmup, int | float) and m.run.step_unit == "step" and warmup < 0.8 * rate.step[-1]
+    yield supports(
+        "below",
+        rate.highest / lr,
+        unit="of the configured rate",
+        weight=STRONG if late else MODERATE,
+        source=rate.source,
+        text=f"It never gets beyond {rate.highest / lr:.2g} of the configured {lr:g}"
+        + (f", though {warmup:g} steps of warmup are configured." if late else "."),
+    )
+
+
+@CAUSE.fixes
+def each_batch(m: Measurements, limits: Limits) -> Iterator[Fix]:
+    """Yield where the call belongs."""
+    from traindoctor.model import Fix
+
+    yield Fix("Call scheduler.step() in the batch loop, after optimizer.step()", note="or give the schedule its lengths in epochs")
+
+
+@CAUSE.says
+def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
+    """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
+    text = " ".join(e.text for e in evidence if e.supports)
+    title = "The schedule counts batches and was stepped once an epoch: it hardly began."
+    if not m.has("learning_rate"):
+        return Statement(title, text)
+    first, last = int(m.learning_rate.step[0]), int(m.learning_rate.step[-1])
+    return Statement(title, text, Segment(first, last + 1, first))
+
+
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.model import OptimizerSpec
+
+    adam = OptimizerSpec("adam", lr=1e-3)
+    fall = [2.3 * 0.98**k + 0.1 for k in range(300)]
+    slow = [2.3 - 1e-5 * k**1.7 for k in range(300)]
+    valid = (
+        Example("a usual warmup", run_of(adam, loss=fall, learning_rate=[1e-3 * min(1.0, (k + 1) / 30) for k in range(300)])),
+        Example("one cycle", run_of(adam, loss=fall, learning_rate=[1e-3 * min((k + 1) / 120, (301 - k) / 180) for k in range(300)])),
+        Example("a step once an epoch", run_of(adam, loss=fall, learning_rate=[1e-3 * 0.9 ** (k // 20) for k in range(300)])),
+        Example("constant", run_of(adam, loss=fall, learning_rate=[1e-3] * 300)),
+        Example("the first points of a warmup", run_of(adam, loss=slow[:6], learning_rate=[1e-5 * k for k in range(6)])),
+    )
+    invalid = (
+        Example("a warmup of batches, once an epoch", run_of(adam, loss=slow, learning_rate=[4e-5 * (1 + k // 20) for k in range(300)])),
+        Example("far below the configured rate", run_of(adam, loss=slow, learning_rate=[1e-6 * (1 + k) for k in range(300)])),
+    )
+    return valid, invalid
 
 
 @CAUSE.in_script("LR|WarmRestarts|_schedule", ".step(")

@@ -27,20 +27,135 @@ from typing import TYPE_CHECKING
 from traindoctor.code.names import PREPARES
 from traindoctor.code.schedulers import FLAT, prepared_as, scheduler_calls
 from traindoctor.mistake import Mistake
-from traindoctor.rule import Cause, Sample
+from traindoctor.rule import (
+    MODERATE,
+    PROOF,
+    STRONG,
+    WEAK,
+    Cause,
+    Example,
+    Examples,
+    Sample,
+    Statement,
+    Threshold,
+    against,
+    run_of,
+    supports,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from traindoctor.code.script import Script
+    from traindoctor.model import Evidence, Fix
     from traindoctor.rule import Limits
+    from traindoctor.signals.measurements import Measurements
 
 CAUSE = Cause(
     code="TD207",
     name="scheduler-never-stepped",
     summary="a learning-rate scheduler is built and never stepped",
     explanation=__doc__,
+    thresholds=(
+        Threshold("points", 8.0, "logged rates", "fewer may lie within a warmup or before the first milestone"),
+        Threshold("below", 0.6, "logged rate over the configured one", "benchmarks/study, tuning part: 0.04 at most of a warmup's"),
+        Threshold("seen", 0.5, "share of the planned run that the log holds", "a decay may be left to the second half"),
+    ),
+    explains=("TD202", "TD215"),
+    look_alikes=("TD208", "TD215"),
+    experiment="print the scheduler's last_epoch at the end of the run",
+    refutation="A logged learning rate that moves.",
 )
+
+
+@CAUSE.in_logs(needs=("learning_rate", "schedule.name"))
+def never_moves(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a constant rate where a schedule is configured that would have moved it."""
+    rate, said = m.learning_rate, m.schedule
+    if not rate.is_constant:
+        yield against("moves", rate.tail / rate.highest if rate.highest else None, unit="last / peak", weight=PROOF,
+                      source=rate.source, text="The logged learning rate moves.")  # fmt: skip
+        return
+    name = str(m.setting("schedule.name"))
+    if rate.n < limits["points"] or not m.expects_moving_rate(limits["seen"]):
+        return
+    level = float(rate.value[0])
+    yield supports(
+        "constant",
+        level,
+        unit="learning rate",
+        weight=PROOF if said.answer == "constant" else STRONG + WEAK,
+        onset=int(rate.step[0]),
+        source=rate.source,
+        text=f"The learning rate is {level:.4g} at all {rate.n} logged points, though the config asks for the schedule {name}.",
+    )
+    lr = m.setting("optimizer.lr")
+    if isinstance(lr, int | float) and 0.0 < level < limits["below"] * lr:
+        yield supports(
+            "below",
+            level / lr,
+            unit="of the configured rate",
+            weight=MODERATE,
+            source=rate.source,
+            text=f"It is {level / lr:.2g} of the configured {lr:g}: the first value of a warmup.",
+        )
+
+
+@CAUSE.fixes
+def step_it(m: Measurements, limits: Limits) -> Iterator[Fix]:
+    """Yield the missing call."""
+    from traindoctor.model import Fix
+
+    yield Fix("Call scheduler.step() after optimizer.step()", note="once a batch or once an epoch, as the schedule counts")
+
+
+@CAUSE.says
+def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
+    """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
+    text = " ".join(e.text for e in evidence if e.supports)
+    if not m.has("learning_rate"):
+        return Statement("The learning rate stayed where it began: the scheduler was never stepped.", text)
+    rate = m.learning_rate
+    return Statement(
+        f"The learning rate stayed at {rate.value[0]:.3g}: the configured schedule was never stepped.",
+        text,
+        Segment(int(rate.step[0]), int(rate.step[-1]) + 1, int(rate.step[0])),
+    )
+
+
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from dataclasses import replace
+
+    from traindoctor.model import OptimizerSpec, Run, Setting
+
+    adam = OptimizerSpec("adam", lr=1e-3)
+    fall = [2.3 * 0.98**k + 0.1 for k in range(200)]
+
+    def with_schedule(run: Run, name: str) -> Run:
+        return replace(run, settings={"schedule.name": Setting(name, "config.yaml:4"), "steps": Setting(200, "config.yaml:5")})
+
+    flat, cosine = [1e-3] * 200, [1e-3 * (1 - k / 200) for k in range(200)]
+    valid = (
+        Example("no schedule is configured", run_of(adam, loss=fall, learning_rate=flat)),
+        Example("the rate moves", with_schedule(run_of(adam, loss=fall, learning_rate=cosine), "linear")),
+        Example("constant is what the config asks for", with_schedule(run_of(adam, loss=fall, learning_rate=flat), "constant")),
+        Example("it waits for a plateau", with_schedule(run_of(adam, loss=fall, learning_rate=flat), "reduce_on_plateau")),
+        Example("the run was stopped early", with_schedule(run_of(adam, loss=fall[:20], learning_rate=flat[:20]), "cosine")),
+        Example("not logged", with_schedule(run_of(adam, loss=fall), "cosine")),
+    )
+    invalid = (
+        Example("constant under a cosine", with_schedule(run_of(adam, loss=fall, learning_rate=flat), "cosine")),
+        Example(
+            "held at the start of a warmup",
+            with_schedule(run_of(adam, loss=[2.3 - 1e-4 * k for k in range(200)], learning_rate=[4e-5] * 200), "linear"),
+        ),
+    )
+    return valid, invalid
+
 
 #: Methods of a scheduler that leave the rate as it is.
 _QUIET = frozenset({"state_dict", "load_state_dict", "get_last_lr", "get_lr", "print_lr", "last_epoch", "base_lrs", "optimizer"})

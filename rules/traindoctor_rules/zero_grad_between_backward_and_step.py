@@ -29,6 +29,7 @@ from traindoctor.rule import (
     MODERATE,
     PROOF,
     STRONG,
+    WEAK,
     Cause,
     Example,
     Examples,
@@ -61,18 +62,20 @@ CAUSE = Cause(
         ),
     ),
     explains=("TD202",),
-    look_alikes=("TD204", "TD202"),
+    look_alikes=("TD204", "TD311", "TD305"),
     experiment="print the gradient norm right before optimizer.step(), and the ids of the optimizer's parameters",
     refutation="A gradient norm above 0 right before optimizer.step().",
 )
 
 
-@CAUSE.in_logs(needs=("loss", "grad_norm|weight_norm"))
+@CAUSE.in_logs(needs=("loss",))
 def nothing_moves(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield exact zeros and exact constants: no threshold is needed."""
+    from traindoctor.signals.gradients import pile_up, stands_still
+
     grad_is_zero = m.has("grad_norm") and m.grad_norm.is_zero
-    still = m.has("weight_norm") and m.weight_norm.is_constant
-    if not grad_is_zero and not still:
+    still = stands_still(m)
+    if not grad_is_zero and still is None:
         if m.has("weight_norm") and m.weight_norm.n >= 3:
             yield against(
                 "weights", m.weight_norm.relative_change, weight=PROOF, source=m.weight_norm.source, text="The weights move."
@@ -100,20 +103,22 @@ def nothing_moves(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             text="The loss falls: the gradient norm was read after it was cleared.",
         )
         return
-    if still:
+    if still is not None:
+        # with a gradient that is logged and not 0 an optimizer that holds other parameters is the likelier cause (TD311)
         yield supports(
             "weights",
-            m.weight_norm.initial,
-            unit="weight norm",
-            weight=STRONG + MODERATE,
-            onset=int(m.weight_norm.step[0]),
-            source=m.weight_norm.source,
-            text="The weight norm is the same to the last bit from first to last step.",
+            still.value,
+            unit=still.words,
+            weight=STRONG + (MODERATE if grad_is_zero else WEAK),
+            onset=0,
+            source=m.series(still.quantity).source,
+            text=f"The {still.words} is the same to the last bit from first to last step.",
         )
-        if m.has("grad_norm") and not grad_is_zero and m.grad_norm.growth(1, 10**9) > limits["piles"]:
+        pile = pile_up(m.grad_norm.step, m.grad_norm.value) if m.has("grad_norm") else None
+        if pile is not None and pile.power > limits["piles"]:
             yield against(
                 "piles",
-                m.grad_norm.growth(1, 10**9),
+                pile.power,
                 weight=PROOF,
                 source=m.grad_norm.source,
                 text="The gradients pile up: nothing clears them, so the optimizer does not hold these parameters.",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from traindoctor.model import Series
-from traindoctor.readers.tags import choose_primary, quantity_of, with_quantities
+from traindoctor.readers.tags import choose_primary, quantity_of, side_quantity_of, with_quantities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +36,35 @@ SPELLINGS = {
     "best_loss w1 mfu iteration-time reward num_examples score grad_norm_std "
     "grad_norm_clip / _ loss_ratio",
 }
+
+SIDE_SPELLINGS = {
+    "step_time": "step_time iter_time batch_time time_per_step iteration-time time/step train/step_time step_time_ms",
+    "data_time": "data_time time/data dataload_time train/data_time data_time_s data_loading_time",
+    "reward": "reward train/reward rollout/ep_rew_mean charts/episodic_return mean_reward episode_return",
+    "entropy": "entropy train/entropy policy/entropy",
+    "batch_size": "batch_size train/batch_size batch-size",
+    "log_z": "log_z train/log_z logsumexp logits/logsumexp",
+    "update_ratio": "update_ratio ud_ratio update_to_weight",
+    "update_ratio_layer": "update_ratio/fc1 train/update_ratio/2.weight update_to_weight/fc1 ud/fc1 fc1/update_ratio",
+    "update_norm_layer": "update_norm/fc1",
+    "zero_share": "dead_relu_fraction zero_fraction activations/zero_share",
+    "zero_share_layer": "zero_fraction/relu1 dead/relu1 train/dead_relu/1 activations/1/zero_share sparsity/relu1",
+    "activation_std_layer": "activations/fc1/std act_std/fc1",
+    "activation_mean_layer": "activations/fc1/mean",
+    "attention_logit": "max_attn_logit attn/max_logit attention_logits/max",
+    "attention_logit_layer": "max_attn_logit/layer_0 layer_0/max_attn_logit layers.0/attention/max_logit",
+    "grad_norm_layer": "gradients/fc1.weight gradients/0.weight fc1.weight.grad grad/fc1.weight grads/fc1 gradients/fc1/l2",
+    "weight_norm_layer": "weights/fc1.weight params/0.bias weights/rnn.weight_hh_l0",
+    "": "time time_step timestep time_elapsed epoch_time samples_per_sec val/step_time val/reward reward_std rewards/accuracies "
+    "config/batch_size val/batch_size max_logit attention_entropy dead/agents sparsity num_zeros grad_zero_fraction/fc1 "
+    "weights/box weights/fc1 fc1.weight gradients/max gradients/fc1/mean gate/zeros weights/decay.weight utd_ratio / _",
+}
+
+
+@pytest.mark.parametrize(("tag", "quantity"), [(tag, q) for q, tags in SIDE_SPELLINGS.items() for tag in tags.split()])
+def test_side_spellings(tag: str, quantity: str) -> None:
+    assert quantity_of(tag) == ""
+    assert side_quantity_of(tag) == quantity
 
 
 @pytest.mark.parametrize(("tag", "quantity"), [(tag, q) for q, tags in SPELLINGS.items() for tag in tags.split()])
@@ -114,3 +143,20 @@ def test_the_held_out_part_speaks_where_no_total_does() -> None:
 )
 def test_what_another_process_logged_takes_no_role(tag: str) -> None:
     assert quantity_of(tag, {}) == ""
+
+
+def test_a_side_quantity_whose_values_cannot_be_one_has_no_role() -> None:
+    mean, norm = series("gradients/fc1.weight", [1.0, -1.0]), series("gradients/fc2.weight", [1.0, float("nan"), 0.0])
+    assert [s.quantity for s in with_quantities([mean, norm])] == ["", "grad_norm_layer"]
+
+
+def test_time_is_that_of_a_step_beside_the_time_of_its_data_alone() -> None:
+    data, time = series("data_time", [0.1, 0.1, 0.2]), series("time", [0.5, 0.4, 0.6])
+    assert primary(data, time) == {"data_time": "data_time", "step_time": "time"}
+    assert primary(time) == {}
+    assert primary(data, series("time", [1.0, 2.0, 3.0])) == {"data_time": "data_time"}
+    assert primary(data, time, series("step_time", [0.5])) == {"data_time": "data_time", "step_time": "step_time"}
+
+
+def test_an_alias_names_a_side_quantity_too() -> None:
+    assert primary(series("r", [1.0]), series("reward", [1.0]), aliases={"reward": ("r",)}) == {"reward": "r"}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: Each is `traindoctor.cli.<name>.<name>`.
-COMMANDS = ("check", "demo", "diagnose", "explain", "inspect", "replay", "rules")
+COMMANDS = ("check", "compare", "demo", "diagnose", "explain", "inspect", "replay", "rules")
 
 
 class Commands(click.Group):

@@ -19,10 +19,34 @@ if TYPE_CHECKING:
 
 #: What a run's settings hold beside settings: in which framework's words a config speaks, and a pair that stands there twice.
 BOOKKEEPING = frozenset({"dialect", "dialect.open", "framework", "optimizer.betas", "optimizer.dialect"})
+#: What a setting that is not set is as good as.
+NEUTRAL: Mapping[str, object] = {
+    "gradient.accumulation_steps": 1,
+    "gradient.clip_norm": 0,
+    "optimizer.amsgrad": False,
+    "optimizer.momentum": 0,
+    "optimizer.nesterov": False,
+    "optimizer.weight_decay": 0,
+    "schedule.name": "constant",
+    "schedule.warmup_epochs": 0,
+    "schedule.warmup_ratio": 0,
+    "schedule.warmup_steps": 0,
+}
 #: Words of keys that say where a run is kept and how it is shown, not how it is trained.
 KEPT_AND_SHOWN = frozenset(
     {
-        *("output_dir", "out_dir", "outdir", "output_path", "log_dir", "logdir", "logging_dir", "save_dir", "work_dir", "workdir"),
+        *(
+            "output_dir",
+            "out_dir",
+            "outdir",
+            "output_path",
+            "log_dir",
+            "logdir",
+            "logging_dir",
+            "save_dir",
+            "work_dir",
+            "workdir",
+        ),
         *("run_name", "exp_name", "experiment", "experiment_name", "job_name", "run_id", "tags", "notes", "comment", "version"),
         *("log_every", "log_interval", "log_freq", "log_steps", "logging_steps", "log_every_n_steps", "print_freq", "verbose"),
         *("save_steps", "save_every", "save_interval", "save_total_limit", "report_to", "logger", "wandb", "tensorboard"),
@@ -44,9 +68,7 @@ class Difference:
 
 
 def known_settings(run: Run) -> dict[str, Setting]:
-    """Return the settings of a run in the one vocabulary, defaults of its optimizer filled in, names of optimizers as one spells
-    them.
-    """
+    """Return the settings of a run in the one vocabulary: defaults of its optimizer filled in, its name spelt in one way."""
     made = {key: setting for key, setting in run.settings.items() if key not in BOOKKEEPING and setting.value is not None}
     spec = run.optimizer
     for field in fields(OptimizerSpec) if spec is not None else ():
@@ -82,7 +104,7 @@ def other_settings(root: Path, config_files: Sequence[str]) -> dict[str, Setting
 def differences(
     good: Mapping[str, Setting], bad: Mapping[str, Setting], *, known: bool, comparable: bool = True
 ) -> tuple[Difference, ...]:
-    """Return the settings in which two runs differ, sorted by key.
+    """Return the settings in which two runs differ, sorted by key; one that is not set differs from no neutral value.
 
     `comparable`: whether a key that one of them lacks is a difference: where one has no config, nothing is known of it.
     """
@@ -91,7 +113,8 @@ def differences(
         ours, theirs = good.get(key), bad.get(key)
         if (ours is None or theirs is None) and not comparable:
             continue
-        if ours is None or theirs is None or not same(ours.value, theirs.value):
+        values = [NEUTRAL.get(key) if s is None else s.value for s in (ours, theirs)]
+        if not same(*values):
             made.append(Difference(key, ours, theirs, known))
     return tuple(made)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from traindoctor.model import Damage
 from traindoctor.readers.table import count_times
-from traindoctor.readers.tags import quantity_of, words
+from traindoctor.readers.tags import SIDE, quantity_of, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -50,7 +50,7 @@ def check_series(series: Sequence[Series], file: str, aliases: Mapping[str, Sequ
 
     `file`: how messages name the log of a series that does not say where it is from.
     """
-    known = [(one, one.quantity or quantity_of(one.tag, aliases)) for one in series if len(one)]
+    known = [(one, one.quantity or quantity_of(one.tag, aliases)) for one in series if len(one) and one.quantity not in SIDE]
     found = []
     for one, quantity in known:
         if quantity not in ALIVE:

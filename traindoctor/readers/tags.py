@@ -75,6 +75,87 @@ _AFTER = r"(?:_(?:total|global|all|l2|2|2_0|overall|unclipped|pre|before|preclip
 _GRAD = re.compile(rf"{_BEFORE}(?:grad|grads|gradient|gradients|g){_BETWEEN}g?norm{_AFTER}")
 _WEIGHT = re.compile(rf"{_BEFORE}(?:weights?|params?|parameters?|w|theta){_BETWEEN}norms?{_AFTER}")
 _UPDATE = re.compile(rf"{_BEFORE}(?:updates?|step|delta){_BETWEEN}norms?{_AFTER}")
+#: Beside the quantities of the training itself: figures of layers, of attention, of a policy, and what a step takes. Nothing
+#: is recognised as a log by these, and they decide nothing that is read.
+SIDE: Mapping[str, frozenset[str]] = {
+    "step_time": frozenset(
+        spellings(
+            "step_time iter_time iteration_time batch_time train_step_time time_per_step time_per_iter time_per_iteration "
+            "time_per_batch sec_per_step secs_per_step seconds_per_step s_per_step sec_per_iter seconds_per_iter "
+            "seconds_per_iteration s_per_iter elapsed_time_per_iteration step_duration iteration_duration step_seconds"
+        )
+    ),
+    "data_time": frozenset(
+        spellings(
+            "data_time data_load_time data_loading_time dataload_time dataloading_time dataloader_time data_loader_time "
+            "data_wait_time data_fetch_time batch_load_time batch_loading_time batch_generator_time loader_time time_dataload "
+            "time_data_loading time_dataloader data_wait get_batch_time"
+        )
+    ),
+    "reward": frozenset(
+        spellings(
+            "reward rewards return returns ep_rew ep_reward ep_ret ep_return episode_reward episode_rewards episode_return "
+            "episode_returns episodic_reward episodic_return total_reward cumulative_reward reward_per_episode return_per_episode"
+        )
+    ),
+    "entropy": frozenset(spellings("entropy policy_entropy action_entropy token_entropy entropy_policy")),
+    "batch_size": frozenset(spellings("batch_size global_batch_size total_batch_size effective_batch_size batchsize")),
+    "log_z": frozenset(spellings("log_z logz logsumexp log_sum_exp log_partition logits_logsumexp logits_log_z logit_logsumexp")),
+    "update_ratio": frozenset(
+        spellings(
+            "update_ratio ud_ratio update_to_weight update_to_weights update_to_weight_ratio update_weight_ratio update_to_param "
+            "update_to_param_ratio update_param_ratio weight_update_ratio param_update_ratio relative_update "
+            "relative_update_norm update_over_weight update_over_weight_norm uw_ratio"
+        )
+    ),
+    "zero_share": frozenset(
+        spellings(
+            "zero_fraction fraction_zero zero_share zero_ratio zero_frac frac_zero fraction_of_zeros activation_zero_fraction "
+            "activations_zero_share activations_zero_fraction activation_sparsity activations_sparsity sparsity_activations "
+            "relu_sparsity dead_fraction fraction_dead frac_dead dead_frac dead_share dead_ratio dead_relu dead_relus "
+            "dead_relu_fraction dead_relu_ratio dead_relu_share fraction_dead_relu dead_neurons_fraction dead_neuron_fraction "
+            "dead_neurons_ratio dead_neuron_ratio dead_units_fraction dead_unit_fraction dead_activations"
+        )
+    ),
+    "attention_logit": frozenset(
+        spellings(
+            "max_attn_logit max_attn_logits attn_max_logit attn_max_logits attn_logit_max attn_logits_max max_attention_logit "
+            "max_attention_logits attention_max_logit attention_max_logits attention_logit_max attention_logits_max "
+            "max_qk_logit max_qk_logits qk_max_logit qk_logit_max qk_logits_max"
+        )
+    ),
+}
+#: Quantities that are never below zero: where a value is, the tag means something else.
+SIZES = frozenset({"grad_norm", "weight_norm", "update_norm", "step_time", "data_time", "batch_size", "zero_share"})
+#: Words around these that do not change what they are.
+SIDE_NOISE = frozenset(
+    spellings("avg average mean running info metric metrics stats logs charts current cur rollout perf performance timing timers")
+)
+#: What else names a quantity where the rest of the tag names a layer: `sparsity/relu1`, `activations/fc1/std`, `ud/fc1`.
+BY_LAYER: Mapping[str, frozenset[str]] = {
+    "update_ratio": SIDE["update_ratio"] | {"ud", "update_ratios", "relative_updates"},
+    "zero_share": SIDE["zero_share"] | {"sparsity", "dead", "zeros", "inactive"},
+    "attention_logit": SIDE["attention_logit"],
+    "activation_std": frozenset({"activation_std", "activations_std", "act_std", "acts_std"}),
+    "activation_mean": frozenset({"activation_mean", "activations_mean", "act_mean", "acts_mean"}),
+    "update_norm": frozenset({"update_norm", "update_norms", "updates_norm"}),
+    "grad_norm": frozenset({"grad", "grads", "gradient", "gradients", "grad_l2", "grads_l2", "gradients_l2", "grad_l2norm"}),
+    "weight_norm": frozenset({"weight", "weights", "param", "params", "parameter", "parameters", "weights_l2", "params_l2"}),
+}
+_PARTED_TIME = re.compile(r"(?:^|/)time/(step|iter|iteration|batch|data)$")
+#: Words of layers, and of their parameters.
+_PARAMETER = re.compile(r"(?:weight|bias|kernel|gamma|beta)(?:_?\w+_l\d+|_0|:0)?$|[._/][wb]$", re.IGNORECASE)
+_LAYER = re.compile(
+    r"(?:fc|conv|lin|linear|dense|layers?|blocks?|encoder|decoder|attn|attention|mlp|ffn|heads?|embed|embedding|wte|wpe|norm|bn|"
+    r"ln|gru|lstm|rnn|hidden|relu|gelu|act|stem|features|classifier|stage|net|body|trunk|proj|resblock|h)(?:\d+)?|\d+"
+)
+#: Words of figures of a gradient that are no norm, and of weights that are those of a loss.
+_NO_NORM = frozenset(
+    spellings(
+        "mean avg std var variance min max abs median clip clipped clipping scale scaler cos cosine sim similarity snr noise "
+        "ratio count num nan inf zero zeros hist histogram sparsity penalty loss losses decay rank entropy lr rate value"
+    )
+)
 #: What the stitching calls the values of another process, and those that a restart made void.
 _NOT_THE_RUN = re.compile(r" \((?:rank \d+|set aside[^()]*)\)$")
 _RATE = re.compile(r"lr_?\d*|learning_?rates?(?:_\d+)?")
@@ -134,6 +215,59 @@ def _quantity(tag: str) -> str:
     return ""
 
 
+@lru_cache(maxsize=65_536)
+def side_quantity_of(tag: str) -> str:
+    """Return what a tag logs beside the training itself, "" for nothing known: `step_time`, `zero_share_layer`, ...
+
+    Held-out values have none. Exact spellings only: what is not clearly one of them has no role.
+    """
+    parts = words(tag)
+    if not parts or parts[0] in SETTINGS or _NOT_THE_RUN.search(tag) or (VALIDATION | TEST) & set(parts):
+        return ""
+    text = "_".join(_unit_taken_off([part for part in parts if part not in TRAIN and part not in SIDE_NOISE]))
+    for quantity, texts in SIDE.items():
+        if text in texts:
+            return quantity
+    parted = _PARTED_TIME.search(tag.lower())  # `time_step` counts the steps of a game
+    if parted:
+        return "data_time" if parted[1] == "data" else "step_time"
+    return _side_of_layer(tag)
+
+
+def _unit_taken_off(parts: list[str]) -> list[str]:
+    return parts[:-1] if len(parts) > 2 and parts[-1] in ("s", "sec", "secs", "seconds", "ms") and parts[-2] != "per" else parts
+
+
+def _side_of_layer(tag: str) -> str:
+    """Return the quantity of a layer that the pieces of a tag name: `gradients/fc1.weight` -> `grad_norm_layer`."""
+    pieces = [piece for piece in re.split(r"[/:]", tag) if piece]
+    while pieces and set(words(pieces[0])) <= TRAIN | SIDE_NOISE:
+        pieces = pieces[1:]
+    spelt = ["_".join(words(piece)) for piece in pieces]
+    if len(pieces) == 1:  # fc1.weight.grad
+        layer, dot, last = pieces[0].rpartition(".")
+        return "grad_norm_layer" if dot and last in ("grad", "gradient") and _PARAMETER.search(layer) else ""
+    for first, last in ((1, 0), (0, 1), (0, 2), (1, 1)):  # words before the layer, behind it, on both sides
+        if len(pieces) <= first + last:
+            continue
+        text = "_".join([*spelt[:first], *spelt[len(spelt) - last :]])
+        layer = "/".join(pieces[first : len(pieces) - last])
+        for quantity, texts in BY_LAYER.items():
+            if text in texts:
+                return f"{quantity}_layer" if _is_layer(layer, quantity) else ""
+    return ""
+
+
+def _is_layer(text: str, quantity: str) -> bool:
+    """Whether a piece of a tag names a layer, as surely as the quantity asks for it."""
+    named = words(text)
+    if not named or _NO_NORM & set(named):
+        return False
+    if quantity == "weight_norm":  # `weights/box` weighs a loss
+        return bool(_PARAMETER.search(text))
+    return bool(_PARAMETER.search(text)) or any(_LAYER.fullmatch(word) for word in named)
+
+
 def _rate(parts: list[str]) -> str:
     """Return "learning_rate" when the words say so."""
     text = "_".join(parts)
@@ -176,7 +310,9 @@ def with_quantities(series: Iterable[Series], aliases: Mapping[str, Sequence[str
 
     Parts of a loss, where no total was logged: a single one is the loss; of several, the one with the most points is.
     """
-    named = [replace(s, quantity=quantity_of(s.tag, aliases)) for s in series]
+    named = [replace(s, quantity=quantity_of(s.tag, aliases) or _side_of(s)) for s in series]
+    if any(s.quantity == "data_time" for s in named) and not any(s.quantity == "step_time" for s in named):
+        named = [replace(s, quantity="step_time") if _takes_a_step(s) else s for s in named]
     for whole, part in (("loss", "loss_term"), ("val_loss", "val_loss_term")):
         terms = [s for s in named if s.quantity == part]
         if terms and not any(s.quantity == whole for s in named):
@@ -185,8 +321,24 @@ def with_quantities(series: Iterable[Series], aliases: Mapping[str, Sequence[str
     return tuple(named)
 
 
+def _side_of(series: Series) -> str:
+    """Return the side quantity of a series' tag where its values can be that."""
+    quantity = side_quantity_of(series.tag)
+    if quantity.removesuffix("_layer") not in SIZES or not len(series):
+        return quantity
+    known = series.value[np.isfinite(series.value)]
+    return "" if known.size and float(known.min()) < 0.0 else quantity
+
+
+def _takes_a_step(series: Series) -> bool:
+    """Whether `time` is that of a step, as mmengine and detectron2 log it beside `data_time`: it does not only rise."""
+    return (not series.quantity and words(series.tag)[-1:] == ["time"] and set(words(series.tag)) <= TRAIN | {"time"}) and bool(
+        np.any(np.diff(series.value) < 0.0)
+    )
+
+
 def choose_primary(series: Sequence[Series], aliases: Mapping[str, Sequence[str]] | None = None) -> dict[str, Series]:
-    """Return for each quantity the one series that speaks for it; quantities in the order in which they were logged.
+    """Return for each quantity the one series that speaks for it, in the order in which they were logged, the side ones last.
 
     An alias first; a value per step before a mean over an epoch; then the one with more points; then the usual
     spelling; then the first one logged. Of two losses the one that turns NaN for good speaks, where the other is finite
@@ -203,7 +355,7 @@ def choose_primary(series: Sequence[Series], aliases: Mapping[str, Sequence[str]
             broken = [s for s in members if np.isnan(s.value).mean() > 0.5 and not np.isnan(s.value).all()]
             chosen = broken[0] if broken else chosen
         primary[quantity] = chosen
-    return primary
+    return dict(sorted(primary.items(), key=lambda one: one[0] in SIDE or one[0].endswith("_layer")))
 
 
 def _rank(series: Series, quantity: str, aliases: Mapping[str, Sequence[str]]) -> tuple[int, ...]:

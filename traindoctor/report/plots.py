@@ -9,17 +9,17 @@ import numpy as np
 
 from traindoctor.model import Curve, RunReport, VitalSign
 from traindoctor.report import wording as w
-from traindoctor.report.buckets import bucket
 from traindoctor.report.figures import Domain, Limit, Line, Scale, nice, panel, scale_of, spark
 from traindoctor.report.replaying import ABOVE, best_trial
 from traindoctor.report.view import QUANTITIES, VALIDATION, RunView, bad_words, trial_of
+from traindoctor.signals.thinning import whole_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from markupsafe import Markup
 
-    from traindoctor.model import FloatArray, IntArray, Trial
+    from traindoctor.model import FloatArray, IntArray, Trial, Whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,10 @@ def plots_of(report: RunReport, view: RunView, points: int = 600) -> Plots:
     if loss_lines:
         scale = scale_of([line.value for line in loss_lines])
         observed = loss_lines[0]
-        floor, zeros = _below_zero(observed.step, observed.value, scale)
+        whole = _whole_of_the_loss(report)
+        floor, zeros = _below_zero(observed.step, observed.value, scale, whole.n_not_positive)
         notes += [floor] if floor else []
-        k = bucket(observed.step, observed.value, points).width
+        k = max(1, -(-whole.n // points))
         detail = f"median and range of {k} values" if k > 1 else "every value"
         loss_lines[0] = Line("observed", "observed", observed.step, observed.value, detail, band=True)
         drawn = panel(
@@ -74,7 +75,8 @@ def plots_of(report: RunReport, view: RunView, points: int = 600) -> Plots:
             zeros=zeros,
             end=_last_bad(observed.value),
         )
-        loss = Figure("Loss", " ".join([_loss_words(observed.step, observed.value, report.run.step_unit, scale), *notes]), drawn)
+        words = _loss_words(observed.step, observed.value, report.run.step_unit, scale, whole)
+        loss = Figure("Loss", " ".join([words, *notes]), drawn)
     if has_residual and replay is not None and replay.residual is not None:
         residual = _residual(report, replay.residual, replay.bound, domain, points)
     figures: list[Figure] = []
@@ -179,14 +181,23 @@ def short(trial: Trial) -> str:
     return label if label and len(label) <= 32 else w.clean(trial.title, 32)
 
 
-def _below_zero(step: IntArray, value: FloatArray, scale: Scale) -> tuple[str, list[int]]:
+def _whole_of_the_loss(report: RunReport) -> Whole:
+    """Return what all points of the observed loss say; the diagnosis has one, or the replay."""
+    logged = report.run.primary.get("loss")
+    if (logged is None or not len(logged)) and report.replay is not None:
+        return whole_of(report.replay.observed)
+    assert logged is not None
+    return whole_of(logged)
+
+
+def _below_zero(step: IntArray, value: FloatArray, scale: Scale, n_below: int) -> tuple[str, list[int]]:
     if not scale.log:
         return "", []
     below = np.flatnonzero(value <= 0)
     if below.size == 0:
         return "", []
     where = [int(step[i]) for i in below[:: -(-below.size // 300)]]
-    words = w.plural(int(below.size), "value is", "values are")
+    words = w.plural(n_below, "value is", "values are")
     return f"{words} zero, which a logarithmic axis cannot show: circles on the lower edge.", where
 
 
@@ -195,7 +206,7 @@ def _last_bad(value: FloatArray) -> str:
     return "" if np.isfinite(value[-1]) else w.number(float(value[-1]))
 
 
-def _loss_words(step: IntArray, value: FloatArray, unit: str, scale: Scale) -> str:
+def _loss_words(step: IntArray, value: FloatArray, unit: str, scale: Scale, whole: Whole) -> str:
     finite = np.flatnonzero(np.isfinite(value))
     if finite.size == 0:
         return "No finite value was logged."
@@ -205,16 +216,16 @@ def _loss_words(step: IntArray, value: FloatArray, unit: str, scale: Scale) -> s
         f"{last} at the end" if finite[-1] + 1 == value.size else f"last finite {last} at {unit} {w.count(int(step[finite[-1]]))}"
     )
     words = f"Lowest {lowest} at {unit} {w.count(int(step[best]))}, {end}."
-    bad = np.flatnonzero(~np.isfinite(value))
-    if bad.size:
-        words += f" {w.plural(int(bad.size), 'value is', 'values are')} not finite, first at {unit} {w.count(int(step[bad[0]]))}."
+    if whole.first_bad is not None:
+        lost = w.plural(whole.n_nan + whole.n_infinite, "value is", "values are")
+        words += f" {lost} not finite, first at {unit} {w.count(whole.first_bad)}."
     return words + (" Logarithmic scale." if scale.log else "")
 
 
 def _loss_sentence(report: RunReport, view: RunView, scale: Scale) -> str:
     kind = "on a logarithmic scale" if scale.log else "on a linear scale"
     words = f"Loss of {view.name} over {view.extent}, {kind}. {view.lead} {view.rest}"
-    bad = bad_words(report.run.primary["loss"]) if "loss" in report.run.primary else ""
+    bad = bad_words(whole_of(report.run.primary["loss"])) if "loss" in report.run.primary else ""
     return " ".join((words + (f" {bad}." if bad else "")).split())
 
 
@@ -262,7 +273,9 @@ def _sign(sign: VitalSign, domain: Domain, report: RunReport, points: int, *, la
         include = [sign.limit] if near else []
     log = sign.log_scale and bool((seen > 0).any()) and not bool((seen < 0).any())
     scale = scale_of(values, log=log, include=include)
-    zero_words, zeros = _below_zero(lines[0].step, lines[0].value, scale) if lines else ("", [])
+    first = lines[0] if lines else None
+    below = whole_of(curves[0]).n_not_positive if curves else 0
+    zero_words, zeros = _below_zero(first.step, first.value, scale, below) if first is not None else ("", [])
     flat = bool(seen.size and float(seen.max()) - float(seen.min()) <= 1e-9 * abs(float(seen.max())))
     name = w.clean(sign.name, 60)
     height = 48 if flat and limit is None else 124 if limit is not None else 96
@@ -306,7 +319,7 @@ def _signs_of_the_log(report: RunReport) -> tuple[VitalSign, ...]:
             continue
         finite = series.value[np.isfinite(series.value)]
         log = bool(finite.size and finite.min() > 0 and finite.max() > 100 * finite.min() and quantity != "learning_rate")
-        curve = Curve(quantity, "observed", series.step, series.value)
+        curve = Curve(quantity, "observed", series.step, series.value, series.whole)
         name = QUANTITIES.get(quantity, quantity.replace("_", " ").capitalize())
         made.append(VitalSign(name, f"As logged, tag `{series.tag}`.", (curve,), log))
     return tuple(made)

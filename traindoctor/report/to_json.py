@@ -9,9 +9,10 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from traindoctor.report.wording import relative
+from traindoctor.signals.thinning import whole_of
 
 if TYPE_CHECKING:
-    from traindoctor.model import Damage, Evidence, Finding, Fix, OptimizerSpec, Replay, Report, RunReport, Series, Stitch
+    from traindoctor.model import Across, Damage, Evidence, Finding, Fix, OptimizerSpec, Replay, Report, RunReport, Series, Stitch
 
 SCHEMA_VERSION = "1.0"
 
@@ -26,6 +27,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "tool": {"name": "traindoctor", "version": report.version},
         "problems": list(report.problems),
         "runs": [_run(r) for r in report.runs],
+        "across": None if report.across is None else across_object(report.across),
     }
 
 
@@ -82,6 +84,42 @@ def _run(report: RunReport) -> dict[str, Any]:
     }
 
 
+def across_object(across: Across) -> dict[str, Any]:
+    """Return what several runs say together."""
+    return {
+        "failed": list(across.failed),
+        "sound": list(across.sound),
+        "left_out": list(across.left_out),
+        "settings_that_differ": across.n_settings,
+        "text": across.text,
+        "causes": [
+            {
+                "code": cause.code or None,
+                "name": cause.name,
+                "runs": list(cause.runs),
+                "text": cause.text,
+                "separated_by": [
+                    {
+                        "setting": s.key,
+                        "rule": s.rule,
+                        "failed_inside": s.failed_inside,
+                        "runs_inside": s.n_inside,
+                        "failed_outside": s.failed_outside,
+                        "runs_outside": s.n_outside,
+                        "p_split": plain(s.p_split),
+                        "p_setting": plain(s.p_setting),
+                        "p_value": plain(s.p_value),
+                        "confounded_with": list(s.confounded),
+                        "text": s.text,
+                    }
+                    for s in cause.separations
+                ],
+            }
+            for cause in across.causes
+        ],
+    }
+
+
 def integrity_object(damage: Damage, root: str) -> dict[str, Any]:
     """Return what was lost or is doubtful in a file."""
     return {"kind": damage.kind, "file": relative(damage.file, root), "detail": damage.detail, "offset": damage.offset}
@@ -113,18 +151,16 @@ def optimizer_object(spec: OptimizerSpec | None) -> dict[str, Any] | None:
 
 
 def _tag(series: Series, primary: Series | None, root: str) -> dict[str, Any]:
-    import numpy as np
-
-    n = len(series)
+    whole = whole_of(series)
     return {
         "tag": series.tag,
         "quantity": series.quantity or None,
         "primary": primary is not None and (primary.tag, primary.source) == (series.tag, series.source),
         "source": relative(series.source, root),
-        "points": n,
-        "first_step": int(series.step.min()) if n else None,
-        "last_step": int(series.step.max()) if n else None,
-        "not_finite": int((~np.isfinite(series.value)).sum()),
+        "points": whole.n,
+        "first_step": whole.first_step,
+        "last_step": whole.last_step,
+        "not_finite": whole.n_nan + whole.n_infinite,
     }
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from traindoctor.model import Damage, Evidence, Finding, Fix, Replay, Report, Run, RunReport, Series, Trial
+from traindoctor.model import Damage, Evidence, Finding, Fix, Replay, Report, Run, RunReport, Series, Trial, Whole
 from traindoctor.report import wording as w
+from traindoctor.signals.thinning import whole_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -340,15 +341,12 @@ def _onset(report: RunReport) -> str:
 
 def extent(run: Run) -> str:
     """Return how long the run is and how densely it was logged: "6,000 steps, every step logged"."""
-    series = run.primary.get("loss") or next((s for s in run.series if len(s)), None)
-    if series is None or not len(series):
+    series = run.primary.get("loss") or next((s for s in run.series if len(s) or s.whole is not None), None)
+    whole = None if series is None else whole_of(series)
+    if whole is None or whole.first_step is None or whole.last_step is None:
         return "nothing was logged"
-    first, last = int(series.step.min()), int(series.step.max())
-    forward = np.diff(series.step)
-    forward = forward[forward > 0]
-    stride = max(1, int(np.median(forward))) if forward.size else 1
-    length = w.plural(last - first + stride, run.step_unit)
-    every = f"every {run.step_unit} logged" if stride == 1 else f"one in {w.count(stride)} logged"
+    length = w.plural(whole.last_step - whole.first_step + whole.stride, run.step_unit)
+    every = f"every {run.step_unit} logged" if whole.stride == 1 else f"one in {w.count(whole.stride)} logged"
     return f"{length}, {every}"
 
 
@@ -610,28 +608,27 @@ def _groups(report: RunReport, names: Mapping[str, str]) -> tuple[Group, ...]:
     return tuple(sorted(groups, key=lambda g: (-len(g.causes), g.reason)))
 
 
-def bad_words(series: Series) -> str:
+def bad_words(whole: Whole) -> str:
     """Return "3 NaN, 1 Inf, first at step 12", or "" when every value is finite."""
-    bad = ~np.isfinite(series.value)
-    if not bad.any():
+    if whole.first_bad is None:
         return ""
-    n_nan = int(np.isnan(series.value).sum())
-    parts = [f"{w.count(n)} {kind}" for n, kind in ((n_nan, "NaN"), (int(bad.sum()) - n_nan, "Inf")) if n]
-    return f"{', '.join(parts)}, first at {w.count(int(series.step[np.flatnonzero(bad)[0]]))}"
+    parts = [f"{w.count(n)} {kind}" for n, kind in ((whole.n_nan, "NaN"), (whole.n_infinite, "Inf")) if n]
+    return f"{', '.join(parts)}, first at {w.count(whole.first_bad)}"
 
 
 def _tag(series: Series, run: Run) -> TagView:
     primary = run.primary.get(series.quantity) if series.quantity else None
     used = primary is not None and (primary.tag, primary.source) == (series.tag, series.source)
     status = "used" if used else "another speaks for it" if series.quantity else "no role"
-    span = f"{w.count(int(series.step.min()))} to {w.count(int(series.step.max()))}" if len(series) else "empty"
+    whole = whole_of(series)
+    ends = [w.count(step) for step in (whole.first_step, whole.last_step) if step is not None]
     return TagView(
         w.clean(series.tag),
         w.clean(series.quantity),
         status,
-        w.count(len(series)),
-        span,
-        bad_words(series),
+        w.count(whole.n),
+        " to ".join(ends) or "empty",
+        bad_words(whole),
         w.clean(w.relative(series.source, run.root)),
     )
 
@@ -677,7 +674,7 @@ def _numbers(report: RunReport) -> tuple[NumbersView, ...]:
     replay = report.replay
     curves = [] if replay is None else [c for c in (replay.reproduced, replay.residual) if c is not None]
     for curve in curves:
-        series = Series("", curve.name, curve.step, curve.value, curve.value)
+        series = Series("", curve.name, curve.step, curve.value, curve.value, whole=curve.whole)
         rows.append(_row("Residual, decades" if replay and curve is replay.residual else "Reproduced loss", series, "replay"))
     for sign in report.vital_signs:
         for curve in sign.curves:
@@ -685,28 +682,24 @@ def _numbers(report: RunReport) -> tuple[NumbersView, ...]:
             if curve.role == "limit" or known:
                 continue
             name = w.clean(sign.name) + ("" if curve.role == "observed" else f", {w.clean(curve.name)}")
-            rows.append(_row(name, Series("", curve.name, curve.step, curve.value, curve.value), "worked out"))
+            rows.append(_row(name, Series("", curve.name, curve.step, curve.value, curve.value, whole=curve.whole), "worked out"))
     return tuple(rows)
 
 
 def _row(name: str, series: Series, source: str) -> NumbersView:
-    finite = series.value[np.isfinite(series.value)]
-    bad = np.flatnonzero(~np.isfinite(series.value))
-    low, middle, high = (
-        (w.number(float(finite.min())), w.number(float(np.median(finite))), w.number(float(finite.max())))
-        if finite.size
-        else ("", "", "")
-    )
-    ends = (w.number(float(series.value[0])), w.number(float(series.value[-1]))) if len(series) else ("", "")
+    whole = whole_of(series)
+    seen = whole.n > whole.n_nan + whole.n_infinite
+    low, middle, high = (w.number(v) if seen else "" for v in (whole.low, whole.middle, whole.high))
+    first, last = (w.number(v) if whole.n else "" for v in (whole.first, whole.last))
     return NumbersView(
         name,
-        ends[0],
+        first,
         low,
         middle,
         high,
-        ends[1],
-        w.count(len(series)),
-        w.count(int(bad.size)),
-        w.count(int(series.step[bad[0]])) if bad.size else "",
+        last,
+        w.count(whole.n),
+        w.count(whole.n_nan + whole.n_infinite),
+        w.count(whole.first_bad) if whole.first_bad is not None else "",
         source,
     )

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -42,42 +42,56 @@ QUANTITIES = (
     "activation_std",
     "attention_logit",
 )
+#: Quantities of the layers that also make one of the whole run.
+OVER_LAYERS = ("zero_share", "attention_logit")
 #: Quantities that are no less than zero, or the tag means something else.
 _SIZES = frozenset({"grad_norm", "weight_norm", "update_norm", "zero_share", "activation_std"})
 
-_OF_HISTOGRAM = re.compile(r" \(norm of the histogram\)$")
+#: What is around a name and none of it: how a norm was made, TensorFlow's number of the output, wrappers of modules.
+_MADE = re.compile(r" \((?:norm of the histogram)\)$|:0$")
 _WRAPPERS = re.compile(r"(?:^|(?<=[./]))(?:_orig_mod|_forward_module|_fsdp_wrapped_module|module)[./]")
-_TRAIN = r"train|training|trainer|tr|model_stats|stats|metrics|debug|layerwise|per_layer"
-_NORMS = r"norms?|l2|2\.0|2|rms|sq|magnitude"
-#: The words of each quantity, which stand before or behind the name of the layer.
+_BETWEEN = r"[/:._\- ]+"
+_GROUP = "train|training|trainer|stats|metrics|debug|layerwise|per_layer|mean|avg"
+_NORM = "norms?|l2|rms"
+_WEIGHT = "weights?|params?|parameters?"
+_SHARE = "zeros?|dead|inactive|sparsity|fraction|frac|share|ratio|rate|percent|pct|of|relus?|neurons?|units?|activations?|acts?"
+#: Of each quantity the words of a tag that may stand before the name of the layer, and those that may stand behind it:
+#: "weight" and "bias" at the end are part of the name, and so are numbers.
 _WORDS = {
-    "grad_norm": rf"{_TRAIN}|grads?|gradients?|{_NORMS}|mean|g",
-    "weight_norm": rf"{_TRAIN}|weights?|params?|parameters?|{_NORMS}|mean|w",
-    "update_norm": rf"{_TRAIN}|updates?|delta|step|{_NORMS}",
-    "update_ratio": rf"{_TRAIN}|updates?|ud|uw|rel|relative|to|weights?|params?|parameters?|data|ratio|norm|log10|rms",
-    "zero_share": (
-        rf"{_TRAIN}|zeros?|dead|inactive|sparsity|fraction|frac|share|ratio|rate|percent|pct|of|relus?|neurons?|units?"
-        r"|activations?|acts?"
+    "grad_norm": (rf"{_GROUP}|{_NORM}|2\.0|grads?|gradients?", rf"{_NORM}|mean|grads?|gradients?"),
+    "weight_norm": (rf"{_GROUP}|{_NORM}|2\.0|{_WEIGHT}", rf"{_NORM}|mean"),
+    "update_norm": (rf"{_GROUP}|{_NORM}|updates?|delta|step", rf"{_NORM}|mean|updates?|delta"),
+    "update_ratio": (
+        rf"{_GROUP}|{_NORM}|{_WEIGHT}|updates?|ud|uw|rel|relative|to|over|ratio|log10",
+        rf"{_NORM}|mean|updates?|ud|uw|to|over|ratio|log10",
     ),
-    "activation_mean": rf"{_TRAIN}|activations?|acts?|mean|avg|output",
-    "activation_std": rf"{_TRAIN}|activations?|acts?|std|stddev|output",
-    "attention_logit": rf"{_TRAIN}|attn|attention|qk|max|maximum|logits?|score|scores",
+    "zero_share": (rf"{_GROUP}|{_SHARE}", rf"mean|{_SHARE}"),
+    "activation_mean": (rf"{_GROUP}|activations?|acts?", "mean|avg|activations?|acts?"),
+    "activation_std": (rf"{_GROUP}|activations?|acts?|std|stddev", "std|stddev|activations?|acts?"),
+    "attention_logit": (rf"{_GROUP}|attn|attention|qk|max|maximum|logits?", "attn|attention|qk|max|maximum|logits?"),
 }
-_BEFORE = {quantity: re.compile(rf"^(?:(?:{words})[/:._\- ]+)+", re.IGNORECASE) for quantity, words in _WORDS.items()}
-#: "weight" at the end names the layer's matrix, "bias" its bias: they stay.
-_BEHIND = {
-    quantity: re.compile(rf"(?:[/:._\- ]+(?:{re.sub(r'weights[?][|]|params[?][|]|parameters[?][|]|[|]w$', '', words)}))+$", re.IGNORECASE)
-    for quantity, words in _WORDS.items()
-}
-_ALL = {quantity: re.compile(rf"(?:{words})(?:[/:._\- ]+(?:{words}))*", re.IGNORECASE) for quantity, words in _WORDS.items()}
-_MATRIX = re.compile(r"[._](?:weights?|kernel|w)(?:[_:]0)?$", re.IGNORECASE)
-_BIAS = re.compile(r"(?:^|[._])(?:b|bias(?:es)?(?:_[a-z]+_l\d+\w*)?)(?:[_:]0)?$|_bias$|(?:^|[._])beta$", re.IGNORECASE)
-_GAIN = re.compile(r"(?:^|[._\d])(?:bn|ln|gn|norm|layer_?norm|batch_?norm|group_?norm|rms_?norm)(?:\d+)?(?:[._]|$)|norm\d*$", re.IGNORECASE)
-_EMBEDDING = re.compile(r"(?:^|[._])(?:\w*embed\w*|emb|wte|wpe|tok|token|tokens|pos)(?:[._]|$)", re.IGNORECASE)
+_GROUPS = re.compile(rf"(?:{_GROUP})(?:[_-](?:{_GROUP}))*", re.IGNORECASE)
+_NORM_BEHIND = re.compile(r"(?<=weight|kernel)_norm$|(?<=bias)_norm$|(?<=\d)_norm$", re.IGNORECASE)
+_WHOLE = {q: re.compile(rf"(?:{before})(?:[_-](?:{before}))*", re.IGNORECASE) for q, (before, _) in _WORDS.items()}
+_BEFORE = {q: re.compile(rf"^(?:(?:{before}){_BETWEEN})+", re.IGNORECASE) for q, (before, _) in _WORDS.items()}
+_BEHIND = {q: re.compile(rf"(?:{_BETWEEN}(?:{behind}))+$", re.IGNORECASE) for q, (_, behind) in _WORDS.items()}
+_MATRIX = re.compile(r"[._](?:weights?|kernel|w)(?:_0)?$", re.IGNORECASE)
+_BIAS = re.compile(r"(?:^|[._])(?:b|beta|bias(?:_0|_[a-z]+_l\d+\w*)?)$", re.IGNORECASE)
+_GAIN = re.compile(
+    r"(?:^|[._\d])(?:bn|ln|gn|n(?=\d)|norm|layer_?norm|batch_?norm|group_?norm|rms_?norm)(?:_?\d+)?(?:[._]|$)|norm\d*$|(?:^|[._])gamma$",
+    re.IGNORECASE,
+)
+_EMBEDDING = re.compile(r"(?:^|[._])(?:\w*embed\w*|emb|wte|wpe)(?:[._]|$)", re.IGNORECASE)
 _WORD = re.compile(r"[a-z]+|\d+")
-#: Words of the part of a name before its first number that stand at the input, and at the output, of every network.
-_INPUT = frozenset({"embed", "embedding", "embeddings", "emb", "wte", "wpe", "stem", "input", "patch"})
-_OUTPUT = frozenset({"head", "lm", "classifier", "output", "logits", "readout", "final", "pooler", "predictor", "out"})
+#: Names of these words alone are of no layer: `grad_norm/max`, `grad_norm/after_clip`.
+_NO_LAYER = frozenset(
+    {"all", "total", "global", "sum", "max", "min", "std", "var", "median", "before", "after", "pre", "post", "clip", "clipped"}
+    | {"unclipped", "scaled", "unscaled", "ema", "smoothed", "p", "loss", "norm"}
+)
+#: Words of a name, before its first number, that stand at the input and at the output of every network.
+_INPUT = frozenset({"embed", "embedding", "embeddings", "emb", "wte", "wpe", "stem"})
+_OUTPUT = frozenset({"head", "classifier", "logits", "readout", "output", "out"})
+_PERCENT = re.compile(r"percent|pct|%", re.IGNORECASE)
 #: Which histograms are of gradients and of weights where their sums were not kept (wandb.watch, TensorFlow 2).
 _HISTOGRAMS = {
     "grad_norm": re.compile(r"(?:^|[/._])grad(?:ient)?s?(?:[/._]|$)", re.IGNORECASE),
@@ -86,12 +100,13 @@ _HISTOGRAMS = {
 
 
 class DepthTrend(NamedTuple):
-    """How a quantity of the weight matrices goes over depth, on a log scale.
+    """How a quantity of the layers goes over depth, on a log scale.
 
     `factor`: the level of a layer over that of the next one towards the output, by a robust fit: of gradient norms, below 1
     where they vanish on their way back, above 1 where they explode. `span`: what the fit makes of the first layer's level
-    over the last one's, factor ** (n - 1). `order`: Kendall's rank correlation of level and depth, -1 to 1: how steadily it
-    goes one way. `scatter`: distance of the layers from the fit in decades, by the median absolute deviation. `n`: layers.
+    over the last one's, factor ** (n - 1). `order`: Kendall's rank correlation of level and depth, 1 where every layer has
+    more than the one before, -1 where it has less. `scatter`: distance of the layers from the fit in decades, by the median
+    absolute deviation. `n`: layers.
     """
 
     factor: float
@@ -106,8 +121,8 @@ class Layers:
 
     A layer is a name that its tags share: `grad_norm/fc1.weight`, `weights/fc1.weight` and `update_ratio/fc1.weight` are of
     the layer `fc1`, `fc1.bias` is one of its own. `names` (k,): in the order of depth that their numbers and words tell, else
-    of logging. `kinds` (k,): "matrix", "embedding", "gain" (of a normalisation) or "bias", by the name; what trends over
-    depth are about is the matrices. `step` (n,) int64: every step at which anything of a layer was logged.
+    of logging. `kinds` (k,): "matrix", "embedding", "gain" (of a normalisation, and its shift) or "bias", by the name; trends over depth
+    are of the matrices or of the biases. `step` (n,) int64: every step at which anything of a layer was logged.
 
     `matrix(quantity)` (n, k) float64, NaN where nothing was logged or the value is not finite; quantities: "grad_norm",
     "weight_norm", "update_norm", "update_ratio" (norm of the update over norm of the weights), "zero_share" (of the
@@ -123,10 +138,11 @@ class Layers:
     | level of each layer at the end | `layers.level("weight_norm", END)` |
     | growth of each layer's weights | `layers.growth("weight_norm")` |
     | first over last gradient norm | `layers.grad_ratio(END)` |
-    | vanishing or exploding by a factor a layer | `layers.depth_trend(END)` |
+    | vanishing or exploding by a factor a layer | `layers.depth_trend(END)`, `layers.depth_trend(END, kind="bias")` |
+    | activations that grow or shrink over depth | `trend_over(layers.input_scale(START))` |
     | each layer's share of the gradient | `layers.grad_shares(END)` |
     | layers without any gradient | `layers.zero_gradient()` |
-    | layers that stand still while others move | `layers.frozen` |
+    | layers that stand still, and those that do so while others move | `layers.still`, `layers.frozen` |
     | layers whose updates stand out, in decades | `layers.update_deviation()` |
     | steps in which the weights did not move | `layers.held_share()` |
     | in which layer NaN began | `layers.first_not_finite()` |
@@ -142,6 +158,8 @@ class Layers:
         self.step: IntArray = _union([step for columns in self._columns.values() for step, _ in columns.values()])
         self._tags = {q: [(s.tag, s.source) for s in columns.values()] for q, columns in found.items()}
         self._matrices: dict[str, FloatArray] = {}
+        self._logged: dict[str, FloatArray] = {}  # the matrices without the rows in which nothing was logged
+        self._levels: dict[tuple[str, Part], FloatArray] = {}
 
     @property
     def n(self) -> int:
@@ -175,22 +193,29 @@ class Layers:
                 if name in columns:
                     step, value = columns[name]
                     at = slice(None) if step.size == self.step.size else np.searchsorted(self.step, step)
-                    made[k, at] = value
-            made[~np.isfinite(made)] = np.nan
+                    made[k, at] = np.where(np.isfinite(value), value, np.nan)
             self._matrices[quantity] = made.T
         return self._matrices[quantity]
 
     def rows(self, quantity: str, part: Part = WHOLE) -> FloatArray:
         """Return the rows of a matrix in which something was logged, of a part of the run, (n', k); at least three if so many."""
-        matrix = self.matrix(quantity)
-        missing = np.isnan(matrix).all(axis=1)
-        matrix = matrix[~missing] if missing.any() else matrix
-        first, last = _bounds(len(matrix), part)
-        return matrix[first:last]
+        if not self._columns.get(quantity):
+            return np.empty((0, self.n))
+        if quantity not in self._logged:
+            matrix = self.matrix(quantity)
+            logged = np.zeros(len(matrix), dtype=bool)
+            for column in matrix.T:
+                logged |= ~np.isnan(column)
+            self._logged[quantity] = matrix if logged.all() else matrix[logged]
+        rows = self._logged[quantity]
+        first, last = _bounds(len(rows), part)
+        return rows[first:last]
 
     def level(self, quantity: str, part: Part = WHOLE) -> FloatArray:
         """Return the median of each layer over a part of the run, (k,)."""
-        return _median(self.rows(quantity, part))
+        if (quantity, part) not in self._levels:
+            self._levels[quantity, part] = _median(self.rows(quantity, part))
+        return self._levels[quantity, part].copy()
 
     def growth(self, quantity: str, first: Part = START, last: Part = END) -> FloatArray:
         """Return each layer's level in the last part over that in the first, (k,); NaN where that is 0."""
@@ -220,51 +245,65 @@ class Layers:
         scaled = (rows / np.where(top > 0.0, top, np.nan)) ** 2  # 1e300 squared is no number
         return _median(scaled / np.nansum(scaled, axis=1, keepdims=True))
 
-    def depth_trend(self, part: Part = WHOLE, quantity: str = "grad_norm") -> DepthTrend | None:
-        """Return how a quantity's level goes over the weight matrices; None for fewer than three that are above 0.
+    def depth_trend(self, part: Part = WHOLE, quantity: str = "grad_norm", kind: Kind = "matrix") -> DepthTrend | None:
+        """Return how a quantity's level goes over the layers of a kind; None for fewer than three that are above 0.
 
-        The fit is by Theil and Sen, so that one odd layer does not decide; embeddings, gains and biases stay out.
+        The gradient of a bias is that of its layer's output. The gradient of a matrix is the product of it and of the
+        layer's input, so that a network whose matrices are all too large shows in its biases: there the gradient grows on
+        the way back by what the input grows on the way forth, and in the matrices the two cancel.
         """
-        level = self.level(quantity, part)[self.matrices]
-        level = level[np.isfinite(level) & (level > 0.0)]
-        if level.size < 3:
-            return None
-        depth, log = np.arange(level.size, dtype=np.float64), np.log10(level)
-        slope = robust.slope(depth, log)
-        i, j = np.triu_indices(level.size, k=1)
-        order = float(np.mean(np.sign(log[j] - log[i])))
-        scatter = robust.spread(log - slope * depth)
-        exponent = -slope * (level.size - 1)
-        span = float(10.0 ** np.clip(exponent, -300.0, 300.0))
-        return DepthTrend(float(10.0 ** np.clip(-slope, -300.0, 300.0)), span, order, scatter, int(level.size))
+        level = self.level(quantity, part)
+        return trend_over(level[np.array([one == kind for one in self.kinds], dtype=bool)])
+
+    def input_scale(self, part: Part = WHOLE) -> FloatArray:
+        """Return about how large each matrix's input is: its gradient norm over that of its bias, (k,).
+
+        NaN for what has no bias, or one without a gradient. `trend_over(layers.input_scale())` tells how the activations go
+        over depth, a factor below 1 where they grow on their way forth.
+        """
+        level = self.level("grad_norm", part)
+        at = {name: k for k, name in enumerate(self.names)}
+        below = np.full(self.n, np.nan)
+        for name, k in at.items():
+            bias = next(
+                (b for b in (f"{name}.bias", f"{name}_bias", name.replace("weight", "bias")) if b in at and b != name), None
+            )
+            if bias is not None and self.kinds[k] == "matrix":
+                below[k] = level[at[bias]]
+        return _quotient(level, below)
 
     def zero_gradient(self, part: Part = WHOLE) -> tuple[str, ...]:
-        """Return the layers whose gradient norm is exactly 0 throughout a part, at three points or more, while another's is not."""
+        """Return the layers whose gradient norm is exactly 0 at all points of a part, three or more, while another's is not."""
         rows = self.rows("grad_norm", part)
         if not rows.size:
             return ()
         n_known = np.isfinite(rows).sum(axis=0)
-        zero = (n_known >= LEAST) & ~np.any(np.nan_to_num(rows), axis=0)
+        zero = (n_known >= LEAST) & ~np.any((rows != 0.0) & ~np.isnan(rows), axis=0)
         return self._named(zero) if np.any(~zero & (n_known >= LEAST)) else ()
 
     @property
-    def frozen(self) -> tuple[str, ...]:
-        """The layers whose weight norm is the same to the last bit at three points or more, while another's moves.
-
-        Values that the log rounded count only where the others move by a hundredth: what moves less may stand still there.
-        """
+    def still(self) -> tuple[str, ...]:
+        """The layers whose weight norm is the same to the last bit at all points, three or more."""
         rows = self.rows("weight_norm")
         if len(rows) < LEAST:
             return ()
-        n_known = np.isfinite(rows).sum(axis=0)
+        low, high = _extremes(rows)
+        return self._named((np.isfinite(rows).sum(axis=0) >= LEAST) & (low == high))
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The layers that stand still while another's weights move.
+
+        Values that the log rounded count only where the others move by a hundredth: what moves less may stand still there.
+        """
+        still, rows = self.still, self.rows("weight_norm")
+        if not still:
+            return ()
         with np.errstate(all="ignore"):
             low, high = _extremes(rows)
             moved = (high - low) / high
-        known = n_known >= LEAST
-        constant, moving = known & (low == high), known & (moved > 0.0)
-        if not moving.any() or (self._is_rounded(rows) and np.median(moved[moving]) < 0.01):
-            return ()
-        return self._named(constant)
+        moving = moved[moved > 0.0]
+        return () if not moving.size or (self._is_rounded(rows) and np.median(moving) < 0.01) else still
 
     def update_deviation(self, part: Part = WHOLE) -> FloatArray:
         """Return by how many decades each matrix's update-to-weight ratio is above the median of the others, (k,).
@@ -301,10 +340,11 @@ class Layers:
         """Return whether all values of a quantity are numbers of bfloat16, eight bits long: then the log holds still, too."""
         rows = self.rows(quantity)
         value = rows[np.isfinite(rows) & (rows != 0.0)]
-        if value.size < LEAST:
-            return False
-        mantissa, _ = np.frexp(value)
-        return bool(np.all(mantissa * 256.0 == np.round(mantissa * 256.0)))
+        for some in (value[:100], value):  # one look at a few answers for nearly every log
+            mantissa, _ = np.frexp(some)
+            if some.size < LEAST or np.any(mantissa * 256.0 != np.round(mantissa * 256.0)):
+                return False
+        return True
 
     def first_not_finite(self, quantity: str = "grad_norm") -> tuple[int, tuple[str, ...]] | None:
         """Return the first step at which a value is NaN or infinite, and the layers in which it is; None for none."""
@@ -338,13 +378,37 @@ class Layers:
         return bool(value.size) and all(float(f"{v:.{FEW_DIGITS - 1}e}") == v for v in value)
 
 
+def trend_over(level: FloatArray) -> DepthTrend | None:
+    """Return how levels (k,) go over depth, input first; None for fewer than three that are finite and above 0.
+
+    The fit is by Theil and Sen, so that one odd layer does not decide.
+    """
+    level = level[np.isfinite(level) & (level > 0.0)]
+    if level.size < 3:
+        return None
+    depth, log = np.arange(level.size, dtype=np.float64), np.log10(level)
+    slope = robust.slope(depth, log)
+    i, j = np.triu_indices(level.size, k=1)
+    order = float(np.mean(np.sign(log[j] - log[i])))
+    scatter = robust.spread(log - slope * depth)
+    factor, span = (float(10.0 ** np.clip(-slope * layers, -300.0, 300.0)) for layers in (1, level.size - 1))
+    return DepthTrend(factor, span, order, scatter, int(level.size))
+
+
 def layer_of(tag: str, quantity: str) -> str:
     """Return the name of the layer of which a tag logs a quantity, "" where it names none: "grad_norm/fc1.weight" -> "fc1"."""
-    name = _OF_HISTOGRAM.sub("", tag)
-    pieces = [piece for piece in re.split(r"[/:|]| {1,}", name) if piece and not _ALL[quantity].fullmatch(piece)]
-    name = _BEFORE[quantity].sub("", "/".join(pieces))
-    name = _WRAPPERS.sub("", _BEHIND[quantity].sub("", name)).replace("/", ".")
-    return _MATRIX.sub("", name)
+    pieces = [piece for piece in re.split(r"[/:| ]+", _MADE.sub("", tag)) if piece]
+    said = [piece for piece in pieces if _WHOLE[quantity].fullmatch(piece) and not _GROUPS.fullmatch(piece)]
+    name = "/".join(piece for piece in pieces if not _WHOLE[quantity].fullmatch(piece))
+    if not said:
+        name = _BEHIND[quantity].sub("", _BEFORE[quantity].sub("", name))
+    elif not name and len(said) > 1:  # a model that is one matrix: weight_norm/weight
+        name = said[-1]
+    elif len(said) == 1:  # params/fc1.weight_norm, but grad_norm/blocks.0.norm
+        name = _NORM_BEHIND.sub("", name)
+    name = _WRAPPERS.sub("", name).replace("/", ".")
+    words = set(re.findall(r"[a-z]+", name.lower()))
+    return "" if words and words <= _NO_LAYER else _MATRIX.sub("", name)
 
 
 def _found(run: Run) -> dict[str, dict[str, Series]]:
@@ -364,10 +428,18 @@ def _found(run: Run) -> dict[str, dict[str, Series]]:
 
 
 def _add(columns: dict[str, Series], one: Series, quantity: str) -> None:
+    """Take a series in as a layer's, unless its tag names none or its values cannot be what it says."""
     name = layer_of(one.tag, quantity)
-    value = one.value
-    if not name or (quantity in _SIZES and bool(np.any(value < 0.0))):
+    known = one.value[np.isfinite(one.value)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    if not name or (quantity in _SIZES and low < 0.0):
         return
+    if quantity == "update_ratio" and high <= 0.0 and low < 0.0:  # logged as its logarithm to base 10
+        one = replace(one, value=10.0**one.value)
+    elif quantity == "zero_share" and high > 1.0:
+        if high > 100.0 or not _PERCENT.search(one.tag):  # a count
+            return
+        one = replace(one, value=one.value / 100.0)
     if name not in columns or len(columns[name]) < len(one):
         columns[name] = one
 
@@ -426,7 +498,9 @@ def _median(rows: FloatArray) -> FloatArray:
 
 def _extremes(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the lowest and the highest value of each column, NaN left out; infinities the wrong way round for none."""
-    return np.min(rows, axis=0, initial=np.inf, where=~np.isnan(rows)), np.max(rows, axis=0, initial=-np.inf, where=~np.isnan(rows))
+    return np.min(rows, axis=0, initial=np.inf, where=~np.isnan(rows)), np.max(
+        rows, axis=0, initial=-np.inf, where=~np.isnan(rows)
+    )
 
 
 def _quotient(a: FloatArray, b: FloatArray) -> FloatArray:
@@ -435,10 +509,10 @@ def _quotient(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def _kind(name: str) -> Kind:
-    if _BIAS.search(name):
-        return "bias"
     if _GAIN.search(name):
         return "gain"
+    if _BIAS.search(name):
+        return "bias"
     return "embedding" if _EMBEDDING.search(name) else "matrix"
 
 
@@ -449,13 +523,16 @@ def _by_depth(names: tuple[str, ...]) -> tuple[str, ...]:
     embedding goes first, what is called a head goes last; else the order of logging holds, which is that of the model's
     own parameters in most scripts.
     """
-    place: dict[str, int] = {}
-    keys: dict[str, tuple[int, int, tuple[int, ...]]] = {}
+    order: dict[tuple[str, ...], int] = {}  # where what begins with these words stands first
+    keys: dict[str, tuple[int, tuple[tuple[int, int], ...]]] = {}
     for k, name in enumerate(names):
         parts = _WORD.findall(name.lower())
         number = next((i for i, part in enumerate(parts) if part.isdigit()), len(parts))
-        head = parts[:number]
-        side = -1 if _INPUT & set(head) else 1 if _OUTPUT & set(head) or head[:1] == ["fc"] and number == len(parts) else 0
-        group = place.setdefault(" ".join(head), k)
-        keys[name] = (side, group, tuple(int(part) for part in parts if part.isdigit()))
+        head = set(parts[:number])
+        is_output = (head & _OUTPUT and "proj" not in head) or parts == ["fc"] or parts == ["fc", "bias"]
+        key = [
+            (order.setdefault((*parts[:i], "#" if part.isdigit() else part), k), int(part) if part.isdigit() else 0)
+            for i, part in enumerate(parts)
+        ]
+        keys[name] = (-1 if head & _INPUT else 1 if is_output else 0, tuple(key))
     return tuple(sorted(names, key=lambda name: keys[name]))

@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from traindoctor.optim.stability import stability_limit
-from traindoctor.signals import changes, robust
+from traindoctor.signals import changes, rates, robust
+from traindoctor.signals.layers import OVER_LAYERS, Layers
+from traindoctor.signals.periodicity import Epochs
 from traindoctor.signals.second_moment import anchored_margin, curvature, second_moment
+from traindoctor.signals.stillness import Stillness, stillness
 
 if TYPE_CHECKING:
     from traindoctor.model import FloatArray, IntArray, OptimizerSpec, Run, Series
+    from traindoctor.signals.schedule import Reconciliation
 
 
 #: Words, and neighbouring words, of tags of adversarial games and of policies.
@@ -284,7 +288,7 @@ class Measurements:
     def has(self, need: str) -> bool:
         """Return whether a need of a rule is met: a setting that is known, or a series with a finite value.
 
-        "grad_norm|weight_norm" is met when one of the two is.
+        "grad_norm|weight_norm" is met when one of the two is, "layers" when two layers have a gradient or a weight norm.
         """
         if "|" in need:
             return any(self.has(one) for one in need.split("|"))
@@ -292,13 +296,30 @@ class Measurements:
             return self.run.optimizer is not None
         if "." in need:
             return self.setting(need) is not None
-        return need in self.run.primary and self.series(need).n > 0
+        if need == "layers":
+            return self.layers.has("grad_norm") or self.layers.has("weight_norm")
+        if need in self.run.primary:
+            return self.series(need).n > 0
+        return need in OVER_LAYERS and self.layers.has(need, 1)
 
     def series(self, quantity: str) -> SeriesMeasurements:
-        """Return the measurements of a quantity's primary series; KeyError when it was not logged."""
+        """Return the measurements of a quantity's primary series; KeyError when it was not logged.
+
+        The largest attention logit and the share of zeros are those of the layers where no tag speaks for all of them.
+        """
         if quantity not in self._series:
-            self._series[quantity] = SeriesMeasurements(self.run.primary[quantity])
+            series = self.run.primary.get(quantity)
+            if series is None and quantity in OVER_LAYERS:
+                series = self.layers.over_layers(quantity)
+            if series is None:
+                raise KeyError(quantity)
+            self._series[quantity] = SeriesMeasurements(series)
         return self._series[quantity]
+
+    @cached_property
+    def layers(self) -> Layers:
+        """What was logged of each layer; without any, `layers.n` is 0."""
+        return Layers(self.run)
 
     @property
     def loss(self) -> SeriesMeasurements:
@@ -364,6 +385,39 @@ class Measurements:
         return np.full(step.size, self.peak_lr or 1.0)
 
     @cached_property
+    def spent_rate(self) -> rates.Spent | None:
+        """Where the learning rate came down to a hundredth of its peak for good."""
+        lr = self.setting("optimizer.lr")
+        peak = float(lr) if isinstance(lr, int | float) else 0.0
+        rate = self.learning_rate
+        return rates.spent(rate.step, rate.value, rates.planned_length(self.run), peak)
+
+    @cached_property
+    def rate_cuts(self) -> rates.Cuts | None:
+        """The cuts of the learning rate at uneven distances, by a scheduler that watches the loss."""
+        rate = self.learning_rate
+        return rates.cuts(rate.step, rate.value, self.loss.step, self.loss.value) if self.has("loss") else None
+
+    @cached_property
+    def rate_reset(self) -> rates.Reset | None:
+        """Where the schedule began anew before its decay was over."""
+        series = self.run.primary["learning_rate"]
+        return rates.reset(series.step, series.value, self.run.restarts, series.wall_time)
+
+    def expects_moving_rate(self, seen: float) -> bool:
+        """Whether the settings name a schedule that would have moved the rate within a log of this share of the run."""
+        name, length = str(self.setting("schedule.name") or "").lower(), rates.planned_length(self.run)
+        if not re.search(r"cosine|linear|exp|step|poly|cycle|anneal|decay|sqrt|restart", name) or re.search("plateau|metric", name):
+            return False
+        last = self.learning_rate.step[-1] + self.learning_rate.stride
+        return bool(self.schedule.answer == "constant" or (length is not None and last >= seen * length))
+
+    @cached_property
+    def schedule(self) -> Reconciliation:
+        """Whether the logged learning rate follows the configured schedule, and what explains it where it does not."""
+        return rates.reconciled(self.run)
+
+    @cached_property
     def clip_norm(self) -> float | None:
         """The configured bound of the gradient norm where the log exceeds it: then the norm was logged before the clip."""
         bound = self.setting("gradient.clip_norm")
@@ -422,6 +476,16 @@ class Measurements:
         seen = seen[loss > 100.0 * rebound.floor]
         seen = seen[np.isfinite(seen)]
         return float(np.quantile(seen, 0.75)) if seen.size >= 3 else float("nan")
+
+    @cached_property
+    def stillness(self) -> Stillness | None:
+        """How the loss stands still, and what gradient and weights do meanwhile; None where it moves."""
+        return stillness(self)
+
+    @cached_property
+    def epochs(self) -> Epochs:
+        """What comes again in every epoch."""
+        return Epochs(self)
 
     @cached_property
     def is_adversarial(self) -> bool:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MOST_POINTS = 600
 #: Fewer common points than this tell no noise from a difference.
 FEWEST_POINTS = 4
+#: The first of so many parts of the log is its start.
+EARLY = 50
 #: Share of the points that a difference has to last, and points at least.
 LASTING, LASTING_POINTS = 1 / 20, 3
 
@@ -53,20 +55,19 @@ class Curve(NamedTuple):
 class Parting(NamedTuple):
     """The first step from which a curve lies beyond what noise explains, and how far.
 
-    `step`: first compared step that lies outside and is followed by others that do. `before`: the last one compared before
-    it, None when there is none: the curves are apart from their start. `good`, `bad`: levels there; `low`, `high`: what the
-    noise allows there. `index`: how many points were compared before. `n_points`: how many in all. `lost`: whether the curve
-    stopped being finite there, which no level tells. `until`: the first step at which the curves are together again for good,
-    None when they stay apart.
+    `step`: first compared step that lies outside and is followed by others that do. `since`: the last one before it at which
+    the curves were together, within half of the noise; None when they are apart from their first points on. `good`, `bad`:
+    levels at `step`; `low`, `high`: what the noise allows there. `n_points`: how many points were compared. `lost`: whether
+    the curve stopped being finite there, which no level tells. `until`: the first step at which the curves are together again
+    for good, None when they stay apart.
     """
 
     step: int
-    before: int | None
+    since: int | None
     good: float
     bad: float
     low: float
     high: float
-    index: int
     n_points: int
     lost: bool = False
     until: int | None = None
@@ -112,9 +113,7 @@ def _lost_at(step: int, good: Curve, n_points: int) -> Parting:
     before = good.step[good.step < step]
     at = min(int(np.searchsorted(good.step, step)), good.step.size - 1)
     level = float(good.value[at])
-    return Parting(
-        step, int(before[-1]) if before.size else None, level, float("nan"), level, level, before.size, n_points, lost=True
-    )
+    return Parting(step, int(before[-1]) if before.size else None, level, float("nan"), level, level, n_points, lost=True)
 
 
 def _grid(curves: Sequence[Curve], start: int, stop: int) -> IntArray:
@@ -148,12 +147,14 @@ def _parting(good: Sequence[Curve], bad: Curve, grid: IntArray, allowance: Allow
     low, high = _band(smooth[:-1], grid, allowance)
     scatter = np.sqrt(np.max(np.square(noise[:-1]), axis=0) + np.square(noise[-1]) / window)
     margin = np.log1p(allowance.level) + allowance.noises * scatter + _apart(smooth[:-1])
+    near = (smooth[-1] >= low - margin / 2) & (smooth[-1] <= high + margin / 2)
     low, high = low - margin, high + margin
     outside = (smooth[-1] < low) | (smooth[-1] > high)
     hold = max(LASTING_POINTS if grid.size >= 12 else 2, int(LASTING * grid.size))
     first = _first_lasting(outside, hold)
     if first is None:
         return None
+    together = np.flatnonzero(near[:first])
     inside_again = np.flatnonzero(outside)[-1] + 1
     back = grid.size - inside_again >= hold
     raw = np.exp if logarithmic else lambda v: v * scale
@@ -163,12 +164,11 @@ def _parting(good: Sequence[Curve], bad: Curve, grid: IntArray, allowance: Allow
 
     return Parting(
         int(grid[first]),
-        int(grid[first - 1]) if first else None,
+        int(grid[together[-1]]) if together.size and together[-1] >= grid.size // EARLY else None,
         level(np.median(np.asarray(smooth[:-1]), axis=0)),
         level(smooth[-1]),
         level(low),
         level(high),
-        first,
         int(grid.size),
         until=int(grid[inside_again]) if back else None,
     )
