@@ -241,10 +241,10 @@ def test_faults_in_the_script_are_no_rivals_of_each_other():
     assert not both.undecided
     assert [(found.severity, found.rivals) for found in both.diagnoses] == [("error", ())] * 2
     assert both.diagnoses[0].confidence == pytest.approx(exp(6.0) / (1.0 + exp(6.0)))
-    (first, _, third) = decide([in_the_script("TD901"), in_the_script("TD902"), suspect("TD903", PROOF, MODERATE / 2)]).diagnoses
+    (first, second) = decide([in_the_script("TD901"), in_the_script("TD902"), suspect("TD903", PROOF, MODERATE / 2)]).diagnoses
     assert first.confidence == pytest.approx(exp(6.0) / (1.0 + exp(6.0) + exp(3.75)))
     assert [rival.code for rival in first.rivals] == ["TD903"]
-    assert [rival.code for rival in third.rivals] == ["TD901", "TD902"]
+    assert [rival.code for rival in second.rivals] == ["TD903"]
 
 
 # -- two causes in one run --------------------------------------------------------------------------------------------

@@ -121,8 +121,8 @@ class Layers:
 
     A layer is a name that its tags share: `grad_norm/fc1.weight`, `weights/fc1.weight` and `update_ratio/fc1.weight` are of
     the layer `fc1`, `fc1.bias` is one of its own. `names` (k,): in the order of depth that their numbers and words tell, else
-    of logging. `kinds` (k,): "matrix", "embedding", "gain" (of a normalisation, and its shift) or "bias", by the name; trends over depth
-    are of the matrices or of the biases. `step` (n,) int64: every step at which anything of a layer was logged.
+    of logging. `kinds` (k,): "matrix", "embedding", "gain" (of a normalisation, and its shift) or "bias", by the name; trends
+    over depth are of the matrices or of the biases. `step` (n,) int64: every step at which anything of a layer was logged.
 
     `matrix(quantity)` (n, k) float64, NaN where nothing was logged or the value is not finite; quantities: "grad_norm",
     "weight_norm", "update_norm", "update_ratio" (norm of the update over norm of the weights), "zero_share" (of the
