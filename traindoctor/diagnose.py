@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from traindoctor.rule import Cause, Limits
     from traindoctor.signals.measurements import Measurements
 
+#: Runs whose series a report keeps whole.
+KEPT_WHOLE = 8
 #: A run of at least this many logged points and steps that did not move asks for an answer.
 STILL_POINTS, STILL_STEPS = 12, 150
 #: Decades of a late rise that are never healthy: sound runs of the study stay below 1.5.
@@ -73,14 +75,17 @@ class DiagnoseOptions:
 def diagnose(
     paths: Sequence[Path | str], options: DiagnoseOptions | None = None, progress: Callable[[str], None] | None = None
 ) -> Report:
-    """Return what is said of every run under the paths.
+    """Return what is said of every run under the paths, and of several of them together.
 
-    `progress` is called with a line of text whenever a longer piece of work begins.
+    `progress` is called with a line of text whenever a longer piece of work begins. Of more than `KEPT_WHOLE` runs the series
+    are thinned to what a report draws, run by run, so that many take no more memory than a few.
 
     Raises: UnreadableInputError when nothing under a path can be read, ConfigError for a config that was named and does
     not parse, RulePackError.
     """
-    from traindoctor.readers.discover import ReadOptions, read_runs
+    from traindoctor.across import across, outcome_of
+    from traindoctor.readers.discover import ReadOptions, each_run
+    from traindoctor.signals.thinning import thinned_report
 
     options = options or DiagnoseOptions()
     tell = progress or (lambda _: None)
@@ -97,14 +102,22 @@ def diagnose(
         aliases=options.tags,
         format=options.format,
     )
-    reports = []
+    reports: list[RunReport] = []
+    outcomes = []
     for path in paths:
         tell(f"reading {path}")
-        for run in read_runs(path, read):
+        before = len(reports)
+        for run in each_run(path, read):
             tell(f"diagnosing {run.name}")
-            reports.append(diagnose_run(run, causes, options))
+            report = diagnose_run(run, causes, options)
+            outcomes.append(outcome_of(report))
+            if len(reports) == KEPT_WHOLE:
+                reports = [thinned_report(one) for one in reports]
+            reports.append(report if len(reports) < KEPT_WHOLE else thinned_report(report))
+        reports[before:] = sorted(reports[before:], key=lambda one: (one.run.name, one.run.path))
     names = {code: cause.name for code, cause in registry.causes.items()}
-    return Report(tuple(reports), __version__, registry.problems, names)
+    together = across(sorted(outcomes, key=lambda one: one.name), names)
+    return Report(tuple(reports), __version__, registry.problems, names, together)
 
 
 def diagnose_run(run: Run, causes: Mapping[str, Cause], options: DiagnoseOptions | None = None) -> RunReport:

@@ -136,8 +136,7 @@ def config_of(plan: Plan, layout: str, trace: Trace) -> dict[str, Any]:
             out["per_device_train_batch_size"] = trace.batch
         if schedule:
             out |= {"lr_scheduler_type": schedule.pop("scheduler")} | schedule
-        if plan.clip is not None:
-            out["max_grad_norm"] = plan.clip
+        out["max_grad_norm"] = plan.clip or 0.0  # unsaid, Trainer clips at 1.0
         return out | kw | extra | ({"fp16_full_eval": True} | precision if precision else {})
     settings = {"optimizer": CLASSES[name], "learning_rate": plan.lr} | ({"betas": betas} if adam else {}) | kw
     return {"training": settings | batch | length | schedule | clip | extra | precision, "seed": plan.seed}
@@ -225,21 +224,20 @@ def write_events(folder: Path, rows: list[Row], held: list[Row], wall: np.ndarra
     writer.close()
 
 
-def write_ranks(folder: Path, trace: Trace, tags: Sequence[str], every: int, weight_norm: bool) -> None:
+def write_ranks(folder: Path, trace: Trace, tags: Sequence[str], habit: Habit) -> None:
     """An event file for each other process whose series were noted, with the tags of the first one."""
     names = dict(zip(("loss", "lr", "grad_norm", "weight_norm"), tags, strict=False))
-    ranks = sorted({name.partition("|")[0] for name in trace.extra if name.startswith(RANK)})
-    for rank in ranks:
+    n, per_epoch = len(trace.loss), trace.steps_per_epoch
+    at = range(0, n, habit.every) if habit.every else [min(n, k + per_epoch) - 1 for k in range(0, n, per_epoch)]
+    for rank in sorted({name.partition("|")[0] for name in trace.extra if name.startswith(RANK)}):
         mine = {name.partition("|")[2]: one for name, one in trace.extra.items() if name.startswith(f"{rank}|")}
-        rows: list[Row] = []
-        for step in range(0, len(trace.loss), every or 1):
-            values = {names[k]: float(v[step]) for k, v in mine.items() if k != "weight_norm" or weight_norm}
-            rows.append((step, 0, values))
-        suffixed = folder / rank.replace(" ", "_")
-        write_events(suffixed, rows, [], trace.wall)
-        for file in suffixed.iterdir():
-            file.rename(folder / f"{file.name}.{rank.replace(' ', '_')}")
-        suffixed.rmdir()
+        seen = [k for k in mine if k == "loss" or (habit.tier >= 2 and (k != "weight_norm" or habit.weight_norm))]
+        rows = [(step if habit.every else i, 0, {names[k]: float(mine[k][step]) for k in seen}) for i, step in enumerate(at)]
+        apart = folder / rank.replace(" ", "_")
+        write_events(apart, rows, [], trace.wall)
+        for file in apart.iterdir():
+            file.rename(folder / f"{file.name}.{apart.name}")
+        apart.rmdir()
 
 
 def write_csv(file: Path, rows: list[Row], held: list[Row], sparse: bool, by_epoch: bool) -> None:
@@ -302,9 +300,11 @@ def write_run(folder: Path, plan: Plan, habit: Habit, trace: Trace, label: dict[
         rows = rows[:cut] + rows[cut - len(rows) // 10 :]
     if habit.form == "events":
         resumed = plan.hook.get("resumed", plan.hook.get("lose_state", ()))
-        write_events(logs, rows, held, trace.wall, (resumed,) if isinstance(resumed, int) else resumed)
+        resumed = (resumed,) if isinstance(resumed, int) else resumed
+        at = [r // trace.steps_per_epoch for r in resumed] if habit.every == 0 else resumed
+        write_events(logs, rows, held, trace.wall, at)
         tags = [t.format(cls=CLASSES[plan.optimizer]) for t in SPELLINGS[habit.spelling]]
-        write_ranks(logs, trace, tags, habit.every, habit.weight_norm)
+        write_ranks(logs, trace, tags, habit)
         if habit.damage == "cut":
             file = next(logs.iterdir())
             data = file.read_bytes()

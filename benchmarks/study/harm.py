@@ -114,6 +114,7 @@ MEASURES: dict[str, Callable[[dict[str, Any], dict[str, Any]], float]] = {
     "time": ratio_of("seconds"),
     "val-last": ratio_of("val_last"),
     "term": ratio_of("slowest_term"),
+    "risen": lambda mine, twin: mine.get("val_last", math.nan) / mine.get("val_best", math.nan),
     "size": lambda mine, twin: abs(mine["tail"]) / max(abs(twin["tail"]), 1e-300),
     "majority": lambda mine, twin: mine.get("stuck", 0.0),
     "present": lambda mine, twin: math.inf,

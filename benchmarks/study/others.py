@@ -3,8 +3,9 @@
 python -m venv OTHERS && OTHERS/bin/pip install trainproof==0.22.0 runmedic==0.1.1 trainspotter==0.2.6
 PYTHONPATH=.:rules python benchmarks/study/others.py STUDY/tuning --python OTHERS/bin/python [--json rows.json]
 
-Each log is handed over as a CSV file of the plain names that all of them read: step, loss, val_loss, lr, grad_norm. So none of
-them fails on a tag name or on an event file, and none sees more than a log: config and script stay with traindoctor.
+Each log is handed over as a CSV file of the plain names that they read: step, loss, val_loss, lr, grad_norm, and step_time and
+data_time where they were logged. So none of them fails on a tag name or on an event file, and none sees more than a log: config
+and script stay with traindoctor.
 """
 
 from __future__ import annotations
@@ -33,7 +34,14 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 #: Our quantity -> the column that all three tools take for it.
-COLUMNS = {"loss": "loss", "val_loss": "val_loss", "learning_rate": "lr", "grad_norm": "grad_norm"}
+COLUMNS = {
+    "loss": "loss",
+    "val_loss": "val_loss",
+    "learning_rate": "lr",
+    "grad_norm": "grad_norm",
+    "step_time": "step_time",
+    "data_time": "data_time",
+}
 ALARMS = ("error", "warning")
 
 
@@ -107,7 +115,8 @@ def write_table(folder: Path, file: Path) -> None:
         return
     if runs and "loss" in runs[0].primary:
         with file.open("w", newline="", encoding="utf-8") as stream:
-            table = csv.DictWriter(stream, ["step", *COLUMNS.values()], restval="")
+            logged = [column for quantity, column in COLUMNS.items() if quantity in runs[0].primary]
+            table = csv.DictWriter(stream, ["step", *logged], restval="")
             table.writeheader()
             table.writerows(table_of(runs[0]))
 

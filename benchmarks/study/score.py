@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from traindoctor.rule import Cause
 
 ALARMS = ("error", "warning")
+#: What stands before the style in names like ae-adam0-restarts and exact4-linreg-exact-short.
+BEFORE_STYLE = re.compile(
+    r"^[a-z]+\d*-(?:(?:adam|adamw|sgd|sgdm|rmsprop|adagrad)\d*(?:-|$)|(?:linreg-exact|mlp-exact|multitask|factorisation|deep-linear)-)?"
+)
 
 
 def truth_of(folder: Path) -> Truth:
@@ -59,7 +63,7 @@ def truth_of(folder: Path) -> Truth:
         tier=int(label["tier"]),
         part=str(label["part"]),
         family=str(label.get("family") or ""),
-        style="" if fault else style_of(folder.name),
+        style="" if fault else style_of(folder.name, str(label.get("note") or "")),
         expected_all=several,
         onset=label.get("onset"),
         steps=int(label.get("steps") or 0),
@@ -71,10 +75,15 @@ def truth_of(folder: Path) -> Truth:
     )
 
 
-def style_of(name: str) -> str:
-    """Return the style in the name of a sound run, `<recipe>-sound-<style>-<turn>`; others are faults that did no harm."""
-    _, found, style = name.partition("-sound")
-    return re.sub(r"-?\d+$", "", style.strip("-")) or "plain" if found else "harmless fault"
+def style_of(name: str, note: str) -> str:
+    """Return in what way a sound run is unusual: the end of its name after `<recipe>-sound-`, or after task and optimizer.
+
+    A sound run with a note had a fault that did no harm.
+    """
+    if note:
+        return "fault without harm"
+    style = name.partition("-sound")[2] if "-sound" in name else BEFORE_STYLE.sub("", name)
+    return re.sub(r"[-\d.]+$", "", style.strip("-")) or "plain"
 
 
 def answer_of(report: RunReport, causes: Mapping[str, Cause], expected: Sequence[str], seconds: float) -> Answer:

@@ -2,20 +2,23 @@
 
 ## What it looks like
 A run with accumulation that behaves as if its learning rate were multiplied by the number of accumulated batches: under SGD the
-update is that many times larger. Adam hides it, but weight decay, epsilon and clipping see gradients of another size.
+update is that many times larger. Adam hides it, but weight decay, epsilon and clipping see gradients of another size. Where the
+sum is logged too, the training loss is k times the validation loss from the first evaluation on.
 
 ## Why it matters
 `backward()` adds to `.grad`. The mean over k batches is the sum of their means divided by k.
 
 ## When it is wrong
 A loss that is a sum, gradients that are divided later, or a learning rate that was tuned with the sum. This is a hint, no
-proof.
+proof. In a log, a training loss above the validation loss has other causes, dropout and augmentation among them: it must be the
+multiple that the settings name, and from the start. A sum that is not logged shows as a rate that is too high alone (TD201).
 
 ## What repairs it
 `(loss / k).backward()`.
 
 ## References
 PyTorch documentation, Automatic Mixed Precision examples, "Gradient accumulation" (loss divided by iters_to_accumulate).
+Hugging Face transformers, issue 34191: loss and gradients of Trainer scaled with the accumulation steps.
 """
 
 from __future__ import annotations
@@ -26,14 +29,18 @@ from typing import TYPE_CHECKING
 from traindoctor.code.micro_batches import accumulations
 from traindoctor.code.order import place, text_of_call
 from traindoctor.mistake import Mistake
-from traindoctor.rule import Cause, Sample
+from traindoctor.rule import PROOF, STRONG, WEAK, Cause, Example, Sample, Statement, Threshold, against, run_of, supports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from traindoctor.code.events import TracedEvent
     from traindoctor.code.script import Script
-    from traindoctor.rule import Limits
+    from traindoctor.model import Evidence, Fix, Run
+    from traindoctor.rule import Examples, Limits
+    from traindoctor.signals.measurements import Measurements
+
+STUDY = "benchmarks/study, tuning part"
 
 CAUSE = Cause(
     code="TD307",
@@ -41,7 +48,99 @@ CAUSE = Cause(
     summary="gradients are accumulated, and the loss is not divided by their number",
     severity="info",
     explanation=__doc__,
+    thresholds=(
+        Threshold("near", 0.15, "distance of the losses' ratio from the number of passes, over it", STUDY),
+        Threshold("at_most", 1.35, "the other of the two ratios over the number of passes", STUDY),
+        Threshold("at_least", 0.5, "the other of the two ratios over the number of passes", STUDY),
+        Threshold("alike", 1.3, "training loss over validation loss of a loss that is divided", STUDY),
+    ),
+    look_alikes=("TD201",),
+    experiment="train one step with one pass and with k passes over the same rows: the losses must be equal",
+    refutation="A first loss that does not depend on the number of passes.",
 )
+
+
+@CAUSE.in_logs(needs=("loss", "val_loss", "gradient.accumulation_steps"))
+def losses_are_a_multiple(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a training loss that is as many times the validation loss as there are passes to a step."""
+    from traindoctor.signals.gradients import over_validation
+
+    passes = m.setting("gradient.accumulation_steps")
+    if not isinstance(passes, int | float) or passes < 2 or m.is_adversarial:
+        return
+    val = m.series("val_loss")
+    first, usual = over_validation(m.loss.step, m.loss.value, val.step, val.value)
+    if not (first == first and usual == usual):
+        return
+    ratios = (first / passes, usual / passes)
+    nearest, other = sorted(ratios, key=lambda r: abs(r - 1.0))
+    if abs(nearest - 1.0) < limits["near"] and limits["at_least"] < other < limits["at_most"]:
+        yield supports(
+            "multiple",
+            usual,
+            unit="training loss over validation loss",
+            weight=STRONG + WEAK,
+            onset=0,
+            source=f"{m.loss.source} and {val.source}",
+            text=f"With {passes:g} passes a step the training loss is {first:.3g} times the validation loss at the first "
+            f"evaluation, and {usual:.3g} times in the median of the first half.",
+        )
+    elif first < limits["alike"]:
+        yield against(
+            "alike",
+            first,
+            unit="training loss over validation loss",
+            weight=PROOF if m.run.step_unit == "step" else STRONG,
+            source=f"{m.loss.source} and {val.source}",
+            text="Training and validation loss are alike at the first evaluation: the logged loss is a mean.",
+        )
+
+
+@CAUSE.fixes
+def divide(m: Measurements, limits: Limits) -> Iterator[Fix]:
+    """Yield the division that is missing."""
+    from traindoctor.model import Fix
+
+    yield Fix(
+        "Divide the loss of each pass by the number of passes before backward()", note="or lower the learning rate by as much"
+    )
+
+
+@CAUSE.says
+def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
+    """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
+    steps = [int(s.step[-1]) for s in m.run.primary.values() if len(s)]
+    return Statement(
+        "Losses of accumulated passes were added up and not divided: loss and gradient were that many times too large.",
+        " ".join(e.text for e in evidence if e.supports),
+        Segment(0, max(steps, default=0) + 1, 0),
+    )
+
+
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from dataclasses import replace
+
+    from traindoctor.model import OptimizerSpec, Setting
+
+    def accumulating(run: Run, passes: int) -> Run:
+        return replace(run, settings={**run.settings, "gradient.accumulation_steps": Setting(passes, "example")})
+
+    spec = OptimizerSpec("adam", lr=1e-3, eps=1e-8)
+    val = [2.3 * 0.99**k + 0.1 for k in range(100)]
+    valid = (
+        Example("divided", accumulating(run_of(spec, loss=[0.98 * v for v in val], val_loss=val), 4)),
+        Example("dropout: above the validation loss", accumulating(run_of(spec, loss=[1.5 * v for v in val], val_loss=val), 4)),
+        Example("one pass a step", accumulating(run_of(spec, loss=[4.0 * v for v in val], val_loss=val), 1)),
+        Example("no validation loss", accumulating(run_of(spec, loss=[4.0 * v for v in val]), 4)),
+    )
+    invalid = (
+        Example("four times the validation loss", accumulating(run_of(spec, loss=[4.0 * v for v in val], val_loss=val), 4)),
+    )
+    return valid, invalid
 
 
 #: Words of a file whose losses are sums, or are divided elsewhere.

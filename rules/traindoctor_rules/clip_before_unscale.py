@@ -10,7 +10,8 @@ divides them again, after the clipping. A limit of 1.0 is then one of 1.5e-5.
 
 ## When it is wrong
 A norm that is only measured (`max_norm=inf`) is left alone, and so is a scaler that is switched off. accelerate and Fabric
-unscale in their own `clip_grad_norm_` and `clip_gradients`.
+unscale in their own `clip_grad_norm_` and `clip_gradients`. A norm that is logged before the unscaling carries the scale too,
+and the clip may still be right: the pace of the run, and the order in the script, decide.
 
 ## What repairs it
 `scaler.unscale_(optimizer)` before the clipping; `scaler.step` then does not divide a second time.
@@ -36,24 +37,185 @@ from traindoctor.code.scaler import (
     unscaled_before,
 )
 from traindoctor.mistake import Mistake, Repair
-from traindoctor.rule import Cause, Sample
+from traindoctor.rule import (
+    MODERATE,
+    PROOF,
+    STRONG,
+    WEAK,
+    Cause,
+    Example,
+    Sample,
+    Statement,
+    Threshold,
+    against,
+    run_of,
+    supports,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from traindoctor.code.events import TracedEvent
     from traindoctor.code.script import Script
-    from traindoctor.rule import Limits
+    from traindoctor.model import Evidence, Fix, Run
+    from traindoctor.rule import Examples, Limits
+    from traindoctor.signals.measurements import Measurements
+
+STUDY = "benchmarks/study, tuning part"
 
 CAUSE = Cause(
     code="TD310",
     name="clip-before-unscale",
     summary="gradients are clipped while they still carry the loss scale",
     explanation=__doc__,
+    thresholds=(
+        Threshold("carried", 0.7, "jump of log gradient norm over that of the log scale", "1 for a norm that carries the scale"),
+        Threshold("free", 0.3, "jump of log gradient norm over that of the log scale", "0 for a norm without the scale"),
+        Threshold("large", 100.0, "gradient norm over its bound, median", STUDY),
+        Threshold("norm", 1000.0, "gradient norm, median; usual ones are 0.01 to 100", STUDY),
+        Threshold("slow", 0.5, "loss at the end over the initial one", STUDY),
+        Threshold("low", 0.2, "loss at the end over the initial one of a run that got down", STUDY),
+    ),
+    explains=("TD202", "TD318"),
+    look_alikes=("TD318", "TD202"),
+    experiment="log the gradient norm behind scaler.unscale_(optimizer)",
+    refutation="A gradient norm that does not jump where the loss scale does.",
 )
 
 #: Above it a limit on the norm is no limit.
 _NO_LIMIT = 1e8
+
+
+@CAUSE.in_logs(needs=("loss", "grad_norm"))
+def carries_the_scale(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a gradient norm that goes along with the loss scale, and is far above the bound that it is clipped at."""
+    from traindoctor.signals.gradients import carried_scale, clipping
+
+    grad = m.grad_norm
+    bound = m.setting("gradient.clip_norm")
+    clip = clipping(grad.value, float(bound)) if isinstance(bound, int | float) and bound > 0.0 else None
+    carried, n = (
+        carried_scale(grad.step, grad.value, m.series("loss_scale").step, m.series("loss_scale").value)
+        if m.has("loss_scale")
+        else (float("nan"), 0)
+    )
+    if n and carried < limits["free"]:
+        yield against(
+            "carried",
+            carried,
+            unit="of the jump of the scale",
+            weight=PROOF,
+            source=grad.source,
+            text="The gradient norm does not go along with the loss scale.",
+        )
+        return
+    if clip is None or clip.is_pinned or not clip.left < 1.0 / limits["large"]:
+        return
+    if n and carried > limits["carried"]:
+        yield supports(
+            "carried",
+            carried,
+            unit="of the jump of the scale",
+            weight=STRONG + WEAK if n > 1 else STRONG,
+            onset=0,
+            source=f"{grad.source} and {m.series('loss_scale').source}",
+            text=f"Where the loss scale changes, {n} times, the gradient norm goes along: it was taken before unscaling.",
+        )
+    if grad.tail > limits["norm"] and grad.initial > limits["norm"] / 10.0 and _is_scaled(m):
+        yield supports(
+            "norm",
+            grad.tail,
+            unit="gradient norm",
+            weight=STRONG,
+            onset=0,
+            source=grad.source,
+            text=f"The gradient norm of {grad.tail:,.0f} is {1.0 / clip.left:,.0f} times the bound of {clip.bound:g}, under a loss scale.",
+        )
+
+
+@CAUSE.in_logs(needs=("loss", "gradient.clip_norm"))
+def crawls(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield what the loss says of the pace, where a loss scale and a clip meet."""
+    loss = m.loss
+    if m.is_adversarial or not loss.is_positive or loss.n < 8 or not loss.initial > 0.0 or not _is_scaled(m):
+        return
+    left = loss.tail / loss.initial
+    if left < limits["low"]:
+        yield against(
+            "low", left, unit="tail / initial loss", weight=MODERATE, source=loss.source, text="The loss got down well."
+        )
+    elif left > limits["slow"]:
+        yield supports(
+            "slow",
+            left,
+            unit="tail / initial loss",
+            weight=MODERATE,
+            onset=0,
+            source=loss.source,
+            text=f"With a loss scale and a clip together, the loss is still at {left:.0%} of its start.",
+        )
+
+
+def _is_scaled(m: Measurements) -> bool:
+    """Return whether the run has a loss scale: logged, or by its precision."""
+    return m.has("loss_scale") or str(m.setting("precision")).lower() in _HALF
+
+
+#: Names of the precision that needs a loss scale.
+_HALF = frozenset({"16", "16-mixed", "fp16", "float16", "half", "amp", "mixed", "mixed_float16"})
+
+
+@CAUSE.fixes
+def unscale(m: Measurements, limits: Limits) -> Iterator[Fix]:
+    """Yield the call that is missing."""
+    from traindoctor.model import Fix
+
+    yield Fix("Call scaler.unscale_(optimizer) before clip_grad_norm_()", note="scaler.step() then does not divide a second time")
+
+
+@CAUSE.says
+def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
+    """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
+    steps = [int(s.step[-1]) for s in m.run.primary.values() if len(s)]
+    return Statement(
+        "Training crawled: gradients were clipped while they still carried the loss scale.",
+        " ".join(e.text for e in evidence if e.supports),
+        Segment(0, max(steps, default=0) + 1, 0),
+    )
+
+
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    from dataclasses import replace
+
+    from traindoctor.model import OptimizerSpec, Setting
+
+    def clipped(run: Run, bound: float) -> Run:
+        return replace(run, settings={**run.settings, "gradient.clip_norm": Setting(bound, "example")})
+
+    sgd = OptimizerSpec("sgd", lr=0.1, momentum=0.0)
+    crawl = [2.3 - 0.001 * k for k in range(200)]
+    falls = [2.3 * 0.97**k + 0.02 for k in range(200)]
+    scale = [16384.0 * 2.0 ** (k // 50) for k in range(200)]
+    norm = [1.0 + 0.1 * ((k * 7) % 11) for k in range(200)]
+    carried = [a * b for a, b in zip(norm, scale, strict=True)]
+    valid = (
+        Example("unscaled first", clipped(run_of(sgd, loss=falls, grad_norm=norm, loss_scale=scale), 1.0)),
+        Example("no clip", run_of(sgd, loss=falls, grad_norm=carried, loss_scale=scale)),
+        Example("no scale", clipped(run_of(sgd, loss=crawl, grad_norm=norm), 0.001)),
+        Example("two points", clipped(run_of(sgd, loss=[2.0, 1.0], grad_norm=[1e5, 1e5], loss_scale=[1e4, 2e4]), 1.0)),
+    )
+    invalid = (
+        Example("the norm carries the scale", clipped(run_of(sgd, loss=crawl, grad_norm=carried, loss_scale=scale), 1.0)),
+        Example(
+            "fp16, a norm of tens of thousands",
+            clipped(run_of(sgd, precision="fp16", loss=crawl, grad_norm=[16384.0 * v for v in norm]), 1.0),
+        ),
+    )
+    return valid, invalid
 
 
 @CAUSE.in_script("scale", "clip_grad", "backward")

@@ -90,6 +90,8 @@ CAUSE = Cause(
         Threshold("usual", 30.0, "learning rate over the usual one of the optimizer", STUDY),
         Threshold("far", 90.0, "learning rate over the usual one of the optimizer", STUDY),
         Threshold("lost", 1.0, "decades that the smoothed loss climbs back from its lowest", STUDY),
+        Threshold("blown", 3.0, "level at the end over the first loss, of a loss that rose once and stays", "sound runs: 0.99 at most, " + STUDY),
+        Threshold("clear", 8.0, "standard deviations of the noise between the first loss and the level at the end", STUDY),
         Threshold("deep", 1e-4, "lowest over initial loss below which a rise has other causes (TD101)", STUDY),
         Threshold("overshoot", 1.3, "highest early level over the initial one", STUDY),
         Threshold(
@@ -99,6 +101,8 @@ CAUSE = Cause(
         Threshold("low", 0.02, "tail loss over initial loss of a run that got down", STUDY),
         Threshold("back", 3.0, "tail loss over the lowest level, at a rate far above the usual", STUDY),
         Threshold("blown_up", 2.0, "change of the weight norm over its first value", STUDY),
+        Threshold("far_off", 8.0, "change of the weight norm over its first value", "sound runs that end high: 5.8 at most, " + STUDY),
+        Threshold("still", 0.1, "change of the level from the second logged point to the end", STUDY),
         Threshold("high", 0.1, "tail loss over initial loss from which a level is high", STUDY),
         Threshold("settled", 0.35, "share of the run until the level is reached", STUDY),
         Threshold("at_once", 0.15, "share of the run until the level is reached, at a rate far above the usual", STUDY),
@@ -165,6 +169,22 @@ def diverges(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 source=loss.source,
                 text=f"The loss ends at {high:.3g}, above its start of {loss.initial:.3g}.",
             )
+        elif loss.jump_from_start > limits["clear"] and loss.tail > limits["blown"] * start:
+            yield supports(
+                "blown",
+                loss.tail / start,
+                unit="times the first loss",
+                weight=PROOF,
+                onset=int(loss.step[0]),
+                source=loss.source,
+                text=f"The loss jumps from {start:.3g} to the level of {loss.tail:.3g} and stays there.",
+            )
+
+
+def _start(m: Measurements) -> float:
+    """Return the loss before the first steps did harm: the first value where the level of the start is already far above it."""
+    first, initial = float(m.loss.value[0]), m.loss.initial
+    return first if 0.0 < 3.0 * first < initial else initial
 
 
 def _onset(m: Measurements) -> int:
@@ -185,7 +205,7 @@ def _is_far_above(m: Measurements, limits: Limits) -> bool:
 
 def _is_high(m: Measurements, limits: Limits) -> bool:
     """Return whether much of the loss is left at the end, but not more than there was; half as much says it at a far rate."""
-    left = m.loss.tail / m.loss.initial
+    left = m.loss.tail / _start(m)
     return left <= limits["grown"] and left > limits["high"] * (0.5 if _is_far_above(m, limits) else 1.0)
 
 
@@ -213,7 +233,7 @@ def falls_back(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     loss, rebound = m.loss, m.loss.rebound
     if not _is_judged(m):
         return
-    left, far = loss.tail / loss.initial, _is_far_above(m, limits)
+    left, far = loss.tail / _start(m), _is_far_above(m, limits)
     late = loss.spikes[loss.spikes > loss.step[loss.n // 2]]
     if late.size >= 3 and far and left > limits["deep"]:
         yield supports(
@@ -255,17 +275,18 @@ def stays_at_a_level(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     loss = m.loss
     if not _is_judged(m):
         return
-    left, far = loss.tail / loss.initial, _is_far_above(m, limits)
+    left, far = loss.tail / _start(m), _is_far_above(m, limits)
     at_once = far and m.optimizer.is_adaptive and loss.settled < limits["at_once"]
     restless = loss.noise > limits["noise"]
-    if left < limits["low"]:
+    still = at_once and loss.n >= 12 and abs(loss.since_second - 1.0) < limits["still"]
+    if left < limits["low"] and not still:
         if not (at_once and restless and left > limits["deep"]):
             weight = WEAK if far and loss.settled < limits["at_once"] else MODERATE
             yield against(
                 "low", left, unit="tail / initial loss", weight=weight, source=loss.source, text="The loss got down well."
             )
             return
-    elif not (_is_high(m, limits) and loss.settled < limits["settled"] and (restless or at_once)):
+    elif not still and not (_is_high(m, limits) and loss.settled < limits["settled"] and (restless or at_once)):
         return
     yield supports(
         "level",
@@ -284,7 +305,7 @@ def gets_nowhere(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     loss = m.loss
     if not _is_judged(m):
         return
-    left = loss.tail / loss.initial
+    left = loss.tail / _start(m)
     if left < limits["low"] or left > limits["grown"]:
         return
     if left > 0.5 and _is_far_above(m, limits):
@@ -313,7 +334,7 @@ def weights_jump(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield what the weights show of their jumps: a validation loss without rest, a norm blown up."""
     if not _is_judged(m):
         return
-    left = m.loss.tail / m.loss.initial
+    left = m.loss.tail / _start(m)
     if left < limits["low"] or left > limits["grown"]:
         return
     if m.has("val_loss") and m.series("val_loss").n >= 8 and m.series("val_loss").n_not_finite == 0:
@@ -334,7 +355,7 @@ def weights_jump(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "weights",
             m.weight_norm.relative_change,
             unit="times the first weight norm",
-            weight=STRONG if left > 0.5 else WEAK,
+            weight=STRONG if left > 0.5 or m.weight_norm.relative_change > limits["far_off"] else WEAK,
             source=m.weight_norm.source,
             text=f"The weight norm goes from {m.weight_norm.value[0]:.3g} to {m.weight_norm.highest:.3g}.",
         )
@@ -480,8 +501,8 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     loss, names = m.loss, {e.name for e in evidence if e.supports}
     last = int(loss.series.step[-1]) + 1
     rate = f"a learning rate of {m.peak_lr:g}" if m.peak_lr else "the learning rate"
-    if names & {"growth", "grown", "at_once"}:
-        onset = next(e.onset for e in evidence if e.name in ("growth", "grown", "at_once"))
+    if names & {"growth", "grown", "at_once", "blown"}:
+        onset = next(e.onset for e in evidence if e.name in ("growth", "grown", "at_once", "blown"))
         start = 0 if onset is None else onset
         title = f"Training diverged from {m.name_of(start)}: {rate} was too high."
         return Statement(title, " ".join(e.text for e in evidence if e.supports), Segment(start, last, start))
@@ -524,6 +545,7 @@ def examples() -> Examples:
         Example("diverges", run_of(OptimizerSpec("sgd", lr=1.0), loss=[2.3 * 1.08**k for k in range(60)])),
         Example("overflows", run_of(OptimizerSpec("sgd", lr=9.0), loss=[2.0**k for k in range(40)] + [float("inf")] * 9)),
         Example("bounces at a level, rate 300 times the default", run_of(hot, loss=stuck)),
+        Example("blows up once and stays", run_of(OptimizerSpec("sgd", lr=2.0), loss=[2.3] + [132.0 + 9.0 * _wave(k) for k in range(200)])),
         Example("alternates", run_of(OptimizerSpec("sgd", lr=0.5), loss=[0.4 + 0.02 * (-1) ** k for k in range(200)])),
     )
     return valid, invalid

@@ -143,11 +143,12 @@ def small_rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
     elif ratio >= limits["usual"]:
         yield against("rate", lr, weight=STRONG, kind="config", source=m.lr_source, text=f"lr {lr:g} is usual for {name}.")
+    falls = m.loss.fall_significance > limits["sure"] and m.loss.progress_left > limits["pace"]
     if m.has("weight_norm") and m.weight_norm.n >= 3:
         change = m.weight_norm.relative_change
         if m.weight_norm.is_constant:
             yield against("weights", 0.0, weight=PROOF, source=m.weight_norm.source, text="The weights do not move at all.")
-        elif change < limits["weights"] and ratio <= 0.11:
+        elif change < limits["weights"] and (ratio <= 0.11 or (falls and not m.optimizer.is_adaptive)):
             yield supports(
                 "weights",
                 change,
@@ -155,7 +156,7 @@ def small_rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 source=m.weight_norm.source,
                 text=f"The weight norm moves by {change:.2%} over the whole run.",
             )
-    if m.loss.initial < limits["started"]:
+    if m.loss.initial < limits["started"] and not falls:
         yield against(
             "started_low",
             m.loss.initial,

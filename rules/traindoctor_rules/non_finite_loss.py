@@ -5,8 +5,8 @@ Finite values, then NaN or Inf to the end. Either they come out of a growth (the
 folds under it), or out of nothing.
 
 ## Why it happens
-Out of nothing: the logarithm or square root of zero, a division by zero, an overflow in half precision, a NaN in the data.
-Settings that make an update 0/0 are causes of their own (TD102, TD104).
+Out of nothing: the logarithm or square root of zero, a division by zero, a NaN in the data. An overflow in half precision (TD407)
+and settings that make an update 0/0 (TD102, TD104) are causes of their own.
 
 ## When it is wrong
 A logger that writes NaN for "not measured" in rows of another kind; timers and rewards are not losses and are left alone.
@@ -54,7 +54,7 @@ CAUSE = Cause(
         Threshold("share", 0.5, "of the values from the first bad one on", "definition: the run does not come back"),
         Threshold("growth", 2.0, "last finite level over the lowest before", "benchmarks/study: sudden NaN stays below"),
     ),
-    look_alikes=("TD201", "TD102"),
+    look_alikes=("TD201", "TD102", "TD407"),
     experiment="run the step before the first bad value with torch.autograd.set_detect_anomaly(True)",
     refutation="The same step recomputed from its checkpoint and batch with a finite loss.",
 )
@@ -74,6 +74,7 @@ def _lost(series: SeriesMeasurements, share: float) -> int | None:
 @CAUSE.in_logs(needs=())
 def not_finite(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield the first step at which a loss, gradient or weight norm is lost for good."""
+    lost = False
     for quantity in ("loss", "grad_norm", "weight_norm", "val_loss"):
         if quantity not in m.run.primary:
             continue
@@ -81,12 +82,14 @@ def not_finite(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         step = _lost(series, limits["share"])
         if step is None:
             continue
-        weight = PROOF if quantity == "loss" else MODERATE
+        if quantity != "loss" and lost:
+            continue  # the same fact again
+        lost = lost or quantity == "loss"
         yield supports(
             f"{quantity}_not_finite",
             step,
             unit="step",
-            weight=weight,
+            weight=PROOF if quantity == "loss" else MODERATE,
             onset=step,
             source=series.source,
             text=f"{series.tag} is not finite from step {step:,} on: {series.n_not_finite:,} of {len(series.series):,} values.",

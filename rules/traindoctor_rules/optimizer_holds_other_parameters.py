@@ -70,7 +70,7 @@ CAUSE = Cause(
         Threshold("fell", 0.95, "lowest loss over the initial one of a run that never fell", STUDY),
         Threshold("sure", 4.0, "standard errors of a fall of the loss", "chance of noise below 1e-4"),
     ),
-    explains=("TD202",),
+    explains=("TD202", "TD301", "TD506", "TD612", "TD617"),
     look_alikes=("TD305", "TD302"),
     experiment="compare the ids of model.parameters() with those in optimizer.param_groups",
     refutation="Every parameter of the model is found in the optimizer.",

@@ -128,6 +128,39 @@ def over_before_the_run(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
 
 
+@CAUSE.in_logs(needs=("loss", "schedule.total_steps"))
+def configured_shorter(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a configured schedule that is over long before the run, and a loss that stands from there on; the rate is not logged."""
+    from traindoctor.signals import rates
+
+    loss, total, length = m.loss, m.setting("schedule.total_steps"), rates.planned_length(m.run)
+    if m.has("learning_rate") or m.run.step_unit != "step" or m.is_adversarial or length is None:
+        return
+    if not isinstance(total, int | float) or not 0 < total < limits["shorter"] * length or loss.step[-1] < 2 * total:
+        return
+    stands = rates.stands_since(loss.step, loss.value, int(total))
+    if stands < limits["stands"]:
+        return
+    yield supports(
+        "configured",
+        total,
+        unit="steps",
+        weight=STRONG,
+        kind="config",
+        source=m.origin("schedule.total_steps"),
+        onset=int(total),
+        text=f"The schedule is configured for {total:,.0f} of the run's {length:,.0f} steps.",
+    )
+    yield supports(
+        "stands",
+        stands,
+        unit="loss at the end over then",
+        weight=MODERATE + WEAK,
+        source=loss.source,
+        text=f"The loss has stood since: {loss.tail:.3g} at the end.",
+    )
+
+
 @CAUSE.in_logs(needs=("learning_rate",))
 def hardly_begun(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a decay that is at its beginning when the planned run is over."""
@@ -194,13 +227,14 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 
     text = " ".join(e.text for e in evidence if e.supports)
     onset = next((e.onset for e in evidence if e.onset is not None), None)
-    if onset is None or not m.has("learning_rate"):
+    if onset is None:
         return Statement("The schedule and the run have different lengths.", text)
-    if any(e.name == "over" for e in evidence):
-        title = f"Training stood still from {m.name_of(onset)}: the schedule was over long before the run."
+    if any(e.name in ("over", "stands") for e in evidence):
+        title = f"Training stood still from {m.name_of(onset)} on: the schedule was over long before the run."
     else:
         title = "The run ended while its learning rate was still high: the schedule is longer than the run."
-    return Statement(title, text, Segment(onset, int(m.learning_rate.step[-1]) + 1, onset))
+    last = int((m.learning_rate if m.has("learning_rate") else m.loss).step[-1])
+    return Statement(title, text, Segment(onset, last + 1, onset))
 
 
 @CAUSE.examples

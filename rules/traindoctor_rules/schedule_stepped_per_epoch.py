@@ -68,7 +68,9 @@ def hardly_begins(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     rate, said = m.learning_rate, m.schedule
     if rate.n < 8 or rate.is_constant:
         return
-    if said.answer == "time-scaled" and said.numbers["factor"] >= limits["slower"]:
+    # a longer schedule that has no warmup looks the same; one that is called once an epoch moves in steps
+    in_steps = said.described.held > 1.5 * rate.stride
+    if said.answer == "time-scaled" and said.numbers["factor"] >= limits["slower"] and in_steps:
         yield supports("slower", said.numbers["factor"], unit="times", weight=PROOF, onset=int(rate.step[0]), source=rate.source,
                        text=f"The learning rate is {said.text}.")  # fmt: skip
     share = rates.warmup_share(rate.step, rate.value)

@@ -71,13 +71,15 @@ CAUSE = Cause(
 @CAUSE.in_logs(needs=("learning_rate", "schedule.name"))
 def never_moves(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a constant rate where a schedule is configured that would have moved it."""
+    from traindoctor.signals import rates
+
     rate, said = m.learning_rate, m.schedule
     if not rate.is_constant:
         yield against("moves", rate.tail / rate.highest if rate.highest else None, unit="last / peak", weight=PROOF,
                       source=rate.source, text="The logged learning rate moves.")  # fmt: skip
         return
     name = str(m.setting("schedule.name"))
-    if rate.n < limits["points"] or not m.expects_moving_rate(limits["seen"]):
+    if rate.n < limits["points"] or not (said.answer == "constant" or rates.should_move(m.run, limits["seen"])):
         return
     level = float(rate.value[0])
     yield supports(

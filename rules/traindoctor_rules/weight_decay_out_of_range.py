@@ -2,14 +2,15 @@
 
 ## What it looks like
 A weight decay below 0 is refused by PyTorch when the optimizer is built; where nothing checks, weights grow exponentially. One
-above 1 pulls every weight to zero faster than the data can hold it: the loss settles at that of a model that says nothing.
+above 1 pulls every weight to zero faster than the data can hold it: the loss settles at that of a model that says nothing, and
+the norm of the weights falls to a fraction.
 
 ## Why it happens
 A sign too many, or the value of another setting (the learning rate's schedule, a percentage).
 
 ## When it is wrong
 Lion is used with a decay of 1 to 10, as its learning rate is smaller by the same factor; so such an optimizer is not judged.
-A decay of exactly 1 is used to study grokking.
+A decay of exactly 1 is used to study grokking. Weights that start too large shrink in sound runs, while the loss falls.
 
 ## What repairs it
 1e-4 for SGD, 0.01 to 0.1 for AdamW.
@@ -26,13 +27,31 @@ from typing import TYPE_CHECKING
 
 from traindoctor.mistake import Mistake
 from traindoctor.optim.families import DECAYED
-from traindoctor.rule import Cause, Limits, Sample, Threshold
+from traindoctor.rule import (
+    MODERATE,
+    PROOF,
+    STRONG,
+    Cause,
+    Example,
+    Examples,
+    Limits,
+    Sample,
+    Statement,
+    Threshold,
+    against,
+    run_of,
+    supports,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from traindoctor.code.script import Script
     from traindoctor.configs.file import ConfigFile
+    from traindoctor.model import Evidence, Fix
+    from traindoctor.signals.measurements import Measurements
+
+STUDY = "benchmarks/study, tuning part"
 
 CAUSE = Cause(
     code="TD106",
@@ -43,10 +62,152 @@ CAUSE = Cause(
         Threshold(
             "large", 1.0, unit="weight decay", source="arXiv:1711.05101, figures 1 to 3 and AdamW's default 0.01: 100 times that"
         ),
+        Threshold("coupled", 0.05, "weight decay in the gradient", "100 times 5e-4, arXiv:1512.03385, section 3.4"),
+        Threshold("decoupled", 1.0, "decoupled weight decay", "100 times AdamW's default"),
+        Threshold("shrunk", 0.7, "weight norm at the end over the start", f"{STUDY}: sound runs that stay high keep 0.93"),
+        Threshold("gone", 0.4, "weight norm at the end over the start", STUDY),
+        Threshold("left", 0.15, "tail loss over initial loss", STUDY),
+        Threshold("pull", 0.05, "weight decay times weight norm over gradient norm", f"{STUDY}: usual decays stay below 0.01"),
     ),
-    experiment="log the norm of the weights",
-    refutation="A norm of the weights that settles.",
+    look_alikes=("TD202", "TD103", "TD201"),
+    explains=("TD202", "TD617", "TD509"),
+    experiment="log the norm of the weights, or train a tenth of the run without decay: it passes the old level if decay held it",
+    refutation="A norm of the weights that settles, or a run without decay that stays at the same level.",
 )
+
+
+def _decay(m: Measurements) -> float | None:
+    value = m.setting("optimizer.weight_decay")
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _is_decoupled(m: Measurements) -> bool:
+    spec = m.run.optimizer
+    return spec is not None and (spec.name == "adamw" or bool(spec.decoupled))
+
+
+def _left(m: Measurements) -> float:
+    loss = m.loss
+    judged = loss.is_positive and loss.n >= 4 and loss.initial > 0.0 and not m.is_adversarial
+    return loss.tail / loss.initial if judged else float("nan")
+
+
+@CAUSE.in_logs(needs=("loss",))
+def holds_the_loss(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a decay far above the usual ones, beside a loss that it may be holding up."""
+    value, left = _decay(m), _left(m)
+    spec = m.run.optimizer
+    if value is None or spec is None or spec.name not in DECAYED or left != left:
+        return
+    bound = limits["decoupled" if _is_decoupled(m) else "coupled"]
+    source = m.origin("optimizer.weight_decay")
+    if value < 0.2 * bound:
+        yield against("decay", value, weight=PROOF, kind="config", source=source, text=f"A weight decay of {value:g} is usual.")
+    elif value >= bound and left > limits["left"]:
+        yield supports(
+            "decay",
+            value,
+            unit="weight decay",
+            weight=STRONG if value >= 2.0 * bound else MODERATE,
+            kind="config",
+            source=source,
+            text=f"The weight decay of {value:g} is {value / (bound / 100.0):,.0f} times a usual one.",
+        )
+        yield supports(
+            "left",
+            left,
+            unit="tail / initial loss",
+            weight=STRONG if left > 2.0 * limits["left"] else MODERATE,
+            source=m.loss.source,
+            text=f"At the end {left:.0%} of the loss is still there.",
+        )
+    elif left < 0.1 * limits["left"]:
+        yield against("left", left, unit="tail / initial loss", weight=STRONG, source=m.loss.source, text="The loss got down well.")
+
+
+@CAUSE.in_logs(needs=("loss", "weight_norm"))
+def shrinks_the_weights(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a weight norm that falls to a fraction while the loss stays, and a pull as large as the gradient."""
+    from traindoctor.signals.moments import decay_over_gradient
+
+    weight, left = m.weight_norm, _left(m)
+    if left != left or weight.n < 4 or not weight.initial > 0.0 or _decay(m) == 0.0:
+        return
+    kept, pull = weight.tail / weight.initial, decay_over_gradient(m)
+    if left <= limits["left"]:
+        return
+    if kept < limits["shrunk"]:
+        yield supports(
+            "shrunk",
+            kept,
+            unit="last / first weight norm",
+            weight=PROOF if kept < limits["gone"] else STRONG,
+            source=weight.source,
+            text=f"The norm of the weights fell to {kept:.0%} of its start, and the loss did not follow.",
+        )
+    elif kept > 0.95:
+        yield against(
+            "kept",
+            kept,
+            unit="last / first weight norm",
+            weight=STRONG,
+            source=weight.source,
+            text="The norm of the weights did not fall.",
+        )
+    if pull == pull and pull > limits["pull"] and not _is_decoupled(m):
+        yield supports(
+            "pull",
+            pull,
+            unit="decay / gradient",
+            weight=STRONG if pull > 4.0 * limits["pull"] else MODERATE,
+            source=f"{weight.source}, {m.grad_norm.source}",
+            text=f"Weight decay pulls with {pull:.0%} of the gradient's size.",
+        )
+
+
+@CAUSE.fixes
+def lower(m: Measurements, limits: Limits) -> Iterator[Fix]:
+    """Yield the usual decay of the optimizer."""
+    from traindoctor.model import Fix
+
+    usual = 0.01 if _is_decoupled(m) else 1e-4
+    yield Fix(f"Lower weight_decay to {usual:g}", {"optimizer.weight_decay": usual})
+
+
+@CAUSE.says
+def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
+    """Return the verdict's sentence."""
+    value = _decay(m)
+    size = f" of {value:g}" if value is not None else ""
+    return Statement(f"Weight decay{size} outweighed the gradients.", " ".join(e.text for e in evidence[:3]))
+
+
+@CAUSE.examples
+def examples() -> Examples:
+    """Return sound runs with usual decays, and runs that were decayed away."""
+    import numpy as np
+
+    from traindoctor.model import OptimizerSpec
+
+    def spec(decay: float, name: str = "sgd") -> OptimizerSpec:
+        return OptimizerSpec(name, lr=0.05, weight_decay=decay)
+
+    falls, stays = np.geomspace(2.3, 0.05, 60), np.linspace(2.3, 2.2, 60)
+    valid = (
+        Example("usual", run_of(spec(5e-4), loss=falls, weight_norm=np.linspace(8, 9, 60))),
+        Example("large and harmless", run_of(spec(0.1), loss=falls, weight_norm=np.linspace(8, 6, 60))),
+        Example("stuck at a usual decay", run_of(spec(1e-4), loss=stays, weight_norm=np.full(60, 8.0))),
+        Example("weights shrink while the loss falls", run_of(spec(0.01), loss=falls, weight_norm=np.geomspace(80, 8, 60))),
+        Example("grokking", run_of(spec(1.0, "adamw"), loss=falls, weight_norm=np.linspace(30, 12, 60))),
+        Example("nothing known", run_of(loss=stays)),
+    )
+    gone = np.geomspace(8.0, 0.2, 60)
+    invalid = (
+        Example("decayed away", run_of(spec(0.3), loss=stays, weight_norm=gone, grad_norm=0.3 * gone)),
+        Example("from loss and settings", run_of(spec(30.0, "adamw"), loss=stays)),
+        Example("from the norms alone", run_of(None, loss=stays, weight_norm=gone)),
+    )
+    return valid, invalid
 
 
 @CAUSE.in_script("optim|optax", "decay|wd|beta|(0|(.|[0|[.|, 0")

@@ -46,18 +46,22 @@ SIDE_SPELLINGS = {
     "log_z": "log_z train/log_z logsumexp logits/logsumexp",
     "update_ratio": "update_ratio ud_ratio update_to_weight",
     "update_ratio_layer": "update_ratio/fc1 train/update_ratio/2.weight update_to_weight/fc1 ud/fc1 fc1/update_ratio",
-    "update_norm_layer": "update_norm/fc1",
+    "update_norm_layer": "update_norm/fc1 updates/norm/embeddings.weight l2_norm/update/fc1.weight",
     "zero_share": "dead_relu_fraction zero_fraction activations/zero_share",
     "zero_share_layer": "zero_fraction/relu1 dead/relu1 train/dead_relu/1 activations/1/zero_share sparsity/relu1",
     "activation_std_layer": "activations/fc1/std act_std/fc1",
     "activation_mean_layer": "activations/fc1/mean",
     "attention_logit": "max_attn_logit attn/max_logit attention_logits/max",
     "attention_logit_layer": "max_attn_logit/layer_0 layer_0/max_attn_logit layers.0/attention/max_logit",
-    "grad_norm_layer": "gradients/fc1.weight gradients/0.weight fc1.weight.grad grad/fc1.weight grads/fc1 gradients/fc1/l2",
+    "grad_norm_layer": "gradients/fc1.weight gradients/0.weight fc1.weight.grad grad/fc1.weight grads/fc1 gradients/fc1/l2 "
+    "l2_norm/grad/blocks.0.proj.weight debug/grad_norm/h.0.attn.weight layer_grad_l2_norm/fc1.weight",
     "weight_norm_layer": "weights/fc1.weight params/0.bias weights/rnn.weight_hh_l0",
     "": "time time_step timestep time_elapsed epoch_time samples_per_sec val/step_time val/reward reward_std rewards/accuracies "
     "config/batch_size val/batch_size max_logit attention_entropy dead/agents sparsity num_zeros grad_zero_fraction/fc1 "
-    "weights/box weights/fc1 fc1.weight gradients/max gradients/fc1/mean gate/zeros weights/decay.weight utd_ratio / _",
+    "l2_norm/grad/global l2_norm/moment/fc1.weight "
+    "weights/box weights/fc1 fc1.weight gradients/max gradients/fc1/mean gate/zeros weights/decay.weight utd_ratio / _ "
+    + "gradients/fc1"
+    * 50,
 }
 
 

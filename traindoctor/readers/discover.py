@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from traindoctor.model import Damage, Run, Setting
 from traindoctor.readers.csvlog import read_csv_file
 from traindoctor.readers.events import EVENTS, read_event_file, read_event_files
 from traindoctor.readers.formats import Format, by_name, detect, format_named, formats_read, title_of
-from traindoctor.readers.grouping import Draft, fold, group_folder, label_of
+from traindoctor.readers.grouping import Draft, fold, group_folder, is_part, label_of
 from traindoctor.readers.histograms import norms_of
 from traindoctor.readers.integrity import check_series
 from traindoctor.readers.log import Hints, Log
@@ -61,6 +62,12 @@ NO_LOG_NAMES = frozenset(
 )
 
 
+#: Bytes of logs that are read together when runs are read one after the other.
+BATCH_BYTES = 16_000_000
+#: What a run of MLflow's store, many small files, is taken to hold.
+STORE_BYTES = 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """What the user says of the input. `aliases`: quantity -> the tags that mean it, best first.
@@ -90,7 +97,28 @@ def read_runs(path: Path | str, options: ReadOptions | None = None) -> list[Run]
     """
     if not str(path):
         raise UnreadableInputError("path", "is empty", "give a file, a folder or a URL")
-    given, options = locate(path), options or ReadOptions()
+    runs = list(_each(path, options or ReadOptions(), math.inf))
+    return _with_own_names(sorted(runs, key=lambda run: (run.name, run.path)))
+
+
+def each_run(path: Path | str, options: ReadOptions | None = None) -> Iterator[Run]:
+    """Yield the runs as `read_runs` returns them, folder by folder: only the logs of some folders are in memory at a time.
+
+    They come in the order of their folders. A name that was there before gets a number.
+
+    Raises: as `read_runs` does, when it gets there.
+    """
+    if not str(path):
+        raise UnreadableInputError("path", "is empty", "give a file, a folder or a URL")
+    names: Counter[str] = Counter()
+    for run in _each(path, options or ReadOptions(), BATCH_BYTES):
+        names[run.name] += 1
+        yield replace(run, name=f"{run.name} ({names[run.name]})") if names[run.name] > 1 else run
+
+
+def _each(path: Path | str, options: ReadOptions, batch_bytes: float) -> Iterator[Run]:
+    """Yield the runs of a path; of a folder, so many bytes of its subfolders are read at a time."""
+    given = locate(path)
     for named in (options.config, options.code):
         if named is not None and not named.is_file():
             raise UnreadableInputError(str(named), "there is no such file")
@@ -105,13 +133,11 @@ def read_runs(path: Path | str, options: ReadOptions | None = None) -> list[Run]
             str(path), "there is no such file or folder", *([f"one of what is there: {near}"] if near else [])
         )
     start = given if is_remote(given) else given.resolve()
-    if is_file:
-        drafts, top = _read_file(start, str(path), options), start.parent
-    else:
-        drafts, top = _read_tree(start, str(path), options), start
+    top = start.parent if is_file else start
+    drafts = iter(_read_file(start, str(path), options)) if is_file else _read_tree(start, str(path), options, batch_bytes)
     beside = _Neighbours(options)
-    runs = [_run(draft, start, top, options, beside, is_file=is_file) for draft in drafts]
-    return _with_own_names(sorted(runs, key=lambda run: (run.name, run.path)))
+    for draft in drafts:
+        yield _run(draft, start, top, options, beside, is_file=is_file)
 
 
 # -- finding and reading ----------------------------------------------------------------------------------------------
@@ -225,28 +251,29 @@ class _Folder:
     failures: list[tuple[Path, UnreadableInputError]] = field(default_factory=list)
 
 
-def _read_tree(top: Path, shown: str, options: ReadOptions) -> list[Draft]:
+def _read_tree(top: Path, shown: str, options: ReadOptions, batch_bytes: float) -> Iterator[Draft]:
+    """Yield the runs of a tree, one behind what is read: what belongs to no run is noted with the last one, or the next."""
     folders = list(_walk(top, options))
-    _read_all(folders, options)
     elsewhere: list[Damage] = []
-    drafts: list[Draft] = []
-    for folder in folders:
-        made = group_folder(folder.place, folder.parts, _stem)
-        missed = [(file, error.what) for file, error in folder.failures if _matters(file, error, options)]
-        if made and made[0].series:
-            made[0].damages += [Damage("unreadable-file", str(file), what) for file, what in missed]
-            made[0].damages += [d for part in folder.parts if not part.log.series for d in part.log.damages]
-        else:  # no run to tell it of: it is noted with the first one
-            missed += [(part.place, d.detail) for part in folder.parts for d in part.log.damages]
-            elsewhere += [Damage("lost-elsewhere", str(file), f"in a folder without a run: {what}") for file, what in missed]
-        drafts += made
-    if runs := fold(drafts, options.aliases):
-        runs[0].damages += elsewhere
-        return runs
-    errors = [error for folder in folders for _, error in folder.failures]
-    errors += [
-        UnreadableInputError(str(part.place), _nothing_in(part.log.damages)) for folder in folders for part in folder.parts
-    ]
+    errors: list[UnreadableInputError] = []
+    held: Draft | None = None
+    for batch in _batches(folders, top, batch_bytes):
+        for draft in _read_batch(batch, options, elsewhere):
+            draft.damages += elsewhere
+            elsewhere.clear()
+            if held is not None:
+                yield held
+            held = draft
+        if held is None:
+            errors += [error for folder in batch for _, error in folder.failures]
+            parts = [part for folder in batch for part in folder.parts]
+            errors += [UnreadableInputError(str(part.place), _nothing_in(part.log.damages)) for part in parts]
+        for folder in batch:
+            folder.parts.clear()
+    if held is not None:
+        held.damages += elsewhere
+        yield held
+        return
     if errors:
         first = errors[0]
         more = [f"also: {_shown(other.where, top, shown)}: {other.what}" for other in errors[1:4]]
@@ -254,6 +281,57 @@ def _read_tree(top: Path, shown: str, options: ReadOptions) -> list[Draft]:
     seen = sum(folder.n_files for folder in folders)
     where = f"among {seen:,} {'file' if seen == 1 else 'files'}" if seen else "here: the folder is empty"
     raise UnreadableInputError(shown, f"no log that can be read {where}", *formats_read())
+
+
+def _read_batch(folders: Sequence[_Folder], options: ReadOptions, elsewhere: list[Damage]) -> list[Draft]:
+    """Return the runs of some folders; what belongs to none of them is added to `elsewhere`."""
+    _read_all(folders, options)
+    drafts: list[Draft] = []
+    for folder in folders:
+        made = group_folder(folder.place, folder.parts, _stem)
+        missed = [(file, error.what) for file, error in folder.failures if _matters(file, error, options)]
+        if made and made[0].series:
+            made[0].damages += [Damage("unreadable-file", str(file), what) for file, what in missed]
+            made[0].damages += [d for part in folder.parts if not part.log.series for d in part.log.damages]
+        else:  # no run to tell it of: it is noted with another one
+            missed += [(part.place, d.detail) for part in folder.parts for d in part.log.damages]
+            elsewhere += [Damage("lost-elsewhere", str(file), f"in a folder without a run: {what}") for file, what in missed]
+        drafts += made
+    return fold(drafts, options.aliases)
+
+
+def _batches(folders: Sequence[_Folder], top: Path, batch_bytes: float) -> Iterator[list[_Folder]]:
+    """Yield folders that are read together: those below one subfolder of `top` always, and so many of these as fit.
+
+    All are read together where `top` itself holds logs, or the names of its subfolders say that they are parts of one run.
+    """
+    below: dict[Path, list[_Folder]] = {}
+    for folder in folders:
+        home = next((p for p in (folder.place, *folder.place.parents) if p.parent == top), folder.place)
+        below.setdefault(home, []).append(folder)
+    is_one = any(folder.files or folder.store or folder.failures for folder in below.get(top, ()))
+    if is_one or any(is_part(home.name) for home in below if home != top):
+        yield list(folders)
+        return
+    batch: list[_Folder] = []
+    size = 0.0
+    for members in below.values():
+        mine = sum(_size(file) for folder in members for file, _ in folder.files)
+        mine += sum(STORE_BYTES for folder in members if folder.store)
+        if batch and size + mine > batch_bytes:
+            yield batch
+            batch, size = [], 0.0
+        batch = [*batch, *members]
+        size += mine
+    if batch:
+        yield batch
+
+
+def _size(file: Path) -> int:
+    try:
+        return int(file.stat().st_size)
+    except OSError:
+        return 0
 
 
 def _look_into(here: Path, files: Sequence[Path], options: ReadOptions) -> _Folder:

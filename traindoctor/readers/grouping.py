@@ -269,6 +269,11 @@ def fold(drafts: Sequence[Draft], aliases: Mapping[str, Sequence[str]]) -> list[
     return _fold_same(left, aliases)
 
 
+def is_part(folder: str) -> bool:
+    """Return whether a folder of this name may hold a part of a run whose other parts lie in the folders beside it."""
+    return folder == "train" or folder in HELD_OUT_FOLDERS or bool(RANK.fullmatch(folder) or CHECKPOINT.fullmatch(folder))
+
+
 def _share_settings(drafts: Sequence[Draft]) -> None:
     """Give a run the hyperparameters that add_hparams put into a folder of its own below it."""
     by_folder = {draft.folder: draft for draft in drafts if draft.series}

@@ -114,7 +114,8 @@ SIDE: Mapping[str, frozenset[str]] = {
             "activations_zero_share activations_zero_fraction activation_sparsity activations_sparsity sparsity_activations "
             "relu_sparsity dead_fraction fraction_dead frac_dead dead_frac dead_share dead_ratio dead_relu dead_relus "
             "dead_relu_fraction dead_relu_ratio dead_relu_share fraction_dead_relu dead_neurons_fraction dead_neuron_fraction "
-            "dead_neurons_ratio dead_neuron_ratio dead_units_fraction dead_unit_fraction dead_activations"
+            "dead_neurons_ratio dead_neuron_ratio dead_units_fraction dead_unit_fraction dead_activations dead_pct dead_percent "
+            "dead_relu_pct dead_relu_percent zero_pct zero_percent"
         )
     ),
     "attention_logit": frozenset(
@@ -127,20 +128,29 @@ SIDE: Mapping[str, frozenset[str]] = {
 }
 #: Quantities that are never below zero: where a value is, the tag means something else.
 SIZES = frozenset({"grad_norm", "weight_norm", "update_norm", "step_time", "data_time", "batch_size", "zero_share"})
+#: Longer tags are none of these.
+LONGEST = 300
 #: Words around these that do not change what they are.
 SIDE_NOISE = frozenset(
     spellings("avg average mean running info metric metrics stats logs charts current cur rollout perf performance timing timers")
 )
 #: What else names a quantity where the rest of the tag names a layer: `sparsity/relu1`, `activations/fc1/std`, `ud/fc1`.
 BY_LAYER: Mapping[str, frozenset[str]] = {
-    "update_ratio": SIDE["update_ratio"] | {"ud", "update_ratios", "relative_updates"},
+    "update_ratio": SIDE["update_ratio"] | {"ud", "update_ratios", "relative_updates", "log10_update_ratio"},
     "zero_share": SIDE["zero_share"] | {"sparsity", "dead", "zeros", "inactive"},
     "attention_logit": SIDE["attention_logit"],
     "activation_std": frozenset({"activation_std", "activations_std", "act_std", "acts_std"}),
     "activation_mean": frozenset({"activation_mean", "activations_mean", "act_mean", "acts_mean"}),
-    "update_norm": frozenset({"update_norm", "update_norms", "updates_norm"}),
-    "grad_norm": frozenset({"grad", "grads", "gradient", "gradients", "grad_l2", "grads_l2", "gradients_l2", "grad_l2norm"}),
-    "weight_norm": frozenset({"weight", "weights", "param", "params", "parameter", "parameters", "weights_l2", "params_l2"}),
+    "update_norm": frozenset(spellings("update_norm update_norms updates_norm l2_norm_update")),
+    "grad_norm": frozenset(
+        spellings(
+            "grad grads gradient gradients grad_norm grad_norms grad_l2 grads_l2 gradients_l2 grad_l2norm l2_norm_grad norm_grad "
+            "layer_grad_l2_norm"
+        )
+    ),
+    "weight_norm": frozenset(
+        spellings("weight weights param params parameter parameters weight_norm param_norm weights_l2 params_l2 l2_norm_param")
+    ),
 }
 _PARTED_TIME = re.compile(r"(?:^|/)time/(step|iter|iteration|batch|data)$")
 #: Words of layers, and of their parameters.
@@ -222,7 +232,7 @@ def side_quantity_of(tag: str) -> str:
     Held-out values have none. Exact spellings only: what is not clearly one of them has no role.
     """
     parts = words(tag)
-    if not parts or parts[0] in SETTINGS or _NOT_THE_RUN.search(tag) or (VALIDATION | TEST) & set(parts):
+    if len(tag) > LONGEST or not parts or parts[0] in SETTINGS or _NOT_THE_RUN.search(tag) or (VALIDATION | TEST) & set(parts):
         return ""
     text = "_".join(_unit_taken_off([part for part in parts if part not in TRAIN and part not in SIDE_NOISE]))
     for quantity, texts in SIDE.items():
@@ -241,13 +251,13 @@ def _unit_taken_off(parts: list[str]) -> list[str]:
 def _side_of_layer(tag: str) -> str:
     """Return the quantity of a layer that the pieces of a tag name: `gradients/fc1.weight` -> `grad_norm_layer`."""
     pieces = [piece for piece in re.split(r"[/:]", tag) if piece]
-    while pieces and set(words(pieces[0])) <= TRAIN | SIDE_NOISE:
+    while pieces and set(words(pieces[0])) <= TRAIN | SIDE_NOISE | {"debug"}:
         pieces = pieces[1:]
     spelt = ["_".join(words(piece)) for piece in pieces]
     if len(pieces) == 1:  # fc1.weight.grad
         layer, dot, last = pieces[0].rpartition(".")
         return "grad_norm_layer" if dot and last in ("grad", "gradient") and _PARAMETER.search(layer) else ""
-    for first, last in ((1, 0), (0, 1), (0, 2), (1, 1)):  # words before the layer, behind it, on both sides
+    for first, last in ((1, 0), (2, 0), (0, 1), (0, 2), (1, 1)):  # words before the layer, behind it, on both sides
         if len(pieces) <= first + last:
             continue
         text = "_".join([*spelt[:first], *spelt[len(spelt) - last :]])

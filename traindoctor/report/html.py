@@ -22,7 +22,7 @@ from traindoctor.report import replaying
 from traindoctor.report.outlook import signs_of, view_outlook
 from traindoctor.report.plots import plots_of
 from traindoctor.report.to_json import to_json
-from traindoctor.report.view import VERDICTS, diagnosis_first, in_order, view_run
+from traindoctor.report.view import VERDICTS, diagnosis_first, in_order, view_across, view_run
 
 if TYPE_CHECKING:
     from traindoctor.model import Replay, Report, Run
@@ -54,6 +54,7 @@ def render_html(report: Report) -> str:
         sections=sections,
         many=len(sections) != 1,
         counts=[(word, n) for word, n in counts if n],
+        across=view_across(report.across),
         version=report.version,
         problems=report.problems,
         style=Markup(style),  # our own file

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from traindoctor.model import Report
+    from traindoctor.model import Across, Report
     from traindoctor.report.lines import Words
 
 #: Runs that are told in full when several are given; the table names all.
 IN_FULL = 3
+#: Causes of a sweep that are told.
+MOST_CAUSES = 5
 
 
 def render_text(report: Report, width: int = 88) -> str:
@@ -45,6 +47,8 @@ def lines_of(report: Report, width: int = 88) -> list[list[Words]]:
         lines += _run(view, width)
     if len(views) > 1 and len(told) < len(views):
         lines += [[], [(f"{len(told)} of {len(views)} runs are told in full; --html FILE writes them all.", "soft")]]
+    if report.across is not None:
+        lines += _across(report.across, width)
     for problem in report.problems:
         lines += entry("pack failed", [(w.clean(problem, 500), "fault")], width)
     return lines
@@ -58,6 +62,18 @@ def _overview(views: Sequence[RunView], width: int) -> list[list[Words]]:
         words = " ".join(f"{v.lead} {v.rest}".split())
         made.append([(head[: longest + 2], "bold"), (head[longest + 2 :], v.tone), (cut(words, max(20, width - len(head))), "")])
     return made
+
+
+def _across(across: Across, width: int) -> list[list[Words]]:
+    """Return what several runs say together: nothing more than their number where none of them failed."""
+    if not across.failed:
+        return []
+    lines = [[], *entry("across runs", [(w.sentence(across.text), "bold")], width)]
+    for cause in across.causes[:MOST_CAUSES]:
+        lines += entry("", [(w.sentence(cause.text), "fault" if cause.separations else "")], width)
+    if len(across.causes) > MOST_CAUSES:
+        lines += entry("", [(f"and {len(across.causes) - MOST_CAUSES} causes more (--format json lists them)", "soft")], width)
+    return lines
 
 
 def _run(view: RunView, width: int) -> list[list[Words]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from traindoctor.model import Damage, Evidence, Finding, Fix, Replay, Report, Run, RunReport, Series, Trial, Whole
+from traindoctor.model import Across, Damage, Evidence, Finding, Fix, Replay, Report, Run, RunReport, Series, Trial, Whole
 from traindoctor.report import wording as w
 from traindoctor.signals.thinning import whole_of
 
@@ -235,6 +235,14 @@ class RunView:
 def view_of(report: Report) -> tuple[RunView, ...]:
     """Return the runs of a report in words, in the order of `in_order`."""
     return tuple(view_run(r, report.names) for r in in_order(report))
+
+
+def view_across(across: Across | None) -> Across | None:
+    """Return what several runs say together with its sentences made harmless to look at; None for a single run."""
+    if across is None:
+        return None
+    causes = tuple(replace(cause, text=w.sentence(cause.text)) for cause in across.causes)
+    return replace(across, text=w.sentence(across.text), causes=causes)
 
 
 def in_order(report: Report) -> tuple[RunReport, ...]:

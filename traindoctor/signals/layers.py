@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -28,8 +29,14 @@ START: Part = (0.0, 0.1)
 END: Part = (0.9, 1.0)
 #: Values that make "exactly zero" and "exactly constant" more than an accident.
 LEAST = 3
+#: A bias before a normalisation has no gradient but what float32 leaves of it: 3e-8 to 3e-6 of that of its matrix
+#: (benchmarks/study, tuning part), and more where the gradient is real.
+ROUNDING = 1e-4
 #: Significant digits to which text logs round at most; values that fit into them say little by standing still.
 FEW_DIGITS = 6
+
+#: Longer tags name no layer.
+LONGEST_TAG = 300
 
 #: What can be logged of a layer; the quantity of such a series has `_layer` at its end.
 QUANTITIES = (
@@ -44,11 +51,12 @@ QUANTITIES = (
 )
 #: Quantities of the layers that also make one of the whole run.
 OVER_LAYERS = ("zero_share", "attention_logit")
-#: Quantities that are no less than zero, or the tag means something else.
-_SIZES = frozenset({"grad_norm", "weight_norm", "update_norm", "zero_share", "activation_std"})
+#: Quantities that are no less than zero, or the tag means something else; and those that are norms.
+_NORMS = frozenset({"grad_norm", "weight_norm", "update_norm"})
+_SIZES = _NORMS | {"zero_share", "activation_std"}
 
 #: What is around a name and none of it: how a norm was made, TensorFlow's number of the output, wrappers of modules.
-_MADE = re.compile(r" \((?:norm of the histogram)\)$|:0$")
+_MADE = re.compile(r" \(norm of the histogram\)$|:0$")
 _WRAPPERS = re.compile(r"(?:^|(?<=[./]))(?:_orig_mod|_forward_module|_fsdp_wrapped_module|module)[./]")
 _BETWEEN = r"[/:._\- ]+"
 _GROUP = "train|training|trainer|stats|metrics|debug|layerwise|per_layer|mean|avg"
@@ -58,12 +66,15 @@ _SHARE = "zeros?|dead|inactive|sparsity|fraction|frac|share|ratio|rate|percent|p
 #: Of each quantity the words of a tag that may stand before the name of the layer, and those that may stand behind it:
 #: "weight" and "bias" at the end are part of the name, and so are numbers.
 _WORDS = {
-    "grad_norm": (rf"{_GROUP}|{_NORM}|2\.0|grads?|gradients?", rf"{_NORM}|mean|grads?|gradients?"),
+    "grad_norm": (
+        rf"{_GROUP}|{_NORM}|2\.0|grads?|gradients?|g_?norm|gradnorm|layer(?=_grad)",
+        rf"{_NORM}|mean|grads?|gradients?",
+    ),
     "weight_norm": (rf"{_GROUP}|{_NORM}|2\.0|{_WEIGHT}", rf"{_NORM}|mean"),
     "update_norm": (rf"{_GROUP}|{_NORM}|updates?|delta|step", rf"{_NORM}|mean|updates?|delta"),
     "update_ratio": (
-        rf"{_GROUP}|{_NORM}|{_WEIGHT}|updates?|ud|uw|rel|relative|to|over|ratio|log10",
-        rf"{_NORM}|mean|updates?|ud|uw|to|over|ratio|log10",
+        rf"{_GROUP}|{_NORM}|{_WEIGHT}|updates?|ud|uw|rel|relative|to|over|ratios?|log10",
+        rf"{_NORM}|mean|updates?|ud|uw|to|over|ratios?|log10",
     ),
     "zero_share": (rf"{_GROUP}|{_SHARE}", rf"mean|{_SHARE}"),
     "activation_mean": (rf"{_GROUP}|activations?|acts?", "mean|avg|activations?|acts?"),
@@ -71,7 +82,7 @@ _WORDS = {
     "attention_logit": (rf"{_GROUP}|attn|attention|qk|max|maximum|logits?", "attn|attention|qk|max|maximum|logits?"),
 }
 _GROUPS = re.compile(rf"(?:{_GROUP})(?:[_-](?:{_GROUP}))*", re.IGNORECASE)
-_NORM_BEHIND = re.compile(r"(?<=weight|kernel)_norm$|(?<=bias)_norm$|(?<=\d)_norm$", re.IGNORECASE)
+_NORM_BEHIND = re.compile(r"(?<=weight|kernel)[._]norm$|(?<=bias)[._]norm$|(?<=\d)_norm$", re.IGNORECASE)
 _WHOLE = {q: re.compile(rf"(?:{before})(?:[_-](?:{before}))*", re.IGNORECASE) for q, (before, _) in _WORDS.items()}
 _BEFORE = {q: re.compile(rf"^(?:(?:{before}){_BETWEEN})+", re.IGNORECASE) for q, (before, _) in _WORDS.items()}
 _BEHIND = {q: re.compile(rf"(?:{_BETWEEN}(?:{behind}))+$", re.IGNORECASE) for q, (_, behind) in _WORDS.items()}
@@ -83,6 +94,10 @@ _GAIN = re.compile(
 )
 _EMBEDDING = re.compile(r"(?:^|[._])(?:\w*embed\w*|emb|wte|wpe)(?:[._]|$)", re.IGNORECASE)
 _WORD = re.compile(r"[a-z]+|\d+")
+#: Moments of the optimizer, and figures of a gradient that are no norm.
+_NOT_ONE = re.compile(
+    r"(?:^|[/._])(?:exp_avg\w*|moments?|momentum|cosine|ema|adam)[/._]|[/._](?:max|min|std|var|median|p\d+)$", re.IGNORECASE
+)
 #: Names of these words alone are of no layer: `grad_norm/max`, `grad_norm/after_clip`.
 _NO_LAYER = frozenset(
     {"all", "total", "global", "sum", "max", "min", "std", "var", "median", "before", "after", "pre", "post", "clip", "clipped"}
@@ -143,6 +158,7 @@ class Layers:
     | each layer's share of the gradient | `layers.grad_shares(END)` |
     | layers without any gradient | `layers.zero_gradient()` |
     | layers that stand still, and those that do so while others move | `layers.still`, `layers.frozen` |
+    | those of the latter that have a gradient | `layers.left_out` |
     | layers whose updates stand out, in decades | `layers.update_deviation()` |
     | steps in which the weights did not move | `layers.held_share()` |
     | in which layer NaN began | `layers.first_not_finite()` |
@@ -250,10 +266,14 @@ class Layers:
 
         The gradient of a bias is that of its layer's output. The gradient of a matrix is the product of it and of the
         layer's input, so that a network whose matrices are all too large shows in its biases: there the gradient grows on
-        the way back by what the input grows on the way forth, and in the matrices the two cancel.
+        the way back by what the input grows on the way forth, and in the matrices the two cancel. Biases before a
+        normalisation, whose gradient is rounding alone, are left out.
         """
         level = self.level(quantity, part)
-        return trend_over(level[np.array([one == kind for one in self.kinds], dtype=bool)])
+        which = np.array([one == kind for one in self.kinds], dtype=bool)
+        if kind == "bias" and quantity == "grad_norm":
+            which[[bias for k, bias in self._biases if level[bias] < ROUNDING * level[k]]] = False
+        return trend_over(level[which])
 
     def input_scale(self, part: Part = WHOLE) -> FloatArray:
         """Return about how large each matrix's input is: its gradient norm over that of its bias, (k,).
@@ -262,15 +282,23 @@ class Layers:
         over depth, a factor below 1 where they grow on their way forth.
         """
         level = self.level("grad_norm", part)
+        made = np.full(self.n, np.nan)
+        for k, bias in self._biases:
+            if level[bias] > ROUNDING * level[k]:
+                made[k] = level[k] / level[bias]
+        return made
+
+    @cached_property
+    def _biases(self) -> tuple[tuple[int, int], ...]:
+        """Which bias belongs to which matrix, by number."""
         at = {name: k for k, name in enumerate(self.names)}
-        below = np.full(self.n, np.nan)
+        pairs = []
         for name, k in at.items():
-            bias = next(
-                (b for b in (f"{name}.bias", f"{name}_bias", name.replace("weight", "bias")) if b in at and b != name), None
-            )
+            spelt = (f"{name}.bias", f"{name}_bias", f"{name}.bias_0", name.replace("weight", "bias"))
+            bias = next((at[one] for one in spelt if one in at and one != name), None)
             if bias is not None and self.kinds[k] == "matrix":
-                below[k] = level[at[bias]]
-        return _quotient(level, below)
+                pairs.append((k, bias))
+        return tuple(pairs)
 
     def zero_gradient(self, part: Part = WHOLE) -> tuple[str, ...]:
         """Return the layers whose gradient norm is exactly 0 at all points of a part, three or more, while another's is not."""
@@ -304,6 +332,15 @@ class Layers:
             moved = (high - low) / high
         moving = moved[moved > 0.0]
         return () if not moving.size or (self._is_rounded(rows) and np.median(moving) < 0.01) else still
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The frozen layers that have a gradient at the logged steps: it is worked out, and no step applies it.
+
+        A layer that is frozen on purpose has none.
+        """
+        level = dict(zip(self.names, self.level("grad_norm"), strict=True))
+        return tuple(name for name in self.frozen if level[name] > 0.0)
 
     def update_deviation(self, part: Part = WHOLE) -> FloatArray:
         """Return by how many decades each matrix's update-to-weight ratio is above the median of the others, (k,).
@@ -397,6 +434,8 @@ def trend_over(level: FloatArray) -> DepthTrend | None:
 
 def layer_of(tag: str, quantity: str) -> str:
     """Return the name of the layer of which a tag logs a quantity, "" where it names none: "grad_norm/fc1.weight" -> "fc1"."""
+    if len(tag) > LONGEST_TAG:
+        return ""
     pieces = [piece for piece in re.split(r"[/:| ]+", _MADE.sub("", tag)) if piece]
     said = [piece for piece in pieces if _WHOLE[quantity].fullmatch(piece) and not _GROUPS.fullmatch(piece)]
     name = "/".join(piece for piece in pieces if not _WHOLE[quantity].fullmatch(piece))
@@ -432,7 +471,7 @@ def _add(columns: dict[str, Series], one: Series, quantity: str) -> None:
     name = layer_of(one.tag, quantity)
     known = one.value[np.isfinite(one.value)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-    if not name or (quantity in _SIZES and low < 0.0):
+    if not name or (quantity in _SIZES and (low < 0.0 or (quantity in _NORMS and _NOT_ONE.search(one.tag)))):
         return
     if quantity == "update_ratio" and high <= 0.0 and low < 0.0:  # logged as its logarithm to base 10
         one = replace(one, value=10.0**one.value)

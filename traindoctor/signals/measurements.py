@@ -15,6 +15,8 @@ from traindoctor.signals import changes, rates, robust
 from traindoctor.signals.layers import OVER_LAYERS, Layers
 from traindoctor.signals.periodicity import Epochs
 from traindoctor.signals.second_moment import anchored_margin, curvature, second_moment
+from traindoctor.signals.shift import Beside, Shift, beside, largest_shift
+from traindoctor.signals.start import Start, start_of
 from traindoctor.signals.stillness import Stillness, stillness
 
 if TYPE_CHECKING:
@@ -151,6 +153,19 @@ class SeriesMeasurements:
         noise = robust.step_noise(self.value)
         error = max(noise, 1e-9 * abs(self.initial)) * (2.0 / k) ** 0.5
         return fall / error if error > 0.0 else float("nan")
+
+    @cached_property
+    def jump_from_start(self) -> float:
+        """Level at the end above the first value, in standard deviations of the noise at the end; NaN below eight points."""
+        if self.n < 8:
+            return float("nan")
+        noise = robust.step_noise(self.value[-max(8, self.n // 3) :])
+        return (self.tail - float(self.value[0])) / max(noise, 1e-9 * abs(self.tail), 1e-300)
+
+    @cached_property
+    def since_second(self) -> float:
+        """Level at the end over the second value: near 1 where everything happened before it; NaN where that is not above 0."""
+        return self.tail / float(self.value[1]) if self.n > 1 and self.value[1] > 0.0 else float("nan")
 
     @cached_property
     def settled(self) -> float:
@@ -385,6 +400,12 @@ class Measurements:
         return np.full(step.size, self.peak_lr or 1.0)
 
     @cached_property
+    def beginning(self) -> rates.Beginning | None:
+        """What happened to loss, gradient and weights in the first tenth of the run."""
+        of = self.run.primary.get
+        return rates.beginning((self.loss.step, self.loss.value), of("learning_rate"), of("grad_norm"), of("weight_norm"))
+
+    @cached_property
     def spent_rate(self) -> rates.Spent | None:
         """Where the learning rate came down to a hundredth of its peak for good."""
         lr = self.setting("optimizer.lr")
@@ -403,14 +424,6 @@ class Measurements:
         """Where the schedule began anew before its decay was over."""
         series = self.run.primary["learning_rate"]
         return rates.reset(series.step, series.value, self.run.restarts, series.wall_time)
-
-    def expects_moving_rate(self, seen: float) -> bool:
-        """Whether the settings name a schedule that would have moved the rate within a log of this share of the run."""
-        name, length = str(self.setting("schedule.name") or "").lower(), rates.planned_length(self.run)
-        if not re.search(r"cosine|linear|exp|step|poly|cycle|anneal|decay|sqrt|restart", name) or re.search("plateau|metric", name):
-            return False
-        last = self.learning_rate.step[-1] + self.learning_rate.stride
-        return bool(self.schedule.answer == "constant" or (length is not None and last >= seen * length))
 
     @cached_property
     def schedule(self) -> Reconciliation:
@@ -486,6 +499,22 @@ class Measurements:
     def epochs(self) -> Epochs:
         """What comes again in every epoch."""
         return Epochs(self)
+
+    @cached_property
+    def start(self) -> Start | None:
+        """The first loss and gradient norm against those soon after; None where the log begins later."""
+        return start_of(self)
+
+    @cached_property
+    def shift(self) -> Shift | None:
+        """The largest step up of the training loss; None where it has none, or is not positive."""
+        above = self.loss.value > 0.0
+        return largest_shift(self.loss.step[above], self.loss.value[above]) if self.loss.is_positive else None
+
+    @cached_property
+    def beside_shift(self) -> Beside | None:
+        """What held-out loss, gradient norm and rate did at that step; None where there is none."""
+        return None if self.shift is None else beside(self, self.shift)
 
     @cached_property
     def is_adversarial(self) -> bool:

@@ -173,7 +173,7 @@ def _per_epoch(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Plan]:
 
 def _noisy(plan: Plan, recipe: Recipe, draw: Random, batch: int = 8) -> Plan:
     """The plan with small batches and a rate at which their noise sets the level."""
-    up = draw.choice((2, 4)) if plan.optimizer != "sgd" else draw.choice((1, 2))
+    up = draw.choice((4, 8)) if plan.optimizer != "sgd" else draw.choice((2, 4))
     return replace(plan, lr=plan.lr * up, steps=max(900, plan.steps), task_kw=plan.task_kw | {"batch": batch})
 
 
@@ -361,17 +361,17 @@ def _slow_schedule(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
 MINI = ("batches", "!game")
 ROWS = (*MINI, "!classes-of-pairs")
 FAULTS: tuple[Fault, ...] = (
-    Fault("warmup-missing", FAMILY, ("TD203",), _no_warmup, ("batches", "!game"), ("adam", "adamw", "sgd"), least=1.5, runs=26, held_back=14),
-    Fault("warmup-too-short", FAMILY, ("TD216",), _short_warmup, ("batches", "!game"), ("adam", "adamw", "sgd"), least=1.5, runs=26, held_back=14),
-    Fault("stepped-per-batch", FAMILY, ("TD206",), _per_batch, MINI, runs=12, held_back=8),
-    Fault("never-stepped", FAMILY, ("TD207",), _never_stepped, MINI, least=1.5, runs=14, held_back=8),
-    Fault("stepped-per-epoch", FAMILY, ("TD208",), _per_epoch, MINI, runs=12, held_back=8),
-    Fault("horizon-too-short", FAMILY, ("TD209",), _too_short, MINI, least=1.5, runs=12, held_back=8),
-    Fault("horizon-too-long", FAMILY, ("TD209",), _too_long, MINI, least=1.5, runs=12, held_back=8),
-    Fault("floor-of-the-rate", FAMILY, ("TD215",), _floor, MINI, least=1.5, runs=14, held_back=8, onset=_at_drop),
-    Fault("never-decayed", FAMILY, ("TD215",), _floor_constant, ("batches", "!game", "val"), least=1.5, runs=12, held_back=8, habit={"val": True}),
-    Fault("reset-at-resume", FAMILY, ("TD217",), _reset, MINI, least=1.3, runs=14, held_back=8, onset=_at_reset),
-    Fault("impatient-plateau", FAMILY, ("TD218",), _impatient, MINI, least=1.5, runs=12, held_back=8),
+    Fault("warmup-missing", FAMILY, ("TD203", "TD201"), _no_warmup, ("batches", "!game"), ("adam", "adamw", "sgd"), least=1.5, runs=26, held_back=14, habit={"log_lr": True, "every": 2}),
+    Fault("warmup-too-short", FAMILY, ("TD216", "TD201"), _short_warmup, ("batches", "!game"), ("adam", "adamw", "sgd"), least=1.5, runs=26, held_back=14, habit={"log_lr": True, "every": 2}),
+    Fault("stepped-per-batch", FAMILY, ("TD206",), _per_batch, MINI, runs=12, held_back=8, habit={"log_lr": True}),
+    Fault("never-stepped", FAMILY, ("TD207",), _never_stepped, MINI, least=1.5, runs=14, held_back=8, habit={"log_lr": True, "config": "nested"}),
+    Fault("stepped-per-epoch", FAMILY, ("TD208",), _per_epoch, MINI, runs=12, held_back=8, habit={"log_lr": True}),
+    Fault("horizon-too-short", FAMILY, ("TD209",), _too_short, MINI, least=1.5, runs=12, held_back=8, habit={"log_lr": True}),
+    Fault("horizon-too-long", FAMILY, ("TD209",), _too_long, MINI, least=1.5, runs=12, held_back=8, habit={"log_lr": True, "config": "flat"}),
+    Fault("floor-of-the-rate", FAMILY, ("TD215",), _floor, MINI, least=1.5, runs=14, held_back=8, onset=_at_drop, habit={"log_lr": True}),
+    Fault("never-decayed", FAMILY, ("TD215", "TD201"), _floor_constant, ("batches", "!game", "val"), least=1.5, runs=12, held_back=8, habit={"val": True}),
+    Fault("reset-at-resume", FAMILY, ("TD217",), _reset, MINI, least=1.3, runs=14, held_back=8, onset=_at_reset, habit={"log_lr": True}),
+    Fault("impatient-plateau", FAMILY, ("TD218",), _impatient, MINI, least=1.5, runs=12, held_back=8, habit={"log_lr": True}),
     Fault("batch-changed", FAMILY, ("TD219",), _smaller_batch, ROWS, least=1.5, runs=14, held_back=8, onset=_at_change),
     Fault("group-too-fast", FAMILY, ("TD220",), _group_wild, ("batches", "!game"), least=1.5, runs=10, held_back=6, habit={"tier": 3}),
     Fault("group-too-slow", FAMILY, ("TD220",), _group_still, ("batches", "!game"), least=1.5, runs=10, held_back=6, habit={"tier": 3}),

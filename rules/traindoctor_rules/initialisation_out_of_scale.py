@@ -1,0 +1,242 @@
+"""The initial weights are far too large or far too small: the run begins with undoing them.
+
+## What it looks like
+Too large: the first loss and the first gradient are tens of times those of a few steps later, and the weight norm then hardly
+moves, for it is all initialisation. Too small: the loss stands exactly at ln C, with next to no noise, since all outputs are
+equal; the gradient is tiny and grows by an order of magnitude, the weights grow many times over, and only then the loss falls.
+
+## Why it happens
+Each layer multiplies the signal by a factor that its weights set. Above 1 it explodes over depth, below 1 it vanishes, and so do the
+gradients on their way back. All weights at zero is a saddle: units that are equal stay equal.
+
+## When it is wrong
+A last layer that begins at zero is good practice: the loss begins exactly at ln C, and falls at once. A warmup keeps a loss at its
+start, too. Inputs that are not normalised give a large first loss, while the weights move on. A target far from zero is learnt by
+the last bias first, and the loss falls from far up.
+
+## What repairs it
+The initialisation that belongs to the activation (He for ReLU, Glorot for tanh), 1 / sqrt(2 layers) on residual branches.
+
+## References
+Glorot and Bengio 2010, Understanding the difficulty of training deep feedforward neural networks, AISTATS.
+He et al. 2015, Delving deep into rectifiers, arXiv:1502.01852.
+Hanin and Rolnick 2018, How to start training, arXiv:1803.01719.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from traindoctor.rule import (
+    MODERATE,
+    STRONG,
+    WEAK,
+    Cause,
+    Example,
+    Examples,
+    Limits,
+    Statement,
+    Threshold,
+    against,
+    run_of,
+    supports,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from traindoctor.model import Evidence, Fix
+    from traindoctor.signals.measurements import Measurements
+
+STUDY = "benchmarks/study, tuning part"
+
+CAUSE = Cause(
+    code="TD614",
+    name="initialisation-out-of-scale",
+    summary="the initial weights are far too large or far too small",
+    explanation=__doc__,
+    severity="warning",
+    thresholds=(
+        Threshold("drop", 5.0, "first loss over the loss after three hundredths of the run", STUDY),
+        Threshold("bottom", 1e-3, "tail over initial loss, below which a steep fall is a good fit", STUDY),
+        Threshold("gradient_drop", 12.0, "first gradient norm over its median", STUDY),
+        Threshold("unmoved", 0.08, "largest relative change of the weight norm", STUDY),
+        Threshold("even", 2e-3, "noise over level of the loss at the start; ln C of equal outputs has none", STUDY),
+        Threshold("waits", 0.04, "share of the run for which the loss stands at its start", STUDY),
+        Threshold("weights_grown", 30.0, "last over first weight norm", "sound runs: 25 at most, benchmarks/study, tuning part"),
+        Threshold("weights_larger", 10.0, "last over first weight norm", STUDY),
+        Threshold("gradient_grown", 12.0, "highest early over first gradient norm", "sound runs: 11.5, benchmarks/study, tuning part"),
+    ),
+    look_alikes=("TD201", "TD202"),
+    experiment="print the standard deviation of each layer's output on one batch: it should stay near 1 over depth",
+    refutation="Outputs of all layers of one size at step 0.",
+)
+
+
+@CAUSE.in_logs(needs=("loss",))
+def begins_far_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a first loss and a first gradient far above what follows, over weights that hardly move."""
+    from traindoctor.signals.levels import first_over_next
+
+    loss = m.loss
+    if m.is_adversarial or not loss.is_positive or loss.n < 20 or loss.n_not_finite:
+        return
+    drop = first_over_next(loss.value)
+    if not drop > limits["drop"] or loss.tail < limits["bottom"] * loss.value[0] or loss.value[0] < 12.5:
+        return
+    known = m.has("weight_norm") and m.weight_norm.n >= 3
+    if known and m.weight_norm.relative_change > 4.0 * limits["unmoved"]:
+        yield against(
+            "weights",
+            m.weight_norm.relative_change,
+            unit="relative change",
+            weight=STRONG,
+            source=m.weight_norm.source,
+            text="The weights change by much of what they were: they did not begin large.",
+        )
+        return
+    yield supports(
+        "drop",
+        drop,
+        unit="first loss / soon after",
+        weight=MODERATE,
+        source=loss.source,
+        text=f"The loss begins at {loss.value[0]:.3g}, {drop:.0f} times what it is a few points later.",
+    )
+    if known and m.weight_norm.relative_change < limits["unmoved"]:
+        yield supports(
+            "weights",
+            m.weight_norm.relative_change,
+            unit="relative change",
+            weight=MODERATE + WEAK,
+            source=m.weight_norm.source,
+            text=f"Meanwhile the weight norm moves by no more than {m.weight_norm.relative_change:.1%}: it is all initialisation.",
+        )
+    if m.has("grad_norm") and m.grad_norm.n >= 8 and m.grad_norm.value[0] > limits["gradient_drop"] * _median(m):
+        yield supports(
+            "gradient",
+            float(m.grad_norm.value[0] / _median(m)),
+            unit="first / median gradient norm",
+            weight=MODERATE,
+            source=m.grad_norm.source,
+            text=f"The first gradient is {m.grad_norm.value[0] / _median(m):.0f} times the usual one.",
+        )
+
+
+def _median(m: Measurements) -> float:
+    values = sorted(m.grad_norm.value)
+    return max(float(values[len(values) // 2]), 1e-300)
+
+
+@CAUSE.in_logs(needs=("loss",))
+def begins_at_zero(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield outputs that are equal for a while, and weights and gradients that grow many times over first."""
+    from traindoctor.signals.levels import equal_start
+
+    loss = m.loss
+    if m.is_adversarial or not loss.is_positive or loss.n < 8 or loss.n_not_finite:
+        return
+    start = equal_start(loss.value, limits["even"])
+    if start is not None and start.share > limits["waits"] and start.points >= 3:
+        yield supports(
+            "equal",
+            start.noise,
+            unit="noise / level",
+            weight=STRONG if start.share > 2.0 * limits["waits"] else MODERATE,
+            source=loss.source,
+            text=f"For {start.share:.0%} of the run the loss stands at {start.level:.4f}, ln {start.classes}, to {start.noise:.1g} of "
+            "itself: all outputs are equal.",
+        )
+    if m.has("weight_norm") and m.weight_norm.n >= 4 and m.weight_norm.value[0] > 0.0:
+        grown = m.weight_norm.tail / float(m.weight_norm.value[0])
+        if grown > limits["weights_larger"]:
+            yield supports(
+                "weights",
+                grown,
+                unit="last / first weight norm",
+                weight=STRONG if grown > limits["weights_grown"] else MODERATE,
+                source=m.weight_norm.source,
+                text=f"The weight norm grows from {m.weight_norm.value[0]:.3g} to {grown:.0f} times that.",
+            )
+        elif start is not None and grown < 2.0:
+            yield against(
+                "weights",
+                grown,
+                unit="last / first weight norm",
+                weight=STRONG,
+                source=m.weight_norm.source,
+                text="The weights do not grow: they were not small.",
+            )
+    if m.has("grad_norm") and m.grad_norm.n >= 12 and m.grad_norm.value[0] > 0.0:
+        first = float(m.grad_norm.value[0])
+        top = float(max(m.grad_norm.smooth[: m.grad_norm.n // 2])) / first
+        if top > limits["gradient_grown"] and loss.best < 0.9 * loss.initial:
+            yield supports(
+                "gradient",
+                top,
+                unit="highest / first gradient norm",
+                weight=MODERATE,
+                source=m.grad_norm.source,
+                text=f"The gradient begins at {first:.2g} and grows {top:.0f} times before the loss falls.",
+            )
+    if m.has("learning_rate") and m.learning_rate.n >= 4 and m.learning_rate.value[0] < 0.2 * m.learning_rate.highest:
+        yield against(
+            "warmup",
+            float(m.learning_rate.value[0] / m.learning_rate.highest),
+            unit="first / peak rate",
+            weight=MODERATE,
+            source=m.learning_rate.source,
+            text="The learning rate is warmed up: that alone holds a loss at its start.",
+        )
+
+
+@CAUSE.fixes
+def rescale(m: Measurements, limits: Limits) -> Iterator[Fix]:
+    """Yield the initialisation that keeps the scale: no setting of the optimizer does."""
+    from traindoctor.model import Fix
+
+    yield Fix(
+        "Initialise as the activation asks: He (kaiming_normal_) for ReLU, Glorot (xavier_uniform_) for tanh, biases 0",
+        note="the framework's defaults are within a factor of two of it",
+    )
+
+
+@CAUSE.says
+def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
+    """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
+    start, last = int(m.loss.step[0]), int(m.loss.series.step[-1]) + 1
+    large = any(e.name == "drop" for e in evidence)
+    what = f"too large: the loss began at {m.loss.value[0]:.3g}" if large else "too small: the outputs were equal, and learning waited"
+    return Statement(f"The initial weights were {what}.", " ".join(e.text for e in evidence if e.supports), Segment(start, last, start))
+
+
+def _wave(k: int) -> float:
+    """Return a deterministic noise in [-1, 1]."""
+    return (k * 7919 + 13) ** 2 % 2039 / 1019.5 - 1.0
+
+
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    import math
+
+    usual = [2.4 * 0.97**k + 0.1 for k in range(100)]
+    steep = [100.0 * 0.5**k + 1.0 + 0.1 * _wave(k) for k in range(100)]
+    waits = [math.log(10.0)] * 20 + [2.3 * 0.96**k for k in range(80)]
+    grows = [0.1 + 0.1 * min(k, 60) for k in range(100)]
+    valid = (
+        Example("a usual start", run_of(loss=usual, weight_norm=[9.0 + 0.02 * k for k in range(100)])),
+        Example("a head of zeros", run_of(loss=[math.log(10.0) * 0.95**k for k in range(100)], weight_norm=[9.0 + 0.02 * k for k in range(100)])),
+        Example("waits at ln 10, alone", run_of(loss=waits)),
+        Example("waits for a warmup", run_of(loss=waits, learning_rate=[1e-3 * min(1.0, k / 30.0) for k in range(100)])),
+        Example("an exact fit", run_of(loss=[100.0 * 0.5**k for k in range(100)], weight_norm=[9.0] * 99 + [9.1])),
+        Example("targets far from zero", run_of(loss=steep, weight_norm=[5.0 + 0.1 * k for k in range(100)])),
+        Example("two points", run_of(loss=[100.0, 1.0])),
+    )
+    invalid = (
+        Example("far up, weights hardly move", run_of(loss=steep, weight_norm=[90.0 + 0.01 * k for k in range(100)], grad_norm=[500.0, *[3.0] * 99])),
+        Example("equal outputs, weights grow", run_of(loss=waits, weight_norm=grows, grad_norm=[0.02 + 0.1 * min(k, 30) for k in range(100)])),
+    )
+    return valid, invalid

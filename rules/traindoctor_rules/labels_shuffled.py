@@ -1,0 +1,220 @@
+"""The labels do not belong to their inputs: there is nothing to learn but by heart.
+
+## What it looks like
+The held-out loss never falls below where it began, ln C for C classes, and rises from then on, while the training loss sinks
+slowly: the model learns its training set by heart. The held-out accuracy stays at chance. The training curve alone looks like a
+hard task.
+
+## Why it happens
+Inputs and labels were sorted, filtered or mixed apart, a join went wrong by a row, a second loader was mixed with another seed,
+class numbers of two parts follow different lists.
+
+## How it is told
+Overfitting, too, ends with a rising held-out loss, but that falls first: something was learned that holds elsewhere. Here the
+gap between the two opens from the first evaluation on. A rate that is too low, frozen weights or dead units move neither loss.
+
+## When it is wrong
+Labels that are right, and inputs that say nothing about them. A validation part of another task, or prepared in another way,
+makes the same curves; the labels of that part are then the wrong ones. Without a validation part the log cannot tell.
+
+## What repairs it
+Print some inputs beside their labels as the loader yields them, after all mixing. Then a simple model on the same arrays.
+
+## References
+Zhang et al. 2017, Understanding deep learning requires rethinking generalization, arXiv:1611.03530, section 2: networks fit
+random labels, slowly, and their held-out error is that of a guess.
+Northcutt et al. 2021, Pervasive label errors in test sets, arXiv:2103.14749.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from traindoctor.rule import (
+    MODERATE,
+    STRONG,
+    WEAK,
+    Cause,
+    Example,
+    Examples,
+    Limits,
+    Statement,
+    Threshold,
+    against,
+    run_of,
+    supports,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from traindoctor.model import Evidence, Fix
+    from traindoctor.signals.measurements import Measurements
+
+CAUSE = Cause(
+    code="TD506",
+    name="labels-shuffled",
+    summary="the labels do not belong to their inputs",
+    explanation=__doc__,
+    thresholds=(
+        Threshold(
+            "never_below",
+            0.85,
+            "lowest held-out loss over the first training loss",
+            "benchmarks/study, tuning part: faulty classifications 0.875 to 1.009, other runs with a widening gap below 0.67",
+        ),
+        Threshold(
+            "gap",
+            0.03,
+            "held-out less training loss at the end, over the first training loss",
+            "benchmarks/study, tuning part: faulty 0.047 to 0.19, other runs that never fall below 0.016",
+        ),
+        Threshold(
+            "widens",
+            0.7,
+            "rank correlation of that gap with time",
+            "benchmarks/study, tuning part: faulty 0.86 to 1.00, other runs that never fall at most 0.45",
+        ),
+        Threshold(
+            "chance", 2.0, "held-out accuracy over that of a guess, exp(-loss)", "benchmarks/study, tuning part: faulty below 1.6"
+        ),
+    ),
+    look_alikes=("TD704", "TD617", "TD202"),
+    experiment="print 20 inputs beside their labels as the loader yields them, and train a linear model on the same arrays",
+    refutation="A look at inputs and labels as the loader yields them that finds them right.",
+)
+
+
+@CAUSE.in_logs(needs=("loss", "val_loss"))
+def never_learned(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield that the held-out loss never fell while the training loss did, and that the gap opens from the start."""
+    from traindoctor.signals.held_out import accuracy, held_out
+
+    seen = held_out(m)
+    if (
+        seen is None
+        or m.is_adversarial
+        or seen.best < limits["never_below"]
+        or not seen.gap > limits["gap"]
+        or seen.trained > 0.99
+    ):
+        return
+    yield supports(
+        "never_below",
+        seen.best,
+        unit="of the first training loss",
+        weight=STRONG,
+        onset=int(seen.step[0]),
+        source=m.series("val_loss").source,
+        text=f"The held-out loss was never below {seen.best * seen.start:.3g}, where training began at {seen.start:.3g}, while "
+        f"the training loss fell to {seen.trained * seen.start:.3g}.",
+    )
+    if seen.widens > limits["widens"]:
+        yield supports(
+            "widens",
+            seen.widens,
+            unit="rank correlation with time",
+            weight=STRONG,
+            source=m.series("val_loss").source,
+            text="The gap between held-out and training loss opens from the first evaluation on and only grows.",
+        )
+    else:
+        yield against(
+            "widens",
+            seen.widens,
+            unit="rank correlation with time",
+            weight=MODERATE,
+            source=m.series("val_loss").source,
+            text="The gap between held-out and training loss does not grow, as it does where labels are learned by heart.",
+        )
+    course = accuracy(m)
+    if course is None:
+        return
+    from math import exp
+
+    guess = exp(-seen.best * seen.start)
+    if course.highest <= limits["chance"] * guess:
+        yield supports(
+            "chance",
+            course.highest,
+            unit="held-out accuracy",
+            weight=STRONG,
+            source=m.series("val_accuracy").source,
+            text=f"The held-out accuracy never left chance: {course.highest:.1%} at best, a guess gives about {guess:.1%}.",
+        )
+    else:
+        yield against(
+            "chance",
+            course.highest,
+            unit="held-out accuracy",
+            weight=STRONG,
+            source=m.series("val_accuracy").source,
+            text=f"The held-out accuracy reached {course.highest:.1%}: something was learned that holds there.",
+        )
+
+
+@CAUSE.in_logs(needs=("loss",))
+def slow_from_the_prior(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield, without a validation part, a training loss that leaves ln C by a few hundredths alone: worth a look, no more."""
+    from traindoctor.signals.levels import classes_at
+
+    if m.has("val_loss") or m.is_adversarial or m.loss.n < 30 or not m.loss.is_positive:
+        return
+    classes = classes_at(m.loss.initial, 0.03)
+    left = m.loss.tail / m.loss.initial
+    if classes is not None and classes <= 100 and 0.85 < left < 0.99 and m.loss.fall_significance > 4.0:
+        yield supports(
+            "stuck_near_prior",
+            left,
+            unit="of the first loss",
+            weight=WEAK,
+            source=m.loss.source,
+            text=f"The loss began at ln {classes} and left it by {1.0 - left:.0%} alone.",
+        )
+
+
+@CAUSE.fixes
+def change(m: Measurements, limits: Limits) -> Iterator[Fix]:
+    """Yield what to look at: no setting repairs it."""
+    from traindoctor.model import Fix
+
+    yield Fix(
+        "Keep each label with its input: mix, filter and split both with one index",
+        note="print 20 pairs as the loader yields them; compare the class lists of the training and the validation part",
+    )
+
+
+@CAUSE.says
+def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
+    """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
+    first, last = int(m.loss.step[0]), int(m.loss.step[-1])
+    return Statement(
+        "Nothing was learned that holds on held-out data: the labels do not seem to belong to their inputs.",
+        "The training loss sinks by learning by heart, and the held-out loss rises from the first evaluation on.",
+        Segment(first, last + 1, first),
+    )
+
+
+@CAUSE.examples
+def examples() -> Examples:
+    """Give labels at random; overfitting, a low rate and a sound run."""
+    import numpy as np
+
+    draw = np.random.default_rng(0)
+    t = np.linspace(0.0, 1.0, 20)
+    noise = 0.003 * draw.standard_normal(20)
+    sinks = 2.303 - 0.25 * t + noise
+    falls = 2.3 * np.exp(-4.0 * t) + 0.01 + np.abs(noise)
+    valid = (
+        Example("a sound run", run_of(loss=falls, val_loss=falls + 0.05, val_accuracy=1.0 - falls / 2.6)),
+        Example("overfitting: the held-out loss falls first", run_of(loss=falls, val_loss=falls + 2.0 * t**2)),
+        Example("a rate far too low: neither moves", run_of(loss=2.303 + noise, val_loss=2.305 + 0.5 * noise)),
+        Example("random labels, no validation", run_of(loss=sinks)),
+    )
+    invalid = (
+        Example("random labels", run_of(loss=sinks, val_loss=2.303 + 0.1 * t + noise, val_accuracy=0.1 + noise)),
+        Example("random labels, no accuracy", run_of(loss=sinks, val_loss=2.31 + 0.1 * t + noise)),
+    )
+    return valid, invalid

@@ -1,0 +1,229 @@
+"""Levels that a loss has for reasons of arithmetic: ln C at the start, the floor of a softmax applied twice, a target's variance.
+
+A cross-entropy of C classes begins near ln C, whatever the model. What stands at such a level, or a bound of it, tells more
+than what stands anywhere else. All functions take and give losses in nats.
+"""
+
+from __future__ import annotations
+
+from math import e, exp, expm1, isfinite, log, pi
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from traindoctor.model import FloatArray, IntArray
+
+#: Mean squared error of the mean, for targets that were standardised.
+STANDARD_VARIANCE = 1.0
+#: Classes from which ln C lies closer to its neighbours than a start is known: no number can be told.
+MANY = 60
+#: The most classes in use: a vocabulary of 260,000 pieces.
+MOST = 262_144
+
+
+def chance_loss(classes: float) -> float:
+    """Return the cross-entropy of a model that thinks all classes equally likely, ln C."""
+    return log(classes)
+
+
+def double_softmax_floor(classes: float) -> float:
+    """Return the lowest cross-entropy when a softmax came before it, ln(1 + (C - 1) / e).
+
+    The scores are then at best (1, 0, 0, ...), and log-softmax of them is what is left.
+    """
+    return log(1.0 + (classes - 1.0) / e)
+
+
+def double_softmax_classes(floor: float) -> float:
+    """Return the number of classes, with fraction, whose `double_softmax_floor` is this; NaN for none."""
+    return 1.0 + e * expm1(floor) if 0.0 < floor < 700.0 else float("nan")
+
+
+def smoothed_floor(classes: int, smoothing: float) -> float:
+    """Return the lowest cross-entropy under label smoothing, the entropy of the smoothed target.
+
+    Source: Szegedy et al. 2016, arXiv:1512.00567, section 7: the target is 1 - smoothing of the label, plus smoothing / C of each.
+    """
+    rest = smoothing / classes
+    true = 1.0 - smoothing + rest
+    spread = (classes - 1) * rest * log(rest) if rest > 0.0 else 0.0
+    return -(true * log(true) + spread)
+
+
+def prior_entropy(shares: FloatArray) -> float:
+    """Return the entropy of class shares, (C,) float64 that add up to 1: the loss of a model that ignores its input."""
+    known = shares[shares > 0.0]
+    return float(-(known * np.log(known)).sum())
+
+
+def classes_at(loss: float, tolerance: float) -> int | None:
+    """Return the number of classes C >= 2 whose ln C is within a relative tolerance of a loss, the nearest; None for none.
+
+    From `MANY` classes on the neighbours lie closer together than that, and the number is a guess, but of the right size.
+    """
+    if not isfinite(loss) or not 0.5 < loss < log(MOST):
+        return None
+    classes = max(2, round(exp(loss)))
+    return classes if abs(loss - log(classes)) <= tolerance * log(classes) else None
+
+
+class Floor(NamedTuple):
+    """A floor that fits a softmax applied twice.
+
+    `classes`: as the start tells. `bound`: the lowest loss possible. `above`: the level of the end over the bound, less 1.
+    `share`: share of the points, counted from the end, within `near` of the bound. `lowest`: lowest point over the bound, less 1.
+    """
+
+    classes: int
+    bound: float
+    above: float
+    share: float
+    lowest: float
+
+
+def double_softmax_fit(loss: FloatArray, smooth: FloatArray, near: float, tolerance: float) -> Floor | None:
+    """Return how a loss fits between the bounds of a softmax applied twice; None when it does not.
+
+    Such a loss begins at ln C: equal scores change little through the first softmax. It stays between the bound and the
+    bound plus 1, point by point. `loss`, `smooth`: (n,) float64, finite, in order of steps; `near`: relative distance that
+    counts as at the bound; `tolerance`: that of the start from ln C.
+    """
+    if loss.size < 6:
+        return None
+    classes = classes_at(float(loss[0]), tolerance)
+    if classes is None or classes < 3:  # of two classes the range is 0.31 to 1.31: most losses lie in it
+        return None
+    bound = double_softmax_floor(classes)
+    low, high = float(loss.min()), float(loss.max())
+    slack = 0.01 * bound  # of the number of classes, where that is a guess
+    if low < bound - slack or high > bound + 1.0 + slack:
+        return None
+    inside = smooth <= (1.0 + near) * bound
+    share = float(inside[::-1].argmin()) / inside.size if not inside.all() else 1.0
+    end = float(np.median(loss[-max(3, loss.size // 10) :]))
+    return Floor(classes, bound, end / bound - 1.0, share, low / bound - 1.0)
+
+
+class Bounded(NamedTuple):
+    """How a validation loss goes with its accuracy if softmax was applied twice: loss = bound + 1 - accuracy.
+
+    `intercept`: median of loss + accuracy - 1, the bound. `spread`: largest distance from it. `classes`: those of the bound.
+    `best`: highest accuracy. `range`: highest less lowest accuracy. `n`: evaluations.
+    """
+
+    intercept: float
+    spread: float
+    classes: float
+    best: float
+    range: float
+    n: int
+
+
+def bounded_by_accuracy(loss: FloatArray, accuracy: FloatArray) -> Bounded | None:
+    """Return how a loss goes with the accuracy of the same evaluations, (n,) float64 each, accuracies 0 to 1; None for n < 3.
+
+    A model that is sure gives the true class 1 or 0; its loss is then the bound, or the bound plus 1.
+    """
+    keep = np.isfinite(loss) & np.isfinite(accuracy)
+    loss, accuracy = loss[keep], accuracy[keep]
+    if loss.size < 3 or accuracy.min() < 0.0 or accuracy.max() > 1.0:
+        return None
+    seen = accuracy >= 0.5 * (accuracy.min() + accuracy.max())  # early on a model is not sure of anything
+    base = loss[seen] + accuracy[seen] - 1.0
+    intercept = float(np.median(base))
+    spread = float(np.abs(base - intercept).max())
+    best = float(accuracy.max())
+    return Bounded(intercept, spread, double_softmax_classes(intercept), best, best - float(accuracy.min()), int(loss.size))
+
+
+class Batch(NamedTuple):
+    """A start that is a known level times the rows of a batch.
+
+    `factor`: start over level, the batch size or one over it. `level`: the start of one row. `classes`: C where that is near ln C,
+    0 where it is near the variance of standardised targets.
+    """
+
+    factor: float
+    level: float
+    classes: int
+
+
+def summed_start(initial: float, batch: int, tolerance: float) -> Batch | None:
+    """Return the known level that a start is `batch` times, or a `batch`-th, of; None when it is of none.
+
+    A start that is itself ln C of some number of classes in use, or the variance of standardised targets, is no sum.
+    """
+    if not isfinite(initial) or initial <= 0.0 or batch < 8:
+        return None
+    for factor in (float(batch), 1.0 / batch):
+        level = initial / factor
+        if factor > 1.0 and initial <= log(MOST):  # ln C of some vocabulary, as well
+            continue
+        if factor < 1.0 and initial >= 0.35:  # below ln 2 and any usual variance
+            continue
+        classes = classes_at(level, tolerance)
+        if classes is not None and classes <= MANY:
+            return Batch(factor, level, classes)
+        if abs(level - STANDARD_VARIANCE) <= 0.3 * STANDARD_VARIANCE:
+            return Batch(factor, level, 0)
+    return None
+
+
+def bias_gradient(level: float, classes: int | None, batch: int) -> float:
+    """Return the gradient norm of the last bias alone, at a loss level of a model whose output is the same for all rows.
+
+    It is what chance leaves: each batch holds a little more of one class, or of large targets, than the whole. Cross-entropy of C
+    balanced classes: the norm of shares of `batch` draws, sqrt((1 - 1 / C) / batch). Mean squared error, one output: the
+    expected |2 times the mean of `batch` deviations|, 2 sqrt(2 level / (pi batch)).
+    """
+    if classes is not None:
+        return ((1.0 - 1.0 / classes) / batch) ** 0.5
+    return 2.0 * (2.0 * level / (pi * batch)) ** 0.5
+
+
+def share_of_bound(step: IntArray, loss: FloatArray, accuracy_step: IntArray, accuracy: FloatArray) -> float:
+    """Return the least that a cross-entropy is of what its wrong answers cost at least, (1 - accuracy) ln 2; NaN for none.
+
+    The class that is true has at most half of the probability where another one is answered, so that below 1 it is no mean over
+    the rows. Only evaluations that both series have count, with accuracies, 0 to 1, of at most 0.9: rounding decides above.
+    """
+    _, i, j = np.intersect1d(step, accuracy_step, return_indices=True)
+    value, right = loss[i], accuracy[j]
+    keep = (right >= 0.0) & (right <= 0.9) & (value > 0.0)
+    if keep.sum() < 2 or accuracy.max() > 1.0:
+        return float("nan")
+    return float(np.min(value[keep] / ((1.0 - right[keep]) * log(2.0))))
+
+
+def first_over_next(loss: FloatArray) -> float:
+    """Return the first value over the median of what follows after three hundredths of the points; NaN for fewer than 8."""
+    if loss.size < 8:
+        return float("nan")
+    k = max(1, loss.size * 3 // 100)
+    later = float(np.median(loss[k : 3 * k + 2]))
+    return float(loss[0]) / later if later > 0.0 else float("nan")
+
+
+class Equal(NamedTuple):
+    """A start at which all scores are equal: the loss is ln C in every batch, whatever its labels are.
+
+    `classes`, `level`: C and ln C. `noise`: largest relative distance from it. `points`, `share`: how long it lasts.
+    """
+
+    classes: int
+    level: float
+    noise: float
+    points: int
+    share: float
+
+
+def equal_start(loss: FloatArray, even: float) -> Equal | None:
+    """Return how long a loss stands at ln C from its first point on, within the relative distance `even`; None for not at all."""
+    classes = classes_at(float(loss[0]), even) if loss.size else None
+    if classes is None:
+        return None
+    level = log(classes)
+    off = np.abs(loss - level) > even * level
+    points = int(off.argmax()) if off.any() else loss.size
+    return Equal(classes, level, float(np.abs(loss[:points] - level).max()) / level, points, points / loss.size)

@@ -1,0 +1,204 @@
+"""What a number format leaves in a log: values that it holds exactly, overflow beside sound numbers, updates that are lost.
+
+float16 has 11 significant bits and ends at 65504; bfloat16 has 8, so that an update below 2^-9 of a weight is lost for certain and
+one below 2^-8 mostly. Source: IEEE 754-2019, binary16; Kalamkar et al. 2019, arXiv:1905.12322 (bfloat16).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from traindoctor.model import FloatArray, IntArray, Run
+    from traindoctor.signals.measurements import Measurements, SeriesMeasurements
+
+#: Largest finite number of float16.
+LARGEST_HALF = 65504.0
+#: Different values that have to fit a format for that to be no accident: a float32 fits float16 once in 8,192 times.
+DIFFERENT = 12
+#: Whole numbers below this fit float16, and are counts more often than losses.
+WHOLE = 2048.0
+#: Updates below this share of a weight are lost in bfloat16 whatever the weight; below twice as much, for the larger mantissas.
+LOST_BF16 = 2.0**-9
+#: A step count that `grain` looks at, at least.
+LEAST_MOVES = 8
+
+
+class Overflow(NamedTuple):
+    """Where a loss stops being finite, and what was beside it.
+
+    `step`: of the first value that is not finite; `infinite`: whether it is an infinity, no NaN. `share`: of the values from
+    there on that are not finite. `largest`: highest finite |value| of the loss; `growth`: median of the last three finite values
+    over the lowest before, NaN below four. `sound_after`: of gradient and weight norms from that step on, share that is finite;
+    NaN where neither was logged. `still_moves`: whether one of those norms still changes.
+    """
+
+    step: int
+    infinite: bool
+    share: float
+    largest: float
+    growth: float
+    sound_after: float
+    still_moves: bool
+
+
+class ScalePath(NamedTuple):
+    """The way of a dynamic loss scale. `halvings`, `doublings`: how many powers of two it fell and rose in all.
+
+    `peak`, `peak_step`: its highest value and the last step that has it; `lowest`, `last`. `fall`: powers of two from the peak to
+    the last value. `low_step`: first step at which it is 1 or below, None when it never is. `span`: share of the run between the
+    peak and the last halving. `is_static`: it never changed.
+    """
+
+    halvings: float
+    doublings: float
+    peak: float
+    peak_step: int
+    lowest: float
+    last: float
+    fall: float
+    low_step: int | None
+    span: float
+    is_static: bool
+
+
+class Stillness(NamedTuple):
+    """How little a weight norm moves. `moved`: largest distance from its first value over it. `still`: share of the moves from
+    one logged point to the next that are exactly zero. `late`: median relative move of the last half; `early`: of the first tenth.
+    """
+
+    moved: float
+    still: float
+    late: float
+    early: float
+
+
+#: What settings say of the numbers that weights are kept in: float16, float16 for operations alone, the same of bfloat16.
+_WORDS = {
+    "half": frozenset({"float16", "half", "16-true", "fp16-true", "pure_fp16", "full_fp16"}),
+    "mixed-half": frozenset({"16-mixed", "fp16", "amp_fp16", "16"}),
+    "brain": frozenset({"bf16-true", "bfloat16", "pure_bf16", "full_bf16"}),
+    "mixed-brain": frozenset({"bf16-mixed", "bf16", "amp_bf16"}),
+    "single": frozenset({"32", "32-true", "fp32", "float32", "64-true", "64", "float64", "no"}),
+}
+Kept = Literal["half", "mixed-half", "brain", "mixed-brain", "single", ""]
+
+
+def kept_in(run: Run) -> Kept:
+    """Return what the settings say of the number format of a run, "" where they say nothing that is known."""
+    setting = run.settings.get("precision")
+    text = str(setting.value).strip().lower().removeprefix("torch.") if setting is not None else ""
+    return next((cast("Kept", kept) for kept, words in _WORDS.items() if text in words), "")
+
+
+def format_of(value: FloatArray) -> Literal["float16", "bfloat16", ""]:
+    """Return the half-precision format that holds all of the values exactly, "" for none or too few different ones.
+
+    Whole numbers that fit, and numbers of five bits, are not counted. What fits bfloat16 and float16 is of bfloat16.
+    """
+    finite = np.unique(np.abs(value[np.isfinite(value)]))
+    whole = (finite < WHOLE) & (finite == np.round(finite))
+    rich = finite[(finite > 0.0) & (finite < 1e30) & ~_fits(finite, 5) & ~whole]
+    if rich.size < DIFFERENT:
+        return ""
+    if np.all(_fits(rich, 8)):
+        return "bfloat16"
+    inside = rich[rich <= LARGEST_HALF]
+    return "float16" if inside.size == rich.size and np.all(inside.astype(np.float16).astype(np.float64) == inside) else ""
+
+
+def _fits(value: FloatArray, bits: int) -> FloatArray:
+    """Whether each value has no more significant bits than this, as float32 holds it."""
+    mantissa, _ = np.frexp(value)
+    scaled = mantissa * 2.0**bits
+    return np.asarray(np.abs(scaled - np.round(scaled)) < 2.0 ** (bits - 24))
+
+
+def overflow(m: Measurements) -> Overflow | None:
+    """Return where the loss is lost, None where all of it is finite."""
+    if "loss" not in m.run.primary:
+        return None
+    loss = m.loss.series
+    bad = np.flatnonzero(~np.isfinite(loss.value))
+    if not bad.size:
+        return None
+    step = int(loss.step[bad[0]])
+    before = loss.value[: bad[0]]
+    finite = loss.value[np.isfinite(loss.value)]
+    low = float(before.min()) if before.size >= 4 else float("nan")
+    parts = [m.series(q).series for q in ("grad_norm", "weight_norm") if q in m.run.primary]
+    after = [p.value[p.step >= step] for p in parts]
+    seen = np.concatenate(after) if after else np.zeros(0)
+    return Overflow(
+        step,
+        bool(np.isinf(loss.value[bad[0]])),
+        float(np.mean(~np.isfinite(loss.value[bad[0] :]))),
+        float(np.abs(finite).max()) if finite.size else float("nan"),
+        float(np.median(before[-3:])) / low if low > 0.0 else float("nan"),
+        float(np.isfinite(seen).mean()) if seen.size else float("nan"),
+        any(v.size >= 3 and np.isfinite(v).all() and np.ptp(v) > 0.0 for v in after),
+    )
+
+
+def scale_path(scale: SeriesMeasurements) -> ScalePath | None:
+    """Return the way of a loss scale, None where fewer than two positive values were logged."""
+    keep = scale.value > 0.0
+    step, value = scale.step[keep], scale.value[keep]
+    if value.size < 2:
+        return None
+    power = np.log2(value)
+    move = np.diff(power)
+    top = int(value.size - 1 - np.argmax(value[::-1]))
+    down = np.flatnonzero(move < 0.0)
+    low = np.flatnonzero(value <= 1.0)
+    length = max(1.0, float(step[-1] - step[0]))
+    return ScalePath(
+        float(-move[move < 0.0].sum()),
+        float(move[move > 0.0].sum()),
+        float(value[top]),
+        int(step[top]),
+        float(value.min()),
+        float(value[-1]),
+        float(power[top] - power[-1]),
+        int(step[low[0]]) if low.size else None,
+        float(step[down[-1] + 1] - step[top]) / length if down.size and step[down[-1] + 1] > step[top] else 0.0,
+        bool(np.all(value == value[0])),
+    )
+
+
+def stillness(weight: SeriesMeasurements) -> Stillness | None:
+    """Return how little a weight norm moves, None below eight moves or for a norm of 0."""
+    value = weight.value
+    if value.size <= LEAST_MOVES or not value[0] > 0.0:
+        return None
+    move = np.abs(np.diff(value)) / value[:-1].clip(min=1e-300)
+    return Stillness(
+        weight.relative_change,
+        float(np.mean(move == 0.0)),
+        float(np.median(move[move.size // 2 :])),
+        float(np.median(move[: max(3, move.size // 10)])),
+    )
+
+
+def frozen_shrink(grad_norm: FloatArray, step: IntArray, beta2: float) -> FloatArray:
+    """Return how many times smaller Adam's updates are with v in bfloat16 than with an exact one, at the logged steps: (n,).
+
+    In bfloat16 v * beta2 rounds back to v, and a new (1 - beta2) g^2 counts only above 2^-9 of v: v rises, and never falls. The
+    result is sqrt(v in bfloat16 / v); the mean over the parameters stands for each of them. All ones where beta2 is below
+    1 - 2^-8, so that v still decays.
+    """
+    from traindoctor.signals.second_moment import decayed_average
+
+    if not grad_norm.size or 1.0 - beta2 >= 2.0 * LOST_BF16:
+        return np.ones(grad_norm.size)
+    gain = (1.0 - beta2) * np.minimum(grad_norm, 1e100) ** 2
+    count = np.diff(step, prepend=-1).clip(min=0)
+    exact = decayed_average(np.minimum(grad_norm, 1e100) ** 2, step, beta2)
+    frozen, v = np.empty(gain.size), 0.0
+    for k, (g, n) in enumerate(zip(gain.tolist(), count.tolist(), strict=True)):
+        v = max(v, min(v + n * g, g / LOST_BF16))
+        frozen[k] = v
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.sqrt(np.where(exact > 0.0, frozen / exact, 1.0)))

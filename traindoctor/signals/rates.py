@@ -1,0 +1,528 @@
+"""What a logged learning rate did to a run: where it was spent, jumped, was cut, and how the loss answered.
+
+Steps are those of the log. All levels are medians, so that one point decides nothing. Ratios have no unit.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from traindoctor.signals import robust
+from traindoctor.signals.schedule import reconcile, steps_per_epoch
+from traindoctor.signals.shape import cleaned, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from traindoctor.configs.schedule import ConfiguredSchedule
+    from traindoctor.model import FloatArray, IntArray, Run, Series
+    from traindoctor.signals.layers import Layers
+    from traindoctor.signals.schedule import Reconciliation
+
+#: Share of the highest rate below which hardly anything is learnt: two decades.
+SPENT = 0.01
+#: Change of a rate between two logged points, over the highest one, that is a jump.
+JUMP = 0.1
+#: A jump is that many times larger than what the rate moves beside it.
+SUDDEN = 5.0
+#: Distance over the highest rate within which a schedule is the same as the one at the start.
+SAME = 0.03
+#: Factor by which a cut lowers the rate at least, and how alike the factors of a scheduler's cuts are.
+CUT, ALIKE = 0.95, 0.02
+#: Points on each side of a step from which a level is taken at least.
+LEAST = 4
+#: Names of schedules that move from their first call on, and of those that wait or stay.
+_MOVES = re.compile(r"cosine|linear|exp|poly|cycl|anneal|sqrt|restart|step|decay")
+_WAITS = re.compile(r"plateau|metric|constant|multi|milestone|piecewise")
+_BATCH_SIZE = re.compile(r"(?:^|[/._ -])(?:global_|train_|total_|effective_)?batch[_-]?size$", re.IGNORECASE)
+
+
+class Spent(NamedTuple):
+    """A rate that came down to `SPENT` of its peak and stayed there.
+
+    `step`: the first one from which it stays. `share`: of the run's length. `left`: rate at the end over the peak. `way`:
+    "geometric" where it goes on by factors through the decades, "end" where it came to an end (cosine, linear, a lowest rate).
+    """
+
+    step: int
+    share: float
+    left: float
+    way: str
+
+
+class Answer(NamedTuple):
+    """How a series answered to what happened at a step.
+
+    `before`, `after`: levels on both sides. `noise_before`, `noise_after`: point-to-point noise. `errors`: the change in
+    standard errors of both levels, NaN where there is no noise to tell.
+    """
+
+    before: float
+    after: float
+    noise_before: float
+    noise_after: float
+    errors: float
+
+    @property
+    def ratio(self) -> float:
+        """Level after over level before; NaN where that is not above 0."""
+        return self.after / self.before if self.before > 0.0 else float("nan")
+
+    @property
+    def noise_ratio(self) -> float:
+        """Noise after over noise before; NaN where that is not above 0."""
+        return self.noise_after / self.noise_before if self.noise_before > 0.0 else float("nan")
+
+
+class Reset(NamedTuple):
+    """A schedule that begins anew in the middle of its decay.
+
+    `step`: the first one of the new beginning. `before`: rate over the peak just before it. `rewarmed`: whether it begins with
+    a warmup. `at_restart`: whether the process was restarted there. `gap`: time between the two points over the usual one.
+    """
+
+    step: int
+    before: float
+    rewarmed: bool
+    at_restart: bool
+    gap: float
+
+
+class Cuts(NamedTuple):
+    """A rate that is cut by one factor again and again, at uneven distances: by a scheduler that watches the loss.
+
+    `steps` (n,): of the cuts. `factor`: of one cut. `fell`: level of the loss around the last cut that mattered over the one
+    before the first: how far it still fell while the rate was cut.
+    """
+
+    steps: IntArray
+    factor: float
+    fell: float
+
+
+class Change(NamedTuple):
+    """A change of the batch size that is logged: the first step with it, rows before and after, rate after over before."""
+
+    step: int
+    before: float
+    after: float
+    rate: float
+
+
+class Beginning(NamedTuple):
+    """The start of a run.
+
+    `overshoot`: highest level of the loss within the first tenth over its first value. `at`: the step of it. `recovered`:
+    lowest later level over that highest one. `grad`: highest gradient norm in that tenth over the first one, NaN where it was
+    not logged. `weights`: norm of the weights after that tenth over the first one. `warmup`: share of the run until the rate
+    is at its peak, NaN where it was not logged.
+    """
+
+    overshoot: float
+    at: int
+    recovered: float
+    grad: float
+    weights: float
+    warmup: float
+
+
+def configured(run: Run) -> ConfiguredSchedule:
+    """Return what a run's settings say of the schedule."""
+    from traindoctor.configs.schedule import configured_schedule
+
+    return configured_schedule(run.settings, steps_per_epoch=steps_per_epoch(run), counted_by=run.step_unit)
+
+
+def reconciled(run: Run) -> Reconciliation:
+    """Return whether the logged rate follows the configured schedule; "cannot-tell" where either is missing."""
+    series = run.primary.get("learning_rate")
+    none = np.zeros(0)
+    step, value = (series.step, series.value) if series is not None else (none.astype(np.int64), none)
+    return reconcile(step, value, configured(run).spec, steps_per_epoch=steps_per_epoch(run), restarts=run.restarts)
+
+
+def planned_length(run: Run) -> float | None:
+    """Return the length of the run that the settings ask for, in what the log counts; None where they do not say."""
+    steps, epochs = (run.settings[key].value if key in run.settings else None for key in ("steps", "epochs"))
+    if run.step_unit == "epoch":
+        return float(epochs) if isinstance(epochs, int | float) and epochs > 0 else None
+    if isinstance(steps, int | float) and steps > 0:
+        return float(steps)
+    per_epoch = steps_per_epoch(run)
+    if isinstance(epochs, int | float) and epochs > 0 and per_epoch:
+        return float(epochs) * per_epoch
+    return None
+
+
+def should_move(run: Run, seen: float = 0.5, epochs: float = 3.0) -> bool:
+    """Return whether the settings name a schedule that would have moved the rate within the log.
+
+    `seen`: share of the planned run that the log must hold, where its length is known; else so many `epochs`.
+    """
+    name = str(run.settings["schedule.name"].value).lower() if "schedule.name" in run.settings else ""
+    series = run.primary.get("learning_rate")
+    if series is None or len(series) < 2 or not _MOVES.search(name) or _WAITS.search(name):
+        return False
+    span, length, per_epoch = float(np.ptp(series.step)) + 1.0, planned_length(run), steps_per_epoch(run)
+    if run.step_unit == "epoch":
+        return span >= epochs and (length is None or span >= seen * length)
+    return span >= seen * length if length is not None else per_epoch is not None and span >= epochs * per_epoch
+
+
+def spent(step: IntArray, rate: FloatArray, length: float | None = None, peak: float = 0.0) -> Spent | None:
+    """Return where a rate came down to `SPENT` of its peak for good, None where it does not or the log is shorter than 8 points.
+
+    `length`: steps of the planned run, where it is longer than the log. `peak`: the configured rate, where the log may have
+    missed it: one value per epoch shows nothing of a schedule that is over within the first.
+    """
+    step, rate = cleaned(step, rate)
+    peak = max(peak, float(rate.max()) if rate.size else 0.0)
+    if rate.size < 8 or not peak > 0.0 or rate[-1] > SPENT * peak:
+        return None
+    above = np.flatnonzero(rate > SPENT * peak)
+    first = int(above[-1]) + 1 if above.size else 0
+    whole = max(float(step[-1] - step[0]), (length or 0.0) - 1.0, 1.0)
+    low = rate[first:]
+    deep = np.unique(low[(low > 0.0) & (low < SPENT**2 * peak)])
+    geometric = deep.size >= 3 and deep[-1] > 30.0 * deep[0]
+    return Spent(
+        int(step[first]), float(step[first] - step[0]) / whole, float(rate[-1]) / peak, "geometric" if geometric else "end"
+    )
+
+
+def answer(step: IntArray, value: FloatArray, at: int, reach: float = 0.15) -> Answer | None:
+    """Return the levels and the noise of a series on both sides of a step; None with fewer than `LEAST` points on one side.
+
+    `reach`: share of the run that is looked at on either side. The points next to the step are left out, since a log may
+    average over it.
+    """
+    n = value.size
+    j = int(np.searchsorted(step, at))
+    width = max(LEAST, round(reach * n))
+    before, after = value[max(0, j - width) : max(0, j - 1)], value[j + 1 : j + 1 + width]
+    if min(before.size, after.size) < LEAST:
+        return None
+    noise = [robust.step_noise(part) for part in (before, after)]
+    error = 1.25 * float(np.sqrt(noise[0] ** 2 / before.size + noise[1] ** 2 / after.size))  # of medians
+    levels = float(np.median(before)), float(np.median(after))
+    return Answer(*levels, *noise, (levels[1] - levels[0]) / error if error > 0.0 else float("nan"))
+
+
+def stands_since(step: IntArray, value: FloatArray, at: int) -> float:
+    """Return the level of a series at the end over the one just after a step: 1 where it stands; NaN for fewer than 8 points."""
+    after = value[step >= at]
+    if after.size < 8:
+        return float("nan")
+    k = max(3, after.size // 6)
+    first = float(np.median(after[:k]))
+    return float(np.median(after[-k:])) / first if first > 0.0 else float("nan")
+
+
+def level_at(step: IntArray, value: FloatArray, at: int) -> float:
+    """Return the median of a series over a fiftieth of its points, at least five, around a step; NaN for none."""
+    if not value.size:
+        return float("nan")
+    j = min(int(np.searchsorted(step, at)), value.size - 1)
+    half = max(2, value.size // 100)
+    return float(np.median(value[max(0, j - half) : j + half + 1]))
+
+
+def reset(step: IntArray, rate: FloatArray, restarts: Sequence[int] = (), wall_time: FloatArray | None = None) -> Reset | None:
+    """Return where a schedule began anew before its decay was over; None where it did not.
+
+    From there on the rate is what it was from the start on, which no schedule does before its end: cosine restarts come when
+    their cycle is over, and come again. `wall_time` (n,): of each point, where the log has it.
+    """
+    order = np.argsort(step, kind="stable")
+    wall = wall_time[order] if wall_time is not None and wall_time.size == step.size else None
+    step, rate = step[order], rate[order]
+    keep = np.isfinite(rate)
+    step, rate, wall = step[keep], rate[keep], wall[keep] if wall is not None else None
+    if rate.size < 12:
+        return None
+    peak = float(rate.max())
+    if not peak > 0.0:
+        return None
+    move = np.abs(np.diff(rate))
+    beside = np.maximum(np.append(move[1:], 0.0), np.concatenate([[0.0], move[:-1]]))
+    found = np.flatnonzero((move > JUMP * peak) & (move > SUDDEN * beside)) + 1
+    if found.size == 0 or found.size > 3:
+        return None
+    told = describe(step, rate)
+    if told.kind == "restarts" and told.period and found.size > 1:
+        return None
+    stride = float(np.median(np.diff(step)))
+    for j in found:
+        left = step[j:] - step[j]
+        if rate.size - j < 5 or j < 5:
+            continue
+        again = np.interp(left + step[0], step, rate)
+        again_late = np.interp(left + step[0] + stride, step, rate)
+        near = min(float(np.quantile(np.abs(rate[j:] - one), 0.9)) for one in (again, again_late)) / peak
+        if near > SAME or np.ptp(rate[j:]) <= 0.01 * peak:
+            continue
+        decay = [phase for phase in told.phases if phase.last < phase.first and phase.start < step[j] - stride]
+        over = bool(decay) and decay[-1].stop < step[j] + 1.5 * stride
+        before = float(rate[j - 1]) / peak
+        if over or before < 2.0 * SPENT:
+            continue
+        gap = float("nan")
+        if wall is not None and np.isfinite(wall[j]) and np.isfinite(wall[j - 1]):
+            usual = float(np.median(np.diff(wall[np.isfinite(wall)])))
+            gap = float(wall[j] - wall[j - 1]) / usual if usual > 0.0 else float("nan")
+        at_restart = any(abs(step[j] - restart) <= 1.5 * stride for restart in restarts)
+        return Reset(int(step[j]), before, bool(rate[j] < rate[j - 1]), at_restart, gap)
+    return None
+
+
+def cuts(step: IntArray, rate: FloatArray, loss_step: IntArray, loss: FloatArray) -> Cuts | None:
+    """Return the cuts of a rate by one factor at uneven distances; None for fewer than three.
+
+    Where two cuts fell between two logged points the factor is a power of the others.
+    """
+    step, rate = cleaned(step, rate)
+    if rate.size < 12 or not np.all(rate > 0.0) or loss.size < 12:
+        return None
+    ratio = rate[1:] / rate[:-1]
+    at = np.flatnonzero(np.abs(ratio - 1.0) > 1e-9)
+    if at.size < 3 or np.any(ratio[at] > CUT):
+        return None
+    factor = float(ratio[at].max())
+    powers = np.log(ratio[at]) / np.log(factor)
+    if np.any(np.abs(powers - np.round(powers)) > ALIKE * np.maximum(powers, 1.0)):
+        return None
+    gaps = np.diff(step[at + 1]) / np.round(powers[1:])
+    stride = float(np.median(np.diff(step)))
+    if gaps.size < 2 or np.ptp(gaps) <= 1.01 * stride:
+        return None  # at even distances: a staircase, not one that watches
+    mattered = at[rate[at + 1] >= 0.1 * SPENT * rate[0]]
+    last = int(step[(mattered if mattered.size else at[:1])[-1] + 1])
+    first = level_at(loss_step, loss, int(step[at[0]]))
+    fell = level_at(loss_step, loss, last) / first if first > 0.0 else float("nan")
+    return Cuts(step[at + 1], factor, fell)
+
+
+def batch_change(run: Run) -> Change | None:
+    """Return the first change of a logged batch size, None where it is not logged or does not change."""
+    sizes = [s for s in run.series if _BATCH_SIZE.search(s.tag)]
+    for one in sizes:
+        step, value = cleaned(one.step, one.value)
+        moved = np.flatnonzero(np.abs(np.diff(value)) > 0.1 * np.abs(value[:-1])) if value.size > 5 else np.zeros(0, dtype=int)
+        if moved.size != 1 or moved[0] < 2 or not np.all(value > 0.0):
+            continue
+        at = int(step[moved[0] + 1])
+        rate = run.primary.get("learning_rate")
+        change = float("nan")
+        if rate is not None:
+            rate_step, rates = cleaned(rate.step, rate.value)
+            before, after = rates[rate_step < at], rates[rate_step >= at]
+            if before.size and after.size and before[-1] > 0.0:
+                change = float(after[min(1, after.size - 1)] / before[-1])
+        return Change(at, float(value[moved[0]]), float(value[moved[0] + 1]), change)
+    return None
+
+
+def rates_of_groups(run: Run) -> tuple[str, str, float] | None:
+    """Return the tags with the lowest and the highest learning rate of a run's groups, and their ratio; None for one group.
+
+    Only series that are not 0 throughout count; the ratio is the median over the last half of the points.
+    """
+    groups: list[tuple[float, str]] = []
+    for one in run.series:
+        if one.quantity != "learning_rate":
+            continue
+        _, value = cleaned(one.step, one.value)
+        late = value[value.size // 2 :]
+        if late.size >= 3 and np.median(late) > 0.0:
+            groups.append((float(np.median(late)), one.tag))
+    if len(groups) < 2:
+        return None
+    (low, slow), (high, fast) = min(groups), max(groups)
+    return slow, fast, high / low
+
+
+def beginning(
+    loss: tuple[IntArray, FloatArray], rate: Series | None = None, grad: Series | None = None, weights: Series | None = None
+) -> Beginning | None:
+    """Return what happened in the first tenth of a run; None where fewer than four points of the loss lie in it.
+
+    `loss`: steps and values, finite. The first value is that before any step, or close to it.
+    """
+    step, value = loss
+    early = max(4, value.size // 10)
+    if value.size < 3 * early or not value[0] > 0.0:
+        return None
+    level = robust.running_median(value[: early + 1], 3)
+    top = int(np.argmax(level))
+    later = robust.running_median(value, max(3, value.size // 40))[early:]
+    grown = []
+    for one, of in ((grad, np.max), (weights, np.median)):
+        share = float("nan")
+        if one is not None:
+            at, values = cleaned(one.step, one.value)
+            first = values[at <= step[early]]
+            if first.size >= 3 and first[0] > 0.0:
+                share = float(of(first[-2:] if of is np.median else first)) / float(first[0])
+        grown.append(share)
+    highest = float(level[top])
+    warmup = warmup_share(rate.step, rate.value) if rate is not None else float("nan")
+    return Beginning(highest / float(value[0]), int(step[top]), float(later.min()) / highest, grown[0], grown[1], warmup)
+
+
+def warmup_share(step: IntArray, rate: FloatArray) -> float:
+    """Return the share of the run until the rate first is at nine tenths of its peak: 0 where it starts there; NaN if unknown."""
+    step, rate = cleaned(step, rate)
+    if rate.size < 3 or not rate.max() > 0.0:
+        return float("nan")
+    first = int(np.argmax(rate >= 0.9 * rate.max()))
+    return float(step[first] - step[0]) / max(1.0, float(step[-1] - step[0]))
+
+
+def held(step: IntArray, rate: FloatArray) -> float:
+    """Return the logged points between two changes of a rate, median; 1 where it moves at each, NaN where it never does."""
+    step, rate = cleaned(step, rate)
+    if rate.size < 3:
+        return float("nan")
+    moved = np.flatnonzero(np.abs(np.diff(rate)) > 1e-9 * max(1e-300, float(np.abs(rate).max())))
+    return float(np.median(np.diff(moved))) if moved.size >= 3 else float("nan")
+
+
+def end_of_decay(step: IntArray, rate: FloatArray) -> float | None:
+    """Return the step at which the last decay that a log shows would come to its end; None where it shows none that has one."""
+    told = describe(step, rate)
+    last = told.phases[-1] if told.kind == "phases" and told.phases else None
+    if last is None or last.last >= last.first or last.shape in ("constant", "exponential", "inverse-sqrt", "inverse-time"):
+        return None
+    return float(last.stop)
+
+
+def noise_jump(step: IntArray, value: FloatArray) -> tuple[int, float] | None:
+    """Return the step at which the point-to-point noise of a series changes most, and noise after over before; None if unclear.
+
+    The change is sought in the logarithm of the second differences, whose mean moves with the noise and not with the level;
+    it must stand out by eight standard errors, from a tenth to nine tenths of the points.
+    """
+    n = value.size
+    if n < 60:
+        return None
+    move = np.abs(np.diff(value, n=2))
+    known = move[move > 0.0]
+    if known.size < 0.9 * move.size:
+        return None
+    log = np.log(np.maximum(move, float(known.min())))
+    total = np.concatenate([[0.0], np.cumsum(log)])
+    at = np.arange(log.size // 10, log.size - log.size // 10)
+    before, after = total[at] / at, (total[-1] - total[at]) / (log.size - at)
+    # neighbours share two of three values: the effective number of second differences is about a third
+    error = float(log.std()) * np.sqrt(3.0 / at + 3.0 / (log.size - at))
+    score = (after - before) / error
+    best = int(np.argmax(np.abs(score)))
+    j = int(at[best])
+    error_inside = float(np.sqrt(log[:j].var() * 3.0 / j + log[j:].var() * 3.0 / (log.size - j)))
+    jump = float(after[best] - before[best])
+    if not error_inside > 0.0 or abs(jump) < 8.0 * error_inside:
+        return None
+    return int(step[min(j + 1, n - 1)]), float(np.exp(jump))
+
+
+class Floor(NamedTuple):
+    """A level of the loss that follows the rate: it stood, fell at once when the rate was lowered, and stands again.
+
+    `step`: of the lower rate. `rate`: after over before. `level`: of the loss, after over before. `errors`: of that change.
+    `left`: rate at the end over the peak.
+    """
+
+    step: int
+    rate: float
+    level: float
+    errors: float
+    left: float
+
+
+def floor_of_rate(rate: tuple[IntArray, FloatArray], loss: tuple[IntArray, FloatArray]) -> Floor | None:
+    """Return where the loss followed a sudden cut of the rate down, from one plateau to another; None where it did not.
+
+    `rate`, `loss`: steps and values. Only the last cut counts, and only where a tenth of the points lie on either side.
+    """
+    step, value = cleaned(*rate)
+    if value.size < 12 or not np.all(value > 0.0):
+        return None
+    ratio = value[1:] / value[:-1]
+    moved = np.flatnonzero(np.abs(ratio - 1.0) > 1e-6)
+    if moved.size == 0 or moved.size > 4 or np.any(ratio[moved] > 1.0):
+        return None
+    j = int(moved[-1]) + 1
+    at = int(step[j])
+    found = answer(*loss, at)
+    if found is None or not found.after < found.before:
+        return None
+    loss_step, level = loss
+    parts = level[loss_step < at], level[loss_step >= at]
+    if min(part.size for part in parts) < max(12, level.size // 10):
+        return None
+    trends = []
+    for part in parts:  # did it stand, beside the noise?
+        late = part[part.size // 2 :] if part is parts[0] else part[part.size // 4 :]
+        half = late.size // 2
+        trends.append(float(np.median(late[half:]) / np.median(late[:half])))
+    if min(trends) < 0.85:
+        return None
+    return Floor(at, float(ratio[moved[-1]]), found.ratio, found.errors, float(value[-1] / value.max()))
+
+
+def moves_near(run: Run, at: int, reach: float = 0.05) -> bool:
+    """Return whether the logged rate moves by a fifth within a share of the run on either side of a step."""
+    series = run.primary.get("learning_rate")
+    if series is None:
+        return False
+    step, rate = cleaned(series.step, series.value)
+    if rate.size < 3:
+        return False
+    width = reach * float(step[-1] - step[0])
+    near = rate[(step >= at - width) & (step <= at + width)]
+    return bool(near.size and np.ptp(near) > 0.2 * float(np.abs(near).max()))
+
+
+class OddLayer(NamedTuple):
+    """A weight matrix that stands out, in decades from the median of the others; NaN where it cannot be told.
+
+    `updates`: of its update-to-weight ratio. `growth`: of the growth of its weight norm. `moved`: of how far its weight norm
+    went, over its first value.
+    """
+
+    name: str
+    updates: float
+    growth: float
+    moved: float
+
+
+def odd_layer(layers: Layers) -> OddLayer | None:
+    """Return the weight matrix that stands out most, by its updates or its weights; None for fewer than three matrices."""
+    updates = layers.update_deviation()
+    rows = layers.rows("weight_norm")
+    growth = moved = np.full(layers.n, np.nan)
+    if len(rows) >= 3:
+        with np.errstate(all="ignore"):
+            first = rows[0]
+            growth = _from_others(layers.growth("weight_norm"), layers)
+            moved = _from_others(np.nanmax(np.abs(rows - first), axis=0) / first, layers)
+    score = np.nanmax(np.abs(np.stack([updates, growth, moved])), axis=0, initial=-1.0) if layers.n else np.zeros(0)
+    if not score.size or not np.isfinite(score).any() or float(score.max()) <= 0.0:
+        return None
+    k = int(np.argmax(score))
+    return OddLayer(layers.names[k], float(updates[k]), float(growth[k]), float(moved[k]))
+
+
+def _from_others(value: FloatArray, layers: Layers) -> FloatArray:
+    """Return by how many decades each matrix is above the median of the other matrices, (k,); NaN for fewer than three."""
+    with np.errstate(all="ignore"):
+        log = np.where(layers.matrices & (value > 0.0), np.log10(value), np.nan)
+    known = np.flatnonzero(np.isfinite(log))
+    made = np.full(layers.n, np.nan)
+    if known.size >= 3:
+        for k in known:
+            made[k] = log[k] - float(np.median(log[known[known != k]]))
+    return made
