@@ -33,9 +33,11 @@ MAY_IMPORT = {
     "replay": MEASURED,
     "differential": SECOND,
     "demos": {*BASE, "signals", "optim", "code", "replay", "diagnose", "report"},
-    "diagnose": {*SECOND, "", "check", "beside", "differential"},
+    "diagnose": {*SECOND, "", "check", "beside", "differential", "across"},
+    "across": SECOND,
+    "compare": SECOND,
     "report": {*SECOND, "", "check", "differential"},
-    "cli": {*SECOND, "", "beside", "check", "settings", "differential", "diagnose", "report", "demos"},
+    "cli": {*SECOND, "", "beside", "check", "settings", "differential", "diagnose", "compare", "report", "demos"},
     "__main__": {"cli"},
 }
 #: What a rule pack may import beside what a layer of rules may.

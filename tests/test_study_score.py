@@ -192,7 +192,7 @@ def test_evidence_is_collected_and_judged_as_the_differential_does(study, tmp_pa
     finding = diagnose([tmp_path / "a-zero-0"]).runs[0].findings[0]
     assert (code, alarm) == ("TD204", True)
     assert share == pytest.approx(finding.confidence)
-    assert calibrate.design(run, causes)[1].any()
+    assert calibrate.design(run, causes).expected.any()
 
 
 def test_nothing_is_fitted_on_runs_that_are_held_back(study, tmp_path):

@@ -421,7 +421,7 @@ def _change(
             return Change(d, "explains", "the learning rate is what parts first, and this sets it", trial=trial)
     if trial in ("no effect", "worse"):
         return Change(d, "possible", "tried alone on a replay of the bad run, the good run's value does not repair it", "", trial)
-    return Change(d, "possible", _cannot_tell(d, cause, len(good)), trial=trial)
+    return Change(d, "possible", _cannot_tell(d, cause, good), trial=trial)
 
 
 def _makes_the_rate(d: Difference) -> bool:
@@ -460,9 +460,10 @@ def _goes_back(d: Difference, value: object) -> bool:
     return d.bad is None or theirs is None or ours is None or same(value, ours)
 
 
-def _cannot_tell(d: Difference, cause: Finding | None, n_good: int) -> str:
-    if d.key == "seed" and n_good > 1:
-        return f"{n_good} good runs with seeds of their own are alike: that a seed alone does it is unlikely"
+def _cannot_tell(d: Difference, cause: Finding | None, good: Sequence[Run]) -> str:
+    n_seeds = len({str(run.settings["seed"].value) for run in good if "seed" in run.settings})
+    if d.key == "seed" and n_seeds > 1:
+        return f"good runs with {n_seeds} other seeds are alike: that a seed alone does it is unlikely"
     if d.key == "seed":
         return "a seed can make a run fail that is near its limit; more good runs with other seeds would tell"
     if cause is None:

@@ -9,8 +9,8 @@ Three fits, all small enough to follow by hand. Two restate how sure a diagnosis
 
 The third changes diagnoses too, so that first causes and alarms are counted again:
 
-- the prior and the four weights of the differential, by maximum likelihood, in their order (weak <= moderate <= strong <= proof)
-  and rounded to one decimal.
+- the prior and the four weights of the differential, by the likelihood of the shares, in their order
+  (weak <= moderate <= strong <= proof) and rounded to one decimal.
 
 Each is fitted on four fifths of the recipes and judged on the last fifth, five times. Nothing is written into the differential:
 the figures are for whoever changes it. The part held-back is refused.
@@ -137,14 +137,11 @@ def reweighted(weight: float, weights: Weights) -> float:
     return sum(n * w for n, w in zip(parts_of(round(weight, 6)), weights[1:], strict=True))
 
 
-def judged(run: Examined, causes: Mapping[str, Cause], weights: Weights) -> tuple[str, float, bool]:
-    """Return (first cause or "", its share, whether it is an alarm) as the differential would say with these weights.
-
-    An undecided verdict names nothing, and a remark on the log is no cause.
-    """
+def suspicions_of(run: Examined, causes: Mapping[str, Cause], weights: Weights) -> list[Suspicion]:
+    """Return what the differential is given of a run, with these weights in place of today's."""
     from traindoctor.model import Evidence
 
-    suspicions = [
+    return [
         differential.Suspicion(
             causes[code],
             tuple(Evidence(p.supports, p.kind, "", "", reweighted(p.weight, weights)) for p in pieces),  # type: ignore[arg-type]
@@ -152,6 +149,14 @@ def judged(run: Examined, causes: Mapping[str, Cause], weights: Weights) -> tupl
         for code, pieces in run.evidence.items()
         if code in causes
     ]
+
+
+def judged(run: Examined, causes: Mapping[str, Cause], weights: Weights) -> tuple[str, float, bool]:
+    """Return (first cause or "", its share, whether it is an alarm) as the differential would say with these weights.
+
+    An undecided verdict names nothing, and a remark on the log is no cause.
+    """
+    suspicions = suspicions_of(run, causes, weights)
     with patch.object(differential, "PRIOR", weights.prior):
         opinion = differential.decide(suspicions)
     named = [d for d in opinion.diagnoses if not d.suspicion.cause.standalone]
@@ -246,53 +251,63 @@ def fitted_ceiling(answers: Answers) -> Ceiling:
     return min((Ceiling(i / 100) for i in range(70, 101)), key=loss)
 
 
-def fitted_weights(runs: Sequence[Examined], causes: Mapping[str, Cause]) -> Weights:
-    """Return prior and weights of the greatest likelihood, in their order, held to today's by `HOLD`.
+class Design(NamedTuple):
+    """The supported causes of a run that stand for themselves, n of them.
 
-    The likelihood of a run is the share of its expected causes among all supported ones and "none of these"; where the true
-    cause has no evidence, or the run is sound, that of "none". Consequences that fold under another cause are left out.
+    `counts` (n, 5): 1, and the net number of pieces of each weight. `rivals` (n, n): which causes a share is taken over, each
+    cause among its own. `expected` (n,): whether a cause is right.
+    """
+
+    counts: npt.NDArray[np.float64]
+    rivals: npt.NDArray[np.bool_]
+    expected: npt.NDArray[np.bool_]
+
+
+def design(run: Examined, causes: Mapping[str, Cause]) -> Design | None:
+    """Return the table of a run, with rivals and consequences as they are at today's weights; None where nothing is supported."""
+    alone = [s for s in suspicions_of(run, causes, TODAY) if s.is_supported and not s.cause.standalone]
+    roots = [s for s in alone if not any(s.cause.code in r.cause.explains and explains(r, s) for r in alone if r is not s)]
+    if not roots:
+        return None
+    counts = [
+        [1.0, *np.sum([np.array(parts_of(round(e.weight, 6))) * (1 if e.supports else -1) for e in s.evidence], axis=0)]
+        for s in roots
+    ]
+    return Design(
+        np.array(counts),
+        np.array([[r is s or s.competes_with(r) for r in roots] for s in roots]),
+        np.array([s.cause.code in run.expected for s in roots]),
+    )
+
+
+def explains(root: Suspicion, consequence: Suspicion) -> bool:
+    """Return whether a cause is likely enough for another to fold under it."""
+    return root.log_odds > 0.0 and root.log_odds >= consequence.log_odds - rule.STRONG
+
+
+def fitted_weights(runs: Sequence[Examined], causes: Mapping[str, Cause]) -> Weights:
+    """Return prior and weights that make the shares most likely, in their order, held to today's by `HOLD`.
+
+    Every supported cause counts as one answer: its share is the stated probability that it is right. So a wrong suspicion on a
+    sound run, and one beside a fault that was missed, weigh as much as a right one that is doubted.
     """
     from scipy.optimize import minimize
 
-    tables = [design(run, causes) for run in runs]
+    designs = [d for d in (design(run, causes) for run in runs) if d is not None]
     today = np.array([TODAY.prior, TODAY.weak, *np.diff(TODAY[1:])])
 
     def loss(theta: npt.NDArray[np.float64]) -> float:
         values = np.array([theta[0], *np.cumsum(theta[1:])])
         total = HOLD * float(np.sum((values - np.array(TODAY)) ** 2))
-        for table, expected in tables:
-            scores = np.append(table @ values, 0.0)
-            wanted = scores[:-1][expected] if expected.any() else scores[-1:]
-            total += float(np.logaddexp.reduce(scores) - np.logaddexp.reduce(wanted))
+        for d in designs:
+            odds = np.exp(np.clip(d.counts @ values, -30.0, 30.0))
+            share = np.clip(odds / (1.0 + d.rivals @ odds), EDGE, 1.0 - EDGE)
+            total -= float(np.sum(np.log(np.where(d.expected, share, 1.0 - share))))
         return total
 
     bounds = [(-8.0, 0.0), *[(0.05, 8.0)] * 4]
     found = minimize(loss, today, method="L-BFGS-B", bounds=bounds)
     return Weights(float(found.x[0]), *(float(v) for v in np.cumsum(found.x[1:])))
-
-
-def design(run: Examined, causes: Mapping[str, Cause]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return for each supported cause that stands for itself: 1 and its net count of each weight, and whether it is expected."""
-    present = {
-        code: differential.Suspicion(causes[code], ())
-        for code, pieces in run.evidence.items()
-        if code in causes and not causes[code].standalone and any(p.supports for p in pieces)
-    }
-    likely = {code: TODAY.prior + sum(p.weight if p.supports else -p.weight for p in run.evidence[code]) for code in present}
-    roots = [
-        code
-        for code in present
-        if not any(
-            code in causes[other].explains and likely[other] > 0.0 and likely[other] >= likely[code] - rule.STRONG
-            for other in present
-            if other != code
-        )
-    ]
-    rows = [
-        [1.0, *np.sum([np.array(parts_of(round(p.weight, 6))) * (1 if p.supports else -1) for p in run.evidence[code]], axis=0)]
-        for code in roots
-    ]
-    return np.array(rows).reshape(len(roots), 5), np.array([code in run.expected for code in roots], dtype=bool)
 
 
 def folds(runs: Sequence[Examined]) -> list[tuple[list[Examined], list[Examined]]]:

@@ -71,7 +71,7 @@ CAUSE = Cause(
             f"{STUDY}: sorted 0.48 to 0.83, mixed below 0.4",
         ),
         Threshold("repeats_found", 0.6, "the same, where the length of the epoch was looked for in the loss itself", STUDY),
-        Threshold("beside", 0.5, "share at lengths beside the epoch, over that at the epoch", f"{STUDY}: sorted at most 0.35"),
+        Threshold("beside", 0.4, "share at lengths beside the epoch, over that at the epoch", f"{STUDY}: sorted at most 0.35"),
         Threshold(
             "swing",
             0.05,

@@ -5,12 +5,12 @@ Losses of generator and discriminator that swing against each other, without res
 of 0.9 (or a momentum of 0.9).
 
 ## Why it happens
-A game's vector field rotates about its equilibrium. Averaging past gradients delays the turn, so that momentum feeds the rotation;
-in bilinear games only zero or negative momentum converges.
+A game's vector field rotates about its equilibrium. Averaging past gradients delays the turn, so that momentum feeds the
+rotation; in bilinear games only zero or negative momentum converges.
 
 ## When it is wrong
-A game's losses are no measure of its quality, and many generators train well at 0.9: a log cannot prove this, so that it is said as
-information. Look at samples or at a score of them.
+A game's losses are no measure of its quality, and many generators train well at 0.9: a log cannot prove this, so that it is
+said as information. Look at samples or at a score of them.
 
 ## What repairs it
 beta1 of 0.5 or 0 for both networks; a critic with weight clipping wants RMSprop without momentum.

@@ -11,20 +11,21 @@ each of them: with k far above 1 / (1 - beta2) both are gone when the next gradi
 lags behind a gradient that grows.
 
 ## When it is wrong
-The global norm cannot say which parameters a spike belongs to. Bad batches (TD507) and heavy tails without a clip (TD319) look the
-same in it, so that a log ends with these candidates unless the settings are out of the usual.
+The global norm cannot say which parameters a spike belongs to. Bad batches (TD507) and heavy tails without a clip (TD319)
+look the same in it, so that a log ends with these candidates unless the settings are out of the usual.
 
 ## What repairs it
 `torch.optim.SparseAdam` for the embedding, a beta2 of 0.98 to 0.99, a clip at the 90th percentile of the norm.
 
 ## References
 Kingma and Ba 2015, arXiv:1412.6980, section 2.1 (sparse gradients: the size of a step for (1 - beta1) > sqrt(1 - beta2)).
-PyTorch documentation, torch.optim.SparseAdam. Shazeer and Stern 2018, Adafactor, arXiv:1804.04235, section 5 (out-of-date moments).
+PyTorch documentation, torch.optim.SparseAdam. Shazeer and Stern 2018, Adafactor, arXiv:1804.04235, section 5 (out-of-date
+moments).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from traindoctor.rule import (
     MODERATE,
@@ -55,7 +56,9 @@ CAUSE = Cause(
     severity="warning",
     thresholds=(
         Threshold("beta2", 0.9995, "beta2", "twice the memory of the default"),
-        Threshold("out_of_date", 25.0, "g^2 over the second moment at a spike", "arXiv:1804.04235, section 5: updates clipped at 1"),
+        Threshold(
+            "out_of_date", 25.0, "g^2 over the second moment at a spike", "arXiv:1804.04235, section 5: updates clipped at 1"
+        ),
         Threshold("least", 3.0, "spikes", "definition: two may be chance"),
     ),
     look_alikes=("TD507", "TD319", "TD101"),
@@ -104,7 +107,9 @@ def surprises(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             text=f"beta2 is {spec.beta2:g}: the second moment needs {1.0 / (1.0 - spec.beta2):,.0f} steps to follow.",
         )
     if any(word in s.tag.lower() for s in m.run.series for word in ("embed", "token", "vocab")):
-        yield supports("embedding", "embedding", unit="", weight=WEAK, text="The model has an embedding, whose rows are rarely used.")
+        yield supports(
+            "embedding", "embedding", unit="", weight=WEAK, text="The model has an embedding, whose rows are rarely used."
+        )
 
 
 @CAUSE.fixes
@@ -150,5 +155,5 @@ def examples() -> Examples:
         Example("rare at the default", run_of(usual, loss=jumps, grad_norm=rare)),
         Example("not Adam", run_of(OptimizerSpec("sgd", lr=0.1), loss=jumps, grad_norm=rare)),
     )
-    words = {"grad_norm/embed.weight": rare, "grad_norm/head.weight": grad}
+    words: dict[str, Any] = {"grad_norm/embed.weight": rare, "grad_norm/head.weight": grad}
     return valid, (Example("rare under a long memory", run_of(long, loss=jumps, grad_norm=rare, **words)),)

@@ -10,8 +10,8 @@ update is about as large as the learning rate, whatever the gradient. Convergenc
 large enough for the noise of the batches.
 
 ## When it is wrong
-0.95 and 0.98 are usual for transformers, 0.9 works for full batches and large ones. Where the run got down well there is nothing to
-repair. A log without the settings cannot tell this from a learning rate that is too high.
+0.95 and 0.98 are usual for transformers, 0.9 works for full batches and large ones. Where the run got down well there is
+nothing to repair. A log without the settings cannot tell this from a learning rate that is too high.
 
 ## What repairs it
 beta2 back to 0.999, or 0.95 to 0.98 for large batches. A learning rate that decays hides it.
@@ -134,9 +134,7 @@ def raise_it(m: Measurements, limits: Limits) -> Iterator[Fix]:
 @CAUSE.says
 def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     """Return the verdict's sentence."""
-    return Statement(
-        f"beta2 = {m.optimizer.beta2:g} made every update full-size noise.", " ".join(e.text for e in evidence[:3])
-    )
+    return Statement(f"beta2 = {m.optimizer.beta2:g} made every update full-size noise.", " ".join(e.text for e in evidence[:3]))
 
 
 @CAUSE.examples

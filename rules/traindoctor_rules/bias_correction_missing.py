@@ -1,17 +1,17 @@
 """Adam's moments start at zero and are not corrected for it: the first hundreds of updates are up to six times too large.
 
 ## What it looks like
-A loss that rises or stumbles in the first steps and recovers over some hundreds; update norms that rise over the first dozen steps
-and then fall like one over the square root of the step. With warmup it is hidden.
+A loss that rises or stumbles in the first steps and recovers over some hundreds; update norms that rise over the first dozen
+steps and then fall like one over the square root of the step. With warmup it is hidden.
 
 ## Why it happens
-Both moments start at 0, the second far more slowly: without the corrections 1 - beta1^t and 1 - beta2^t the update is
-(1 - beta1^t) / sqrt(1 - beta2^t) times what it should be: 3.16 times at the first step for 0.9 and 0.999, 6.6 times at the twelfth,
-more than 1.5 times until the 587th.
+Both moments start at 0, the second far more slowly: without the corrections 1 - beta1^t and 1 - beta2^t the update is (1 -
+beta1^t) / sqrt(1 - beta2^t) times what it should be: 3.16 times at the first step for 0.9 and 0.999, 6.6 times at the
+twelfth, more than 1.5 times until the 587th.
 
 ## When it is wrong
-The loss alone cannot tell it from a first learning rate that is too high (TD201) or a missing warmup (TD203): only the size of the
-updates shows the transient. BERT's original optimizer left the correction out on purpose, with warmup in its place.
+The loss alone cannot tell it from a first learning rate that is too high (TD201) or a missing warmup (TD203): only the size
+of the updates shows the transient. BERT's original optimizer left the correction out on purpose, with warmup in its place.
 
 ## What repairs it
 The library's own Adam; in an optimizer of one's own the two corrections, with the step counted from 1 and restored at a resume.
@@ -24,7 +24,7 @@ Zhang et al. 2021, Revisiting few-sample BERT fine-tuning, arXiv:2006.05987, sec
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from traindoctor.rule import (
     MODERATE,
@@ -54,6 +54,9 @@ CAUSE = Cause(
     severity="warning",
     thresholds=(
         Threshold("growth", 1.3, "largest over first update", "arXiv:1412.6980, algorithm 1: at most 1 with, up to 2.1 without"),
+        Threshold(
+            "exact", 0.04, "of the size of the first update", "the gain moves by the learning rate between update and norm"
+        ),
         Threshold("overshoot", 1.3, "highest early level over the initial one", "benchmarks/study, tuning part"),
     ),
     look_alikes=("TD201", "TD203"),
@@ -80,17 +83,56 @@ def grows(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             weight=PROOF,
             onset=int(step[0]),
             source=source,
-            text=f"At an unchanged learning rate the updates grew to {growth:.1f} times the first one. The first update of a corrected "
-            "Adam moves every weight by the full learning rate, and none that follow move them by more.",
+            text=f"The updates grew to {growth:.1f} times the first one. The first update of a corrected Adam moves every weight "
+            "by the full learning rate, and none that follow move them by more.",
         )
     elif growth == growth:
         yield against(
             "growth",
             growth,
             unit="times the first update",
+            weight=MODERATE,
+            source=source,
+            text="No later update is larger than the first one, as it should be.",
+        )
+
+
+@CAUSE.in_logs(needs=("layers", "optimizer.beta2"))
+def first_step(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield the first update of the gains of norms, whose size is known."""
+    import numpy as np
+
+    from traindoctor.signals.moments import correction_factor, first_updates_of_gains
+
+    beta1, beta2 = m.optimizer.beta1, m.optimizer.beta2
+    seen = first_updates_of_gains(m)
+    if not m.optimizer.is_adam or seen.size < 2 or beta1 is None or beta2 is None:
+        return
+    if not (0.0 < beta1 < 1.0 and 0.0 < beta2 < 1.0):
+        return
+    expected, size = float(correction_factor(np.zeros(1, dtype=np.int64), beta1, beta2)[0]), float(np.median(seen))
+    source = m.layers.source("update_ratio")
+    if abs(expected - 1.0) < 4.0 * limits["exact"]:
+        return  # corrected or not, the first step is the same
+    if abs(size / expected - 1.0) < limits["exact"]:
+        yield supports(
+            "first",
+            size,
+            unit="learning rates",
+            weight=PROOF,
+            onset=0,
+            source=source,
+            text=f"The first update moved the gains of {seen.size} norms by {size:.2f} times the learning rate: 1 with corrected "
+            f"moments, {expected:.2f} without.",
+        )
+    elif abs(size - 1.0) < limits["exact"]:
+        yield against(
+            "first",
+            size,
+            unit="learning rates",
             weight=PROOF,
             source=source,
-            text="No later update is larger than the first one, so that the moments are corrected.",
+            text="The first update moved the gains of the norms by the learning rate, as corrected moments do.",
         )
 
 
@@ -161,10 +203,21 @@ def examples() -> Examples:
 
     sound = trained(1.0, corrected=True)
     short = run_of(spec, loss=loss[:6], grad_norm=[1.0] * 6, update_norm=[1e-3] * 6)
-    valid = (
+    valid: tuple[Example, ...] = (
         Example("corrected", sound),
         Example("gradients vanish", trained(0.05, corrected=True)),
         Example("no update norm", run_of(spec, loss=loss, grad_norm=sound.primary["grad_norm"].value)),
         Example("a few points", short),
     )
-    return valid, (Example("uncorrected", trained(1.0, corrected=False)),)
+    gains: dict[str, Any] = {f"weight_norm/norm{k}.weight": [5.0] * 8 for k in (1, 2)}
+
+    def first(size: float) -> Run:
+        ratios: dict[str, Any] = {f"update_ratio/norm{k}.weight": [1e-3 * size] + [4e-4] * 7 for k in (1, 2)}
+        return run_of(spec, loss=loss[:8], **gains, **ratios)
+
+    valid += (Example("gains move by the learning rate", first(1.0)),)
+    invalid = (
+        Example("uncorrected", trained(1.0, corrected=False)),
+        Example("gains move by three learning rates", first(3.162)),
+    )
+    return valid, invalid

@@ -77,6 +77,8 @@ CAUSE = Cause(
         ),
         Threshold("led", 5.0, "gradient norm before the step over its median", f"{STUDY}: faulty at most 3.8"),
         Threshold("held_out", 0.65, "rise of the held-out loss over that of the training loss", f"{STUDY}: faulty at most 0.62"),
+        Threshold("better", -0.08, "log of the held-out loss after over before", f"{STUDY}: curricula -0.11 to -1.6, faulty from -0.04 on"),
+        Threshold("long", 0.3, "share of the run after the step", "longer than lost state takes to come back"),
         Threshold("rate", 0.1, "log of the learning rate after over before", "definition: the rate was changed"),
     ),
     look_alikes=("TD201", "TD805", "TD704"),
@@ -109,9 +111,9 @@ def steps_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         "stays",
         shift.kept,
         unit="of the step left at the end",
-        weight=MODERATE,
+        weight=STRONG if shift.left > limits["long"] else MODERATE,
         source=m.loss.source,
-        text="It goes on from there: it neither comes back nor grows further.",
+        text=f"It goes on from there for {shift.left:.0%} of the run: it neither comes back nor grows further.",
     )
     yield from _beside(m, limits)
 
@@ -158,11 +160,20 @@ def _beside(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "gradient_led",
             seen.gradient_led,
             unit="times its median",
-            weight=MODERATE,
+            weight=WEAK,
             source=m.grad_norm.source,
             text="The gradient norm gave no sign before the step.",
         )
-    if seen.validation < limits["held_out"] * shift.size:
+    if seen.validation < limits["better"]:
+        yield against(
+            "held_out",
+            seen.validation,
+            unit="log",
+            weight=STRONG,
+            source=m.series("val_loss").source,
+            text="The held-out loss falls with it: data that were added on purpose would do that.",
+        )
+    elif seen.validation < limits["held_out"] * shift.size:
         yield supports(
             "held_out",
             seen.validation / shift.size,

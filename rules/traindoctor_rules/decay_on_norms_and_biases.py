@@ -1,29 +1,30 @@
 """Weight decay acts on the gains of normalisation layers and on biases, which it only drives to zero.
 
 ## What it looks like
-The gains of the norms fall steadily, all of them, to half of their start and below, while the weight matrices do not; the loss ends
-higher than it need. Only norms per layer show it.
+The gains of the norms fall steadily, all of them, to half of their start and below, while the weight matrices do not; the
+loss ends higher than it need. Only norms per layer show it.
 
 ## Why it happens
-Decay keeps the size of weight matrices in check, and their scale is free where a norm follows. A gain has no such freedom: what is
-taken from it is taken from the signal. `optimizer(model.parameters())` gives all parameters one decay.
+Decay keeps the size of weight matrices in check, and their scale is free where a norm follows. A gain has no such freedom:
+what is taken from it is taken from the signal. `optimizer(model.parameters())` gives all parameters one decay.
 
 ## When it is wrong
-At usual decays and lengths the effect is small: over a run, gains lose about the learning rate times the decay times the number of
-steps. Gains that fall without any decay are learned so.
+At usual decays and lengths the effect is small: over a run, gains lose about the learning rate times the decay times the
+number of steps. Gains that fall without any decay are learned so.
 
 ## What repairs it
 Two parameter groups: weight matrices with decay; gains, biases (and often embeddings) without.
 
 ## References
 Loshchilov and Hutter 2019, Decoupled weight decay regularization, arXiv:1711.05101, algorithm 2.
-Brown et al. 2020, arXiv:2005.14165, appendix B; and the two groups of nanoGPT's `configure_optimizers` (decay for 2-D parameters only).
+Brown et al. 2020, arXiv:2005.14165, appendix B; and the two groups of nanoGPT's `configure_optimizers` (decay for 2-D
+parameters only).
 He et al. 2019, Bag of tricks for image classification, arXiv:1812.01187, section 3.1 ("no bias decay").
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from traindoctor.rule import (
     MODERATE,
@@ -73,7 +74,8 @@ def gains_fall(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     if not layers.has("weight_norm"):
         return
     kept = layers.growth("weight_norm")
-    is_gain = np.array([kind == "gain" for kind in layers.kinds]) & np.isfinite(kept)
+    named = [kind == "gain" and "bias" not in name for name, kind in zip(layers.names, layers.kinds, strict=True)]
+    is_gain = np.array(named) & np.isfinite(kept)
     is_matrix = layers.matrices & np.isfinite(kept)
     if not is_gain.any() or not is_matrix.any():
         return
@@ -141,16 +143,13 @@ def examples() -> Examples:
         def norm(start: float, share: float) -> list[float]:
             return list(np.geomspace(start, start * share, 40))
 
-        return run_of(
-            spec,
-            loss=np.geomspace(2.3, 0.8, 40),
-            **{
-                "weight_norm/fc1.weight": norm(6.0, matrices),
-                "weight_norm/norm1.weight": norm(4.0, gains),
-                "weight_norm/fc2.weight": norm(5.0, matrices),
-                "weight_norm/norm2.weight": norm(4.0, gains),
-            },
-        )
+        norms: dict[str, Any] = {
+            "weight_norm/fc1.weight": norm(6.0, matrices),
+            "weight_norm/norm1.weight": norm(4.0, gains),
+            "weight_norm/fc2.weight": norm(5.0, matrices),
+            "weight_norm/norm2.weight": norm(4.0, gains),
+        }
+        return run_of(spec, loss=np.geomspace(2.3, 0.8, 40), **norms)
 
     valid = (
         Example("gains stay", run(0.97, 1.2)),

@@ -1,20 +1,23 @@
-"""The model is put into evaluation mode inside the training loop and never back: it trains without dropout from then on.
+"""The model is in the wrong mode: it trains in evaluation mode from its first evaluation on, or is evaluated in training mode.
 
 ## What it looks like
 The curve changes its character at the first evaluation: the training loss drops, the validation loss stops improving or rises.
-Running means of batch normalisation stand still, and drift away from what the layers see.
+Running means of batch normalisation stand still, and drift away from what the layers see. The other way round, without `eval()`, the
+validation loss is noisy: the same rows and the same weights give another loss each time. It shows where the learning rate has
+decayed to next to nothing, so that the weights stand, and the validation loss goes on jumping as before.
 
 ## Why it happens
 `model.eval()` stays in force until `model.train()` is called. It was called once before the loop, and the evaluation within the
-loop undoes it for good.
+loop undoes it for good. Or `eval()` was forgotten, and dropout and the statistics of the batch are at work in the evaluation.
 
 ## When it is wrong
 A model without dropout, batch normalisation or the like behaves the same in both modes; where that is seen, this is but a note.
 Fine-tuning with frozen statistics calls `eval()` on purpose, on parts of the model or before each training pass; both are left
-alone, and so are other models: a teacher, a network for the loss, an average of weights.
+alone, and so are other models: a teacher, a network for the loss, an average of weights. A validation on rows that are drawn
+anew each time is as noisy; at a constant learning rate the log does not tell.
 
 ## What repairs it
-`model.train()` at the top of the epoch, or at the end of the function that evaluates.
+`model.train()` at the top of the epoch, or at the end of the function that evaluates; `model.eval()` at its beginning.
 
 ## References
 PyTorch documentation, torch.nn.Module.train and eval; Autograd mechanics, "Evaluation mode".
@@ -32,22 +35,112 @@ from traindoctor.code.scaler import meet
 from traindoctor.code.values import Instance, Optimizer, Thing
 from traindoctor.mistake import Mistake, Repair
 from traindoctor.patterns import lazy
-from traindoctor.rule import Cause, Sample
+from traindoctor.rule import MODERATE, STRONG, Cause, Example, Examples, Sample, Statement, Threshold, against, run_of, supports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from traindoctor.code.events import TracedEvent, TracedLoop
     from traindoctor.code.script import Script
     from traindoctor.mistake import Severity
+    from traindoctor.model import Evidence, Fix
     from traindoctor.rule import Limits
+    from traindoctor.signals.measurements import Measurements
+
+STUDY = "benchmarks/study, tuning part"
 
 CAUSE = Cause(
     code="TD701",
     name="eval-mode-not-undone",
-    summary="the model is put into evaluation mode in the training loop and never back",
+    summary="the model trains in evaluation mode, or is evaluated in training mode",
     explanation=__doc__,
+    thresholds=(
+        Threshold("rest", 0.02, "learning rate over its peak at which weights stand", "a fiftieth of the usual step"),
+        Threshold("jump", 0.008, "relative change of the validation loss while the weights stand", STUDY),
+        Threshold("as_before", 0.3, "that change over the usual one before; sound runs: 0.08 at most", STUDY),
+        Threshold("calm", 0.15, "that change over the usual one before", STUDY),
+        Threshold("often", 3.0, "changes seen while the weights stand", "one may be chance"),
+    ),
+    experiment="evaluate the same weights twice: in evaluation mode the two losses are equal",
+    refutation="Two evaluations of the same weights that give the same loss.",
 )
+
+
+@CAUSE.in_logs(needs=("val_loss", "learning_rate"))
+def jumps_at_rest(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a validation loss that goes on jumping when the learning rate, and so the weights, have come to rest."""
+    from traindoctor.signals.drift import at_rest
+
+    validation = m.series("val_loss")
+    if m.is_adversarial or validation.n_not_finite or not validation.is_positive:
+        return
+    found = at_rest(validation.step, validation.value, m.lr_at(validation.step), limits["rest"])
+    if found is None:
+        return
+    if found.quieter < limits["calm"]:
+        yield against(
+            "calm",
+            found.quieter,
+            unit="times the change before",
+            weight=STRONG,
+            source=validation.source,
+            text="The validation loss comes to rest with the learning rate: the same weights give the same loss.",
+        )
+    elif found.jump > limits["jump"] and found.quieter > limits["as_before"]:
+        yield supports(
+            "jump",
+            found.jump,
+            unit="relative change",
+            weight=STRONG,
+            source=validation.source,
+            text=f"At {found.rate:.1%} of its peak rate the weights stand, and the validation loss still changes by {found.jump:.1%}.",
+        )
+        if found.n >= limits["often"]:
+            yield supports(
+                "as_before",
+                found.quieter,
+                unit="times the change before",
+                weight=MODERATE,
+                source=validation.source,
+                text=f"Over {found.n} evaluations it is {found.quieter:.2g} times what it was while they moved.",
+            )
+
+
+@CAUSE.fixes
+def change_mode(m: Measurements, limits: Limits) -> Iterator[Fix]:
+    """Yield the repair of an evaluation in training mode; that of a training in evaluation mode is a patch of the script."""
+    from traindoctor.model import Fix
+
+    if m.has("val_loss") and m.has("learning_rate") and list(jumps_at_rest(m, limits)):
+        yield Fix("Call model.eval() before the evaluation, and model.train() after it")
+
+
+@CAUSE.says
+def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
+    """Return the verdict's sentence."""
+    text = " ".join(e.text for e in evidence if e.supports)
+    if any(e.kind == "log" for e in evidence):
+        return Statement("The model was evaluated in training mode: the same weights gave another loss each time.", text)
+    return Statement("The model was put into evaluation mode in the training loop, and trained on in it.", text)
+
+
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    wave = [(k * 7919 + 13) ** 2 % 2039 / 1019.5 - 1.0 for k in range(60)]
+    rate = [0.1] * 30 + [0.001] * 30
+    noisy = [0.5 * (1.0 + 0.06 * w) for w in wave]
+    train = [2.3 * 0.95**k for k in range(60)]
+    valid = (
+        Example("comes to rest with the rate", run_of(loss=train, learning_rate=rate, val_loss=[*noisy[:30], *[0.5] * 30])),
+        Example("noisy at a constant rate", run_of(loss=train, learning_rate=[0.1] * 60, val_loss=noisy)),
+        Example("rate not logged", run_of(loss=train, val_loss=noisy)),
+        Example("smooth", run_of(loss=train, learning_rate=rate, val_loss=train)),
+        Example("three points", run_of(loss=[2.0, 1.0, 0.5], learning_rate=[0.1, 0.1, 0.0], val_loss=[2.0, 1.0, 1.5])),
+    )
+    invalid = (Example("jumps on when the weights stand", run_of(loss=train, learning_rate=rate, val_loss=noisy)),)
+    return valid, invalid
+
 
 #: What differs between the two modes, and libraries whose models have some of it.
 _TWO_MODES = lazy(

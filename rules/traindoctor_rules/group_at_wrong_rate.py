@@ -59,8 +59,9 @@ CAUSE = Cause(
         Threshold("apart", 1.3, "decades between a layer's update ratio and the others'", STUDY),
         Threshold("far", 1.8, "decades between a layer's update ratio and the others'", STUDY),
         Threshold("grown", 1.0, "decades between a layer's growth of weights and the others'", STUDY),
-        Threshold("still", 1.5, "decades between how far a layer's weight norm moved and the others'", STUDY),
+        Threshold("moved", 1.5, "decades between how far a layer's weight norm moved and the others'", STUDY),
         Threshold("rates", 30.0, "highest over lowest rate of the groups", "arXiv:1801.06146: 2.6 a layer, 2.6**3 = 18 over four"),
+        Threshold("absurd", 900.0, "highest over lowest rate of the groups", "2.6**7 = 800 over eight layers"),
     ),
     look_alikes=("TD201", "TD305"),
     experiment="log the update-to-weight ratio of each layer over a hundred steps",
@@ -98,15 +99,16 @@ def layer_stands_out(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=m.layers.source("weight_norm"),
             text=f"The weight norm of {odd.name} grows {10.0**odd.growth:,.0f} times as much as the others'.",
         )
-    elif odd.moved <= -limits["still"]:
+    elif abs(odd.moved) >= limits["moved"]:
         yield supports(
-            "still",
+            "moved",
             odd.moved,
             unit="decades from the other layers",
             weight=STRONG,
             onset=int(m.loss.step[0]),
             source=m.layers.source("weight_norm"),
-            text=f"The weight norm of {odd.name} moves {10.0**-odd.moved:,.0f} times less than the others'.",
+            text=f"The weight norm of {odd.name} moves {10.0 ** abs(odd.moved):,.0f} times {'less' if odd.moved < 0 else 'more'} than "
+            "the others'.",
         )
 
 
@@ -124,7 +126,7 @@ def rates_apart(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "rates",
             ratio,
             unit="highest over lowest",
-            weight=STRONG,
+            weight=PROOF if ratio >= limits["absurd"] else STRONG,
             source=f"{slow} and {fast}",
             text=f"The learning rate of {fast} is {ratio:,.0f} times that of {slow}.",
         )
@@ -148,7 +150,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     text = " ".join(e.text for e in evidence if e.supports)
     if odd is None or not m.has("loss"):
         return Statement("One group of parameters learnt at a rate decades from the others'.", text)
-    how = "ran away" if odd.updates > 0 or odd.growth > 0 else "hardly moved"
+    how = "hardly moved" if odd.updates < 0 or odd.moved < 0 else "ran away"
     first = int(m.loss.step[0])
     title = f"The layer {odd.name} {how} while the others trained: its learning rate did not suit it."
     return Statement(title, text, Segment(first, int(m.loss.step[-1]) + 1, first))

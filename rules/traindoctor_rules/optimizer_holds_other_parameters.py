@@ -208,7 +208,7 @@ def weights_stand_still(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 @CAUSE.in_logs(needs=("loss", "grad_norm"))
 def gradients_pile_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a gradient norm that grows like the step count, while the loss, or the weights, do not follow."""
-    from traindoctor.signals.gradients import pile_up
+    from traindoctor.signals.gradients import pile_up, split_piles
 
     grad, loss = m.grad_norm, m.loss
     pile = pile_up(grad.step, grad.value) if m.run.step_unit == "step" or grad.n >= 8 else None
@@ -218,7 +218,11 @@ def gradients_pile_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         limits["power"] < pile.power < limits["steepest"] and pile.grown > limits["grown"] and pile.scatter < limits["scatter"]
     )
     if not piles:
-        if m.has("weight_norm") and m.weight_norm.relative_change > limits["moved"] and not m.layers.frozen:
+        if (
+            m.has("weight_norm")
+            and m.weight_norm.relative_change > limits["moved"]
+            and not (m.layers.frozen or split_piles(m.layers))
+        ):
             yield against(
                 "weights", m.weight_norm.relative_change, weight=STRONG, source=m.weight_norm.source, text="The weights move."
             )
@@ -246,6 +250,25 @@ def gradients_pile_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 source=loss.source,
                 text="The loss is where it began.",
             )
+
+
+@CAUSE.in_logs(needs=("layers",))
+def some_layers_pile_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield layers whose gradients add up while those of others do not."""
+    from traindoctor.signals.gradients import split_piles
+
+    names = split_piles(m.layers)
+    if names:
+        named = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        yield supports(
+            "split",
+            len(names),
+            unit="layers",
+            weight=STRONG + MODERATE,
+            onset=0,
+            source=m.layers.source("grad_norm"),
+            text=f"{named}: the gradient norm is smooth and grows, while that of other layers does not: nothing clears it.",
+        )
 
 
 @CAUSE.in_logs(needs=("layers",))
@@ -288,7 +311,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     from traindoctor.model import Segment
 
     steps = [int(s.step[-1]) for s in m.run.primary.values() if len(s)]
-    part = any(e.name == "layers" for e in evidence) and not any(e.name in ("weights", "piles") for e in evidence)
+    part = any(e.name in ("layers", "split") for e in evidence) and not any(e.name in ("weights", "piles") for e in evidence)
     what = "some layers never moved" if part else "the weights never moved"
     return Statement(
         f"The optimizer stepped on other parameters than those in training, or not at all: {what}.",
@@ -309,7 +332,9 @@ def examples() -> Examples:
         Example("weights move", run_of(spec, loss=flat, grad_norm=noisy, weight_norm=[5.0 + 0.01 * k for k in range(60)])),
         Example("gradient of 0", run_of(spec, loss=flat, grad_norm=[0.0] * 60, weight_norm=[5.0] * 60)),
         Example("rate of 0", run_of(OptimizerSpec("sgd", lr=0.0), loss=flat, grad_norm=noisy, weight_norm=[5.0] * 60)),
-        Example("steps below rounding", run_of(OptimizerSpec("sgd", lr=1e-9), loss=flat, grad_norm=noisy, weight_norm=[5.0] * 60)),
+        Example(
+            "steps below rounding", run_of(OptimizerSpec("sgd", lr=1e-9), loss=flat, grad_norm=noisy, weight_norm=[5.0] * 60)
+        ),
         Example("validation loss rounded to three digits", run_of(spec, loss=flat, val_loss=[2.31] * 20)),
         Example("two points", run_of(spec, loss=[2.0, 2.0], grad_norm=[1.0, 1.0], weight_norm=[5.0, 5.0])),
         Example(
@@ -362,7 +387,6 @@ def examples() -> Examples:
         ),
     )
     return valid, invalid
-
 
 
 _LOOP = "for x, y in data:\n    opt.zero_grad()\n    loss(model(x), y).backward()\n    opt.step()\n"

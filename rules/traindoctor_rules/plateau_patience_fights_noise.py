@@ -39,7 +39,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from traindoctor.model import Evidence, Fix
+    from traindoctor.model import Evidence, Fix, IntArray
     from traindoctor.signals.measurements import Measurements
 
 STUDY = "benchmarks/study, tuning part"
@@ -68,30 +68,30 @@ def cut_while_falling(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     from traindoctor.signals import rates
 
     rate, loss, cuts, spent = m.learning_rate, m.loss, m.rate_cuts, m.spent_rate
-    if cuts is None or m.is_adversarial or not loss.is_positive or spent is None or spent.share > limits["early"]:
+    if m.is_adversarial or not loss.is_positive or spent is None or spent.share > limits["early"]:
         return
-    first = int(cuts.steps[0])
+    if cuts is None and not _watches(m):
+        return
+    how = "is cut again and again" if cuts is None else f"is cut {cuts.steps.size} times at uneven distances"
     yield supports(
         "cuts",
-        int(cuts.steps.size),
-        unit="cuts",
+        spent.share,
+        unit="of the run",
         weight=STRONG,
-        onset=first,
+        onset=spent.step if cuts is None else int(cuts.steps[0]),
         source=rate.source,
-        text=f"The learning rate is cut {cuts.steps.size} times at uneven distances, from {m.name_of(first)} on, and is below a "
-        f"hundredth of its peak after {spent.share:.0%} of the run.",
+        text=f"The learning rate {how}, and is below a hundredth of its peak after {spent.share:.0%} of the run.",
     )
-    apart = float(cuts.steps[-1] - cuts.steps[0]) / max(1, cuts.steps.size - 1) / max(1, int(rate.step[-1] - rate.step[0]))
-    if apart < limits["close"]:
+    if cuts is not None and _apart(m, cuts.steps) < limits["close"]:
         yield supports(
             "close",
-            apart,
+            _apart(m, cuts.steps),
             unit="of the run",
             weight=MODERATE,
             source=rate.source,
-            text=f"Two cuts lie {apart:.1%} of the run apart: no plateau is seen in so short a time.",
+            text=f"Two cuts lie {_apart(m, cuts.steps):.1%} of the run apart: no plateau is seen in so short a time.",
         )
-    if cuts.fell < limits["fell"]:
+    if cuts is not None and cuts.fell < limits["fell"]:
         yield supports(
             "fell",
             cuts.fell,
@@ -111,10 +111,21 @@ def cut_while_falling(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
 
 
+def _watches(m: Measurements) -> bool:
+    """Return whether a scheduler that watches the loss is configured."""
+    return "plateau" in str(m.setting("schedule.name")).lower()
+
+
+def _apart(m: Measurements, cuts: IntArray) -> float:
+    """Return the mean distance of the cuts over the length of the run."""
+    return float(cuts[-1] - cuts[0]) / max(1, cuts.size - 1) / max(1, int(m.learning_rate.step[-1] - m.learning_rate.step[0]))
+
+
 @CAUSE.in_logs(needs=("learning_rate", "schedule.name"))
 def is_configured(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a configured scheduler that watches the loss."""
-    if "plateau" in str(m.setting("schedule.name")).lower() and m.rate_cuts is not None:
+    spent = m.spent_rate
+    if _watches(m) and spent is not None and spent.share <= limits["early"]:
         yield supports(
             "configured",
             str(m.setting("schedule.name")),

@@ -62,6 +62,7 @@ CAUSE = Cause(
         Threshold("noise", 1.5, "noise of the loss after over before", "a batch cut to less than a half"),
         Threshold("unlogged", 2.0, "noise of the loss after over before, where the batch is not logged", "a batch cut to a quarter"),
     ),
+    explains=("TD508", "TD201"),
     look_alikes=("TD508",),
     experiment="log the batch size, and the rows seen, beside the loss",
     refutation="A batch size that is the same before and after.",
@@ -112,7 +113,7 @@ def noise_jumps(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     from traindoctor.signals import rates
 
     loss = m.loss
-    if m.is_adversarial or not loss.is_positive or rates.batch_change(m.run) is not None:
+    if m.is_adversarial or not loss.is_positive or rates.batch_change(m.run) is not None or loss.rebound is not None:
         return
     jump = rates.noise_jump(loss.step, loss.value)
     if jump is None or jump[1] < limits["unlogged"] or rates.moves_near(m.run, jump[0]):
@@ -133,7 +134,7 @@ def noise_jumps(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         "rise",
         found.ratio,
         unit="loss after over before",
-        weight=MODERATE + WEAK,
+        weight=MODERATE,
         source=loss.source,
         text=f"Its level goes from {found.before:.3g} to {found.after:.3g} there, at an unchanged learning rate.",
     )

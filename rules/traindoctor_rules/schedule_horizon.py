@@ -83,7 +83,8 @@ def over_before_the_run(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     from traindoctor.signals import rates
 
     rate, loss, spent = m.learning_rate, m.loss, m.spent_rate
-    if spent is None or spent.way != "end" or m.rate_cuts is not None or not rate.highest > 0.0:
+    watches = "plateau" in str(m.setting("schedule.name")).lower()
+    if spent is None or spent.way != "end" or watches or m.rate_cuts is not None or not rate.highest > 0.0:
         return
     if not 0.01 < spent.share <= limits["over"] or rate.value[-1] > 0.02 * rate.highest:
         return
@@ -167,7 +168,7 @@ def hardly_begun(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     from traindoctor.signals import rates
 
     rate, length = m.learning_rate, rates.planned_length(m.run)
-    if rate.n < 8 or not rate.highest > 0.0 or length is None or rate.step[-1] + rate.stride < 0.9 * length:
+    if m.rate_reset is not None or rate.n < 8 or not rate.highest > 0.0 or length is None or rate.step[-1] + rate.stride < 0.9 * length:
         return
     left = float(rate.value[-1]) / rate.highest
     if not limits["left"] < left < limits["begun"]:

@@ -57,6 +57,7 @@ CAUSE = Cause(
         Threshold("rise", 1.1, "loss after over before", STUDY),
         Threshold("sure", 4.0, "standard errors of the rise", "chance of noise below 1e-4"),
     ),
+    explains=("TD508", "TD209"),
     look_alikes=("TD209",),
     experiment="print the learning rate and scheduler.last_epoch right after loading the checkpoint",
     refutation="A learning rate after the resume that goes on where it was.",

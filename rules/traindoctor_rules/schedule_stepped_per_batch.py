@@ -87,6 +87,8 @@ def is_spent_at_once(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                       text="The rate is cut at uneven distances, as by a scheduler that watches the loss.")  # fmt: skip
         return
     spent = m.spent_rate
+    if "plateau" in str(m.setting("schedule.name")).lower():
+        return
     if spent is None or spent.share > limits["early"] or spent.way != "geometric":
         return
     yield supports(

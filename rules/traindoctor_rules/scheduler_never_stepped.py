@@ -79,6 +79,8 @@ def never_moves(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                       source=rate.source, text="The logged learning rate moves.")  # fmt: skip
         return
     name = str(m.setting("schedule.name"))
+    if m.origin("schedule.name").startswith("default"):  # nobody asked for it, and the loop may not be the framework's own
+        return
     if rate.n < limits["points"] or not (said.answer == "constant" or rates.should_move(m.run, limits["seen"])):
         return
     level = float(rate.value[0])

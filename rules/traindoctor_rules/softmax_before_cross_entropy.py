@@ -11,7 +11,9 @@ model is sure. `NLLLoss` takes log-probabilities; given probabilities its gradie
 the logarithm is missing, and given logits it has no lower bound.
 
 ## When it is wrong
-Softmax for an accuracy, for printing, inside of attention, or of the target (the second argument), is no mistake, and is
+In the logs: strong label smoothing has a floor near that of a softmax applied twice (0.4 with 10 classes: 1.44), but its
+validation loss is lower, and it begins further from ln C. Of two classes the range is that of any loss, and no more is said.
+In scripts: softmax for an accuracy, for printing, inside of attention, or of the target (the second argument), is no mistake, and is
 not reported. `log_softmax` before `CrossEntropyLoss` is superfluous, but changes nothing.
 
 ## What repairs it
@@ -20,6 +22,7 @@ Give the logits to `CrossEntropyLoss`; apply softmax only where probabilities ar
 
 ## References
 PyTorch documentation, torch.nn.CrossEntropyLoss: "The input is expected to contain the unnormalized logits for each class".
+Szegedy et al. 2016, arXiv:1512.00567, section 7 (label smoothing, whose floor is near).
 PyTorch documentation, torch.nn.NLLLoss: "The input given through a forward call is expected to contain log-probabilities".
 """
 
@@ -29,22 +32,173 @@ from typing import TYPE_CHECKING
 
 from traindoctor.code.losses import in_script, unwrapped, written
 from traindoctor.mistake import Mistake, Repair
-from traindoctor.rule import Cause, Limits, Sample
+from traindoctor.rule import (
+    MODERATE,
+    PROOF,
+    STRONG,
+    WEAK,
+    Cause,
+    Example,
+    Examples,
+    Limits,
+    Sample,
+    Statement,
+    Threshold,
+    against,
+    run_of,
+    supports,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from traindoctor.code.losses import LossCall
     from traindoctor.code.script import Script
     from traindoctor.code.tensors import Tensor
     from traindoctor.mistake import Location
+    from traindoctor.model import Evidence, Fix
+    from traindoctor.signals.measurements import Measurements
+
+STUDY = "benchmarks/study, tuning part"
 
 CAUSE = Cause(
     code="TD601",
     name="softmax-before-cross-entropy",
     summary="probabilities are given to a loss that takes logits or log-probabilities",
     explanation=__doc__,
+    thresholds=(
+        Threshold("start", 0.015, "relative distance of the first loss from ln C", "equal scores change little in a softmax"),
+        Threshold("near", 0.035, "level over ln(1 + (C - 1) / e), less 1", STUDY),
+        Threshold("long", 0.3, "share of the run at that level", STUDY),
+        Threshold("short", 0.1, "share of the run at that level", STUDY),
+        Threshold("quiet", 0.02, "noise over level: an answer costs at most 1", STUDY),
+        Threshold("fits", 0.06, "relative distance of loss + accuracy - 1 from the floor", STUDY),
+        Threshold("good", 0.8, "accuracy of a model that is good", "loss and accuracy do not go together otherwise"),
+        Threshold("some", 0.3, "accuracy from which loss and accuracy tell", STUDY),
+        Threshold("spread", 0.12, "scatter of loss + accuracy over the evaluations", STUDY),
+    ),
+    explains=("TD202",),
+    look_alikes=("TD202",),
+    experiment="print the model's output for one row: if it adds up to 1, it is no logit",
+    refutation="A cross-entropy below ln(1 + (C - 1) / e) on any batch.",
 )
+
+
+@CAUSE.in_logs(needs=("loss",))
+def stands_on_the_floor(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a loss between the bounds of a softmax applied twice, and how long it stands on the lower one."""
+    from traindoctor.signals.levels import double_softmax_fit
+
+    loss = m.loss
+    if m.is_adversarial or loss.n_not_finite or not loss.is_positive:
+        return
+    fit = double_softmax_fit(loss.value, loss.smooth, limits["near"], limits["start"])
+    if fit is None:
+        return
+    if fit.above <= limits["near"] and fit.share >= limits["short"]:
+        yield supports(
+            "floor",
+            fit.bound * (1.0 + fit.above),
+            unit="loss",
+            weight=STRONG if fit.share >= limits["long"] else MODERATE + WEAK,
+            source=loss.source,
+            text=f"The loss begins at {loss.value[0]:.4g}, ln {fit.classes}, and ends {fit.above:.1%} above "
+            f"ln(1 + {fit.classes - 1}/e) = {fit.bound:.4g}; no point is below.",
+        )
+        if loss.noise < limits["quiet"]:
+            yield supports(
+                "quiet",
+                loss.noise,
+                unit="noise / level",
+                weight=MODERATE,
+                source=loss.source,
+                text=f"It is as quiet there, {loss.noise:.2%}, as a loss is whose worst answer costs 1 more than its best.",
+            )
+
+
+@CAUSE.in_logs(needs=("val_loss", "val_accuracy"))
+def goes_with_the_accuracy(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a validation loss that is the floor plus the share of wrong answers, or one that is below the floor."""
+    from traindoctor.signals.levels import bounded_by_accuracy, classes_at, double_softmax_floor
+
+    validation, accuracy = m.series("val_loss"), m.series("val_accuracy")
+    classes = classes_at(float(m.loss.value[0]), limits["start"]) if m.has("loss") and m.loss.value[0] > 0.0 else None
+    if m.is_adversarial or classes is None or classes < 3:
+        return
+    floor = double_softmax_floor(classes)
+    lowest = float(min(validation.value))
+    if lowest < floor * (1.0 - limits["near"]):
+        yield against(
+            "below",
+            lowest,
+            unit="loss",
+            weight=PROOF,
+            source=validation.source,
+            text=f"The validation loss goes down to {lowest:.3g}, below the floor of {floor:.3g}.",
+        )
+        return
+    seen = bounded_by_accuracy(validation.step, validation.value, accuracy.step, accuracy.value)
+    if seen is None or seen.best < limits["some"] or seen.spread > limits["spread"]:
+        return
+    distance = abs(seen.intercept / floor - 1.0)
+    if seen.best >= limits["good"] and distance < limits["fits"]:
+        weight = PROOF
+    elif distance < 2.0 * limits["fits"]:
+        weight = STRONG if seen.best >= 0.6 else MODERATE
+    else:
+        return
+    yield supports(
+        "accuracy",
+        seen.intercept,
+        unit="validation loss + accuracy - 1",
+        weight=weight,
+        source=validation.source,
+        text=f"With an accuracy of {seen.best:.0%} the validation loss is still {lowest:.3g}: it is {seen.intercept:.3g} plus the share "
+        f"of wrong answers at each evaluation, and ln(1 + {classes - 1}/e) = {floor:.3g}.",
+    )
+
+
+@CAUSE.fixes
+def logits(m: Measurements, limits: Limits) -> Iterator[Fix]:
+    """Yield the repair of the code: no setting cures it."""
+    from traindoctor.model import Fix
+
+    yield Fix("Give the logits to the cross entropy: take the softmax out of the model, or of the loss's argument")
+
+
+@CAUSE.says
+def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
+    """Return the verdict's sentence."""
+    from traindoctor.model import Segment
+
+    text = " ".join(e.text for e in evidence if e.supports)
+    if not m.has("loss"):
+        return Statement("Probabilities were given to a loss that takes logits.", text)
+    start = int(m.loss.step[0])
+    title = f"The loss could not fall below {m.loss.tail:.3g}: softmax was applied before a cross entropy that does so itself."
+    return Statement(title, text, Segment(start, int(m.loss.series.step[-1]) + 1, start))
+
+
+@CAUSE.examples
+def examples() -> Examples:
+    """Return runs on which the cause is silent, and on which it speaks."""
+    floor = [1.4612 + 0.8414 * 0.95**k + 0.004 * ((k * 7919 + 13) ** 2 % 2039 / 2039.0) for k in range(200)]
+    usual = [2.3026 * 0.97**k for k in range(200)]
+    right = [0.1 + 0.85 * (1.0 - 0.8**k) for k in range(20)]
+    held = [1.4612 + 1.0 - a for a in right]
+    valid = (
+        Example("a usual run", run_of(loss=usual, val_loss=usual[::10], val_accuracy=right)),
+        Example("on its way", run_of(loss=usual[:20])),
+        Example("noisy labels, a floor elsewhere", run_of(loss=[1.7 + 0.6 * 0.95**k for k in range(200)])),
+        Example("smoothed labels", run_of(loss=[1.4445 + 0.86 * 0.9**k for k in range(200)], val_loss=usual[::10], val_accuracy=right)),
+        Example("two classes", run_of(loss=[0.6931 - 0.38 * (1.0 - 0.9**k) for k in range(200)])),
+        Example("two points", run_of(loss=[2.3, 1.46])),
+    )
+    invalid = (
+        Example("floor of 1.461, loss alone", run_of(loss=floor)),
+        Example("good accuracy at a high loss", run_of(loss=floor[:100], val_loss=held, val_accuracy=right)),
+    )
+    return valid, invalid
 
 
 @CAUSE.in_script("torch", "cross_entropy|CrossEntropyLoss|nll_loss|NLLLoss")

@@ -67,7 +67,7 @@ CAUSE = Cause(
         Threshold("back", 0.05, "relative distance of the level from that of the start", STUDY),
     ),
     look_alikes=("TD617", "TD201"),
-    explains=("TD202",),
+    explains=("TD202", "TD508"),
     experiment="log the share of zeros of each activation: it is 1.0 in a dead layer",
     refutation="A weight matrix whose gradient is not exactly 0 at the level where the loss stands.",
 )

@@ -60,6 +60,7 @@ CAUSE = Cause(
         Threshold("overshoot", 1.5, "highest level of the first tenth over the first loss", "sound runs that end high: 1.45 at most, " + STUDY),
         Threshold("violent", 3.0, "highest level of the first tenth over the first loss", STUDY),
         Threshold("left", 0.05, "loss at the end over the first", "sound runs that rise first end below 0.03: " + STUDY),
+        Threshold("far", 25.0, "learning rate over the usual one", "TD201 speaks from 30 on"),
         Threshold("recovered", 0.7, "loss over the first one, of a run that got over it", STUDY),
         Threshold("grad", 5.0, "highest gradient norm of the first tenth over the first one", STUDY),
     ),
@@ -97,6 +98,9 @@ def early_anomaly(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=m.grad_norm.source,
             text=f"The gradient norm grows to {start.grad:.3g} times its first value meanwhile.",
         )
+    if m.rate_ratio is not None and m.rate_ratio > limits["far"]:
+        yield against("rate", m.rate_ratio, unit="times the usual rate", weight=STRONG, kind="config", source=m.lr_source,
+                      text=f"The rate is {m.rate_ratio:.0f} times the usual one: too high for the whole run, not for its start alone.")  # fmt: skip
     if loss.best < limits["recovered"] * first and loss.first_not_finite() is None:
         calm = m.lr_at(loss.step)[int(loss.smooth.argmin())] >= 0.3 * rate.highest
         yield supports(

@@ -122,7 +122,8 @@ def holds_the_loss(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             text=f"At the end {left:.0%} of the loss is still there.",
         )
     elif left < 0.1 * limits["left"]:
-        yield against("left", left, unit="tail / initial loss", weight=STRONG, source=m.loss.source, text="The loss got down well.")
+        text = "The loss got down well."
+        yield against("left", left, unit="tail / initial loss", weight=STRONG, source=m.loss.source, text=text)
 
 
 @CAUSE.in_logs(needs=("loss", "weight_norm"))

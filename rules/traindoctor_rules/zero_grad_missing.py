@@ -82,6 +82,13 @@ CAUSE = Cause(
             "growth of the norm, log over log of the step",
             "0.5 for a sum of independent gradients, 1 for equal ones",
         ),
+        Threshold("left", 0.02, "tail loss over initial loss, below which swings are those of an exact fit", STUDY),
+        Threshold(
+            "momentum", 0.95, "momentum above which slow swings are its own", "damping of heavy-ball momentum; benchmarks/study"
+        ),
+        Threshold("not_high", 5.0, "learning rate over the usual one of the optimizer", STUDY),
+        Threshold("over_noise", 6.0, "logarithm of a slow rise over the noise of the log of the loss", STUDY),
+        Threshold("points", 4.0, "logged points in a rise that is slow", STUDY),
         Threshold("usual", 10.0, "learning rate over the usual one of the optimizer", STUDY),
         Threshold(
             "explosive",
@@ -104,6 +111,8 @@ CAUSE = Cause(
 @CAUSE.in_logs(needs=("loss", "grad_norm"))
 def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield the signs of a sum in the gradient norm: smooth, growing, not following the loss."""
+    from traindoctor.signals.gradients import split_piles
+
     grad, loss = m.grad_norm, m.loss
     if grad.n < 12 or grad.is_constant or m.is_adversarial:
         return
@@ -115,6 +124,16 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             weight=STRONG,
             source=grad.source,
             text="The gradient norm is noisy from point to point; a sum of all gradients is not.",
+        )
+        return
+    if split_piles(m.layers):
+        yield against(
+            "layers",
+            len(split_piles(m.layers)),
+            unit="layers",
+            weight=PROOF + STRONG,
+            source=m.layers.source("grad_norm"),
+            text="The gradients of some layers add up and those of others do not: the optimizer clears what it holds.",
         )
         return
     if m.has("weight_norm") and m.weight_norm.is_constant:
@@ -260,6 +279,37 @@ def swings(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=loss.source,
             text=f"The loss swings with a period of {period:,.0f} steps.",
         )
+
+
+@CAUSE.in_logs(needs=("loss",))
+def swings_at_a_usual_rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield slow swings, far above the noise, at a rate that does not explain them, where no gradient norm was logged."""
+    from traindoctor.signals.gradients import slow_swings
+
+    loss = m.loss
+    if m.has("grad_norm") or m.is_adversarial or not loss.is_positive or loss.n_not_finite or not loss.initial > 0.0:
+        return
+    momentum = (m.optimizer.momentum or 0.0) if m.run.optimizer is not None else 0.0
+    rate = m.rate_ratio
+    if (
+        loss.tail < limits["left"] * loss.initial
+        or momentum > limits["momentum"]
+        or (rate is not None and rate > limits["not_high"])
+    ):
+        return
+    found = slow_swings(loss.value)
+    if found is None or found.over_noise < limits["over_noise"] or found.points < limits["points"]:
+        return
+    yield supports(
+        "swings",
+        found.rise,
+        unit="times in a rise",
+        weight=MODERATE if found.n < 2 else STRONG + (WEAK if rate is not None else 0.0),
+        onset=0,
+        source=loss.source,
+        text=f"The loss rises slowly by a factor of {found.rise:.2f}, {found.n} times, over {found.points:.0f} logged points, "
+        f"{found.over_noise:.0f} times its noise" + (", at a usual learning rate." if rate is not None else "."),
+    )
 
 
 @CAUSE.in_logs(needs=("loss", "optimizer.lr"))

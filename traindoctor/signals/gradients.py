@@ -456,3 +456,85 @@ def stayed(loss: SeriesMeasurements) -> float:
         return 0.0
     away = np.abs(loss.smooth - loss.initial) > 0.05 * abs(loss.initial)
     return float(away.argmax()) / loss.n if away.any() else 1.0
+
+
+# -- slow swings of a loss ---------------------------------------------------------------------------------------------
+
+#: Points to which a series is brought down before its swings are counted.
+SWING_POINTS = 1500
+
+
+class Swings(NamedTuple):
+    """Rises of a loss that are slow, and larger than its noise.
+
+    `n`: how many. `rise`: of them, median, as a factor. `points`: in which they rise, median. `over_noise`: logarithm of the
+    rise over the standard deviation of the point-to-point noise of the log of the loss.
+    """
+
+    n: int
+    rise: float
+    points: float
+    over_noise: float
+
+
+def slow_swings(value: FloatArray, least: float = 0.22) -> Swings | None:
+    """Return the swings of a positive loss; None below 24 positive points, or without a rise by a factor of exp(`least`).
+
+    Turning points are those of the running median of five points of its logarithm, so that spikes are no swings; a turn
+    counts when the way back is longer than `least` and than five standard deviations of the noise that is left.
+    """
+    value = value[value > 0.0]
+    if value.size < 24:
+        return None
+    fold = -(-value.size // SWING_POINTS)
+    log = np.log(value[: value.size // fold * fold]).reshape(-1, fold).mean(axis=1)
+    level = robust.running_median(log, 5)
+    noise = max(robust.step_noise(log), 1e-6)
+    rises = _rises(level, max(least, 5.0 * noise / 5**0.5))
+    if not rises:
+        return None
+    height = float(np.median([height for _, height in rises]))
+    return Swings(len(rises), float(np.exp(height)), float(np.median([length for length, _ in rises])), height / noise)
+
+
+def _rises(level: FloatArray, least: float) -> list[tuple[int, float]]:
+    """Return points and height of each rise between turning points at least so far apart; one that goes on is none."""
+    low = high = float(level[0])
+    low_at = high_at = direction = 0
+    rises = []
+    for i, x in enumerate(level.tolist()):
+        if direction >= 0:
+            if x > high:
+                high, high_at = x, i
+            if high - x > least:
+                if direction > 0:
+                    rises.append((high_at - low_at, high - low))
+                direction, low, low_at = -1, x, i
+        if direction <= 0:
+            if x < low:
+                low, low_at = x, i
+            if x - low > least:
+                direction, high, high_at = 1, x, i
+    return rises
+
+
+def split_piles(layers: Layers) -> tuple[str, ...]:
+    """Return the layers whose gradient norms add up while those of others do not; none where all do, or none does.
+
+    What adds up is smooth from point to point (autocorrelation), grows by a factor of two at least, and more than
+    `PILED` times as much as the layers that do not; these have the noise of the batches.
+    """
+    if not layers.has("grad_norm"):
+        return ()
+    rows, growth, level = layers.rows("grad_norm"), layers.growth("grad_norm"), layers.level("grad_norm")
+    top = float(np.nanmax(level)) if np.isfinite(level).any() else 0.0
+    if len(rows) < 12 or not top > 0.0:
+        return ()
+    smooth = np.array([robust.autocorrelation(column[np.isfinite(column)], 1) for column in rows.T])
+    counts = np.isfinite(growth) & layers.matrices & (level > SMALL_GRADIENT**2 * top)
+    others = counts & (growth < 2.0) & (smooth < 0.95)
+    if not others.any():
+        return ()
+    usual = float(np.median(growth[others]))
+    piles = counts & (growth > max(2.0, PILED * usual)) & (smooth > 0.97)
+    return tuple(name for name, one in zip(layers.names, piles, strict=True) if one)

@@ -120,21 +120,27 @@ class Bounded(NamedTuple):
     n: int
 
 
-def bounded_by_accuracy(loss: FloatArray, accuracy: FloatArray) -> Bounded | None:
-    """Return how a loss goes with the accuracy of the same evaluations, (n,) float64 each, accuracies 0 to 1; None for n < 3.
+def bounded_by_accuracy(step: IntArray, loss: FloatArray, accuracy_step: IntArray, accuracy: FloatArray) -> Bounded | None:
+    """Return how a loss goes with the accuracy of the same evaluations, accuracies 0 to 1; None for fewer than 3 of them.
 
-    A model that is sure gives the true class 1 or 0; its loss is then the bound, or the bound plus 1.
+    A model that is sure gives the true class 1 or 0; its loss is then the bound, or the bound plus 1. What counts is the later
+    half of the gain in accuracy: early on a model is not sure of anything.
     """
-    keep = np.isfinite(loss) & np.isfinite(accuracy)
-    loss, accuracy = loss[keep], accuracy[keep]
+    _, i, j = np.intersect1d(step, accuracy_step, return_indices=True)
+    loss, accuracy = loss[i], accuracy[j]
     if loss.size < 3 or accuracy.min() < 0.0 or accuracy.max() > 1.0:
         return None
-    seen = accuracy >= 0.5 * (accuracy.min() + accuracy.max())  # early on a model is not sure of anything
-    base = loss[seen] + accuracy[seen] - 1.0
+    base = (loss + accuracy - 1.0)[accuracy >= 0.5 * (accuracy.min() + accuracy.max())]
     intercept = float(np.median(base))
-    spread = float(np.abs(base - intercept).max())
     best = float(accuracy.max())
-    return Bounded(intercept, spread, double_softmax_classes(intercept), best, best - float(accuracy.min()), int(loss.size))
+    return Bounded(
+        intercept,
+        float(np.abs(base - intercept).max()),
+        double_softmax_classes(intercept),
+        best,
+        best - float(accuracy.min()),
+        int(loss.size),
+    )
 
 
 class Batch(NamedTuple):
@@ -163,9 +169,9 @@ def summed_start(initial: float, batch: int, tolerance: float) -> Batch | None:
         if factor < 1.0 and initial >= 0.35:  # below ln 2 and any usual variance
             continue
         classes = classes_at(level, tolerance)
-        if classes is not None and classes <= MANY:
+        if classes is not None:
             return Batch(factor, level, classes)
-        if abs(level - STANDARD_VARIANCE) <= 0.3 * STANDARD_VARIANCE:
+        if abs(level - STANDARD_VARIANCE) <= 0.15 * STANDARD_VARIANCE:
             return Batch(factor, level, 0)
     return None
 

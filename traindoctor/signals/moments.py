@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def correction_factor(step: IntArray, beta1: float, beta2: float) -> FloatArray:
-    """Return by how much an update without bias correction is too large at a step, counted from 0.
+    """Return by how much an update without bias correction is too large at steps counted from 0.
 
     (1 - beta1^t) / sqrt(1 - beta2^t) at t = step + 1, from the two corrections of Kingma and Ba 2015, algorithm 1: 3.16 at the
     first step for 0.9 and 0.999, at most 6.57 at the twelfth, below 1.5 from the 587th on.
@@ -33,6 +33,21 @@ def early_growth(step: IntArray, update: FloatArray, lr: FloatArray) -> float:
         return float("nan")
     size = update[keep] / lr[keep]
     return float(np.median(np.sort(size[1:])[-3:]) / size[0]) if size[0] > 0.0 else float("nan")
+
+
+def first_updates_of_gains(m: Measurements) -> FloatArray:
+    """Return the very first update of each gain of a normalisation layer, over its norm and the learning rate, (k,).
+
+    A gain begins as ones, so that its norm is the root of its size: an optimizer of Adam's family moves it by lr in each
+    coordinate, which makes this 1, and (1 - beta1) / sqrt(1 - beta2) where the moments are not corrected. Empty where step 0, the
+    ratios or the learning rate were not logged, or no layer is called a norm.
+    """
+    if not (m.has("layers") and m.layers.has("update_ratio", 1)) or m.layers.step[0] != 0:
+        return np.empty(0)
+    gains = [kind == "gain" and "bias" not in name for name, kind in zip(m.layers.names, m.layers.kinds, strict=True)]
+    lr = float(m.lr_at(m.layers.step[:1])[0])
+    first = m.layers.matrix("update_ratio")[0][gains]
+    return np.asarray(first[np.isfinite(first)] / lr) if lr > 0.0 else np.empty(0)
 
 
 def update_norms(m: Measurements) -> tuple[IntArray, FloatArray, str] | None:

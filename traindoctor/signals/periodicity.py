@@ -176,8 +176,10 @@ def fold(step: IntArray, value: FloatArray, length: float) -> Fold | None:
 def _refined(step: IntArray, value: FloatArray, lag: int) -> float:
     """Return the whole number of steps near a lag in points at which the series folds best."""
     stride = float(np.median(np.diff(step)))
-    near = np.unique(np.round(np.linspace((lag - 1) * stride, (lag + 1) * stride, 41)))
-    shares = [made.share if (made := fold(step, value, length)) is not None else -1.0 for length in near]
+    near = np.unique(np.round(np.linspace((lag - 1) * stride, (lag + 1) * stride, 21)))
+    rest = detrended(ranks(value), max(3, lag))
+    n_phases = int(min(lag * stride, MOST_PHASES, value.size / FEWEST_EPOCHS))
+    shares = [_explained(step, rest, length, n_phases)[0] for length in near]
     best = int(np.argmax(shares))
     return float(near[best]) if shares[best] > 0.0 else lag * stride
 

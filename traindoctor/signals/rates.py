@@ -247,12 +247,9 @@ def reset(step: IntArray, rate: FloatArray, restarts: Sequence[int] = (), wall_t
     if not peak > 0.0:
         return None
     move = np.abs(np.diff(rate))
-    beside = np.maximum(np.append(move[1:], 0.0), np.concatenate([[0.0], move[:-1]]))
-    found = np.flatnonzero((move > JUMP * peak) & (move > SUDDEN * beside)) + 1
+    ahead = np.concatenate([[np.inf], move[:-1]])  # what follows may be the warmup that the jump begins
+    found = np.flatnonzero((move > JUMP * peak) & (move > SUDDEN * ahead)) + 1
     if found.size == 0 or found.size > 3:
-        return None
-    told = describe(step, rate)
-    if told.kind == "restarts" and told.period and found.size > 1:
         return None
     stride = float(np.median(np.diff(step)))
     for j in found:
@@ -264,9 +261,9 @@ def reset(step: IntArray, rate: FloatArray, restarts: Sequence[int] = (), wall_t
         near = min(float(np.quantile(np.abs(rate[j:] - one), 0.9)) for one in (again, again_late)) / peak
         if near > SAME or np.ptp(rate[j:]) <= 0.01 * peak:
             continue
-        decay = [phase for phase in told.phases if phase.last < phase.first and phase.start < step[j] - stride]
-        over = bool(decay) and decay[-1].stop < step[j] + 1.5 * stride
         before = float(rate[j - 1]) / peak
+        end = end_of_decay(step[:j], rate[:j])
+        over = end is not None and end < step[j] + max(1.5 * stride, 0.1 * float(step[j] - step[0]))
         if over or before < 2.0 * SPENT:
             continue
         gap = float("nan")
@@ -279,30 +276,35 @@ def reset(step: IntArray, rate: FloatArray, restarts: Sequence[int] = (), wall_t
 
 
 def cuts(step: IntArray, rate: FloatArray, loss_step: IntArray, loss: FloatArray) -> Cuts | None:
-    """Return the cuts of a rate by one factor at uneven distances; None for fewer than three.
+    """Return the cuts of a rate by one factor at uneven distances; None for fewer than three, or where they come by the clock.
 
-    Where two cuts fell between two logged points the factor is a power of the others.
+    Where several cuts fell between two logged points the quotient there is a power of the factor. Even are those whose number
+    goes with the steps, to one cut.
     """
     step, rate = cleaned(step, rate)
     if rate.size < 12 or not np.all(rate > 0.0) or loss.size < 12:
         return None
-    ratio = rate[1:] / rate[:-1]
-    at = np.flatnonzero(np.abs(ratio - 1.0) > 1e-9)
-    if at.size < 3 or np.any(ratio[at] > CUT):
+    fall = -np.diff(np.log(rate))
+    at = np.flatnonzero(fall > 1e-9)
+    if at.size < 3 or np.any(fall < -1e-9) or float(fall[at].min()) < -np.log(CUT):
         return None
-    factor = float(ratio[at].max())
-    powers = np.log(ratio[at]) / np.log(factor)
-    if np.any(np.abs(powers - np.round(powers)) > ALIKE * np.maximum(powers, 1.0)):
+    n = next((k for k in (1, 2, 3, 4) if _are_whole(fall[at] / fall[at].min() * k)), None)
+    if n is None:
         return None
-    gaps = np.diff(step[at + 1]) / np.round(powers[1:])
-    stride = float(np.median(np.diff(step)))
-    if gaps.size < 2 or np.ptp(gaps) <= 1.01 * stride:
-        return None  # at even distances: a staircase, not one that watches
+    unit = float(fall[at].min()) / n
+    count = np.cumsum(fall[: at[-1] + 1]) / unit
+    line = np.interp(step[1 : at[-1] + 2], step[[at[0] + 1, at[-1] + 1]], count[[at[0], at[-1]]])
+    if float(np.max(np.abs(count - line)[at[0] :])) <= 1.2:
+        return None
     mattered = at[rate[at + 1] >= 0.1 * SPENT * rate[0]]
     last = int(step[(mattered if mattered.size else at[:1])[-1] + 1])
     first = level_at(loss_step, loss, int(step[at[0]]))
     fell = level_at(loss_step, loss, last) / first if first > 0.0 else float("nan")
-    return Cuts(step[at + 1], factor, fell)
+    return Cuts(step[at + 1], float(np.exp(-unit)), fell)
+
+
+def _are_whole(value: FloatArray) -> bool:
+    return bool(np.all(np.abs(value - np.round(value)) <= ALIKE * np.maximum(value, 1.0)))
 
 
 def batch_change(run: Run) -> Change | None:
@@ -500,7 +502,7 @@ class OddLayer(NamedTuple):
 
 
 def odd_layer(layers: Layers) -> OddLayer | None:
-    """Return the weight matrix that stands out most, by its updates or its weights; None for fewer than three matrices."""
+    """Return the weight matrix that stands out most, by its updates or its weights; None for fewer than two matrices."""
     updates = layers.update_deviation()
     rows = layers.rows("weight_norm")
     growth = moved = np.full(layers.n, np.nan)
@@ -517,12 +519,12 @@ def odd_layer(layers: Layers) -> OddLayer | None:
 
 
 def _from_others(value: FloatArray, layers: Layers) -> FloatArray:
-    """Return by how many decades each matrix is above the median of the other matrices, (k,); NaN for fewer than three."""
+    """Return by how many decades each matrix is above the median of the other matrices, (k,); NaN for fewer than two."""
     with np.errstate(all="ignore"):
         log = np.where(layers.matrices & (value > 0.0), np.log10(value), np.nan)
     known = np.flatnonzero(np.isfinite(log))
     made = np.full(layers.n, np.nan)
-    if known.size >= 3:
+    if known.size >= 2:
         for k in known:
             made[k] = log[k] - float(np.median(log[known[known != k]]))
     return made

@@ -23,8 +23,8 @@ class Shift(NamedTuple):
 
     `step`: the first one of the higher level. `size`: log of the level after over the level before. `clear`: that over the
     standard deviation of such rises elsewhere in the series, or of the noise before it. `sudden`: share of the size that comes
-    within two points. `kept`: share of the size by which the last tenth still lies above the level before. `before`, `after`:
-    the levels.
+    within two points. `kept`: share of the size by which the last tenth still lies above the level before. `left`: share of
+    the run that comes after. `before`, `after`: the levels.
     """
 
     step: int
@@ -32,6 +32,7 @@ class Shift(NamedTuple):
     clear: float
     sudden: float
     kept: float
+    left: float
     before: float
     after: float
 
@@ -80,6 +81,7 @@ def largest_shift(step: IntArray, value: FloatArray) -> Shift | None:
         size / typical,
         float(few.max()) / size,
         (end - before) / size,
+        1.0 - k / n,
         float(np.exp(before)),
         float(np.exp(after)),
     )

@@ -28,6 +28,8 @@ LEFT = 0.1
 STANDS = 0.03
 #: Relative distance from ln C that is "at ln C".
 AT_CHANCE = 0.02
+#: Classes up to which ln C is a level by itself.
+FEW = 10
 #: Relative distance from the variance of standardised targets.
 AT_VARIANCE = 0.1
 #: Relative change of the weight norm below which weights are "still": they agree to three digits.
@@ -87,6 +89,8 @@ def stillness(m: Measurements) -> Stillness | None:
     index = _since(loss, level)
     step = int(loss.step[index])
     classes = classes_at(level, AT_CHANCE)
+    if classes is not None and classes > FEW and abs(level - loss.initial) > AT_CHANCE * level:
+        classes = None  # some ln C is near any level: that it is also the start says something
     gradient, gradient_left, gradient_noise = _gradient(m, step)
     weights, moved = _weights(m, step)
     batch = m.setting("batch_size")

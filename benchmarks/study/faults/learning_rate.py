@@ -251,14 +251,18 @@ def _impatient(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Plan]:
     return faulty, twin
 
 
-def _smaller_batch(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Plan]:
+def _smaller_batch(plan: Plan, recipe: Recipe, draw: Random, logged: bool = True) -> tuple[Plan, Plan]:
     hot = replace(plan, lr=plan.lr * draw.choice((2, 4)), steps=max(600, plan.steps), task_kw=plan.task_kw | {"batch": 64})
     share = draw.choice((1 / 16, 1 / 32))
     at = int(hot.steps * draw.uniform(0.35, 0.65))
-    noted = draw.choice((None, 0, 1, 2))
+    noted = draw.choice((0, 1, 2)) if logged else None
     change = {"at": at, "share": share, "noted": noted}
     law = {"shape": "step", "gamma": share, "size": at}
     return hooked(hot, batch_times=change), hooked(hot, batch_times=change, law=law)
+
+
+def _unlogged_batch(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Plan]:
+    return _smaller_batch(plan, recipe, draw, logged=False)
 
 
 def _group_wild(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
@@ -372,7 +376,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault("never-decayed", FAMILY, ("TD215", "TD201"), _floor_constant, ("batches", "!game", "val"), least=1.5, runs=12, held_back=8, habit={"val": True}),
     Fault("reset-at-resume", FAMILY, ("TD217",), _reset, MINI, least=1.3, runs=14, held_back=8, onset=_at_reset, habit={"log_lr": True}),
     Fault("impatient-plateau", FAMILY, ("TD218",), _impatient, MINI, least=1.5, runs=12, held_back=8, habit={"log_lr": True}),
-    Fault("batch-changed", FAMILY, ("TD219",), _smaller_batch, ROWS, least=1.5, runs=14, held_back=8, onset=_at_change),
+    Fault("batch-changed", FAMILY, ("TD219",), _smaller_batch, ROWS, least=1.5, runs=10, held_back=8, onset=_at_change),
+    Fault("batch-changed-unlogged", FAMILY, ("TD219", "TD508"), _unlogged_batch, ROWS, least=1.5, runs=8, held_back=4, onset=_at_change),
     Fault("group-too-fast", FAMILY, ("TD220",), _group_wild, ("batches", "!game"), least=1.5, runs=10, held_back=6, habit={"tier": 3}),
     Fault("group-too-slow", FAMILY, ("TD220",), _group_still, ("batches", "!game"), least=1.5, runs=10, held_back=6, habit={"tier": 3}),
 )  # fmt: skip
