@@ -100,7 +100,7 @@ def across(outcomes: Sequence[Outcome], names: Mapping[str, str] | None = None) 
     if len(outcomes) < 2:
         return None
     failed = [o for o in outcomes if o.failed]
-    sound = [o for o in outcomes if o.failed is False]
+    sound = [o for o in outcomes if o.failed is not None and not o.failed]
     left_out = tuple(o.name for o in outcomes if o.failed is None)
     keys = [key for key in sorted({k for o in outcomes for k in o.settings}) if _differs([_value(o, key) for o in outcomes])]
     groups = _groups(failed)

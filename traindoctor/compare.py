@@ -414,7 +414,8 @@ def _change(
         if reason:
             doubt = "; the replay does not confirm it" if trial in ("no effect", "worse", "postpones") else ""
             return Change(d, "explains", reason + doubt, finding.code, trial)
-    if _makes_the_rate(d) and (cause is None or cause.code.startswith(("TD1", "TD2", "TD401"))):
+    undecided = cause is None or bad.verdict == "undecided"
+    if _makes_the_rate(d) and (undecided or (cause is not None and cause.code.startswith(ACTS_ON["optimizer.lr"]))):
         rate = next((c.outcome for c in compared if c.quantity == "learning_rate"), None)
         from_the_start = isinstance(rate, Parting) and rate.since is None
         if rate is first and (d.key == "optimizer.lr" or not (from_the_start and rates_differ)):
@@ -598,7 +599,8 @@ def _summary(c: Comparison) -> str:
     loss = next((x.outcome for x in c.parted if x.quantity == "loss"), None)
     follows = isinstance(loss, Parting) and loss.step > first.outcome.step
     lead += f", the loss by {unit} {loss.step:,}." if follows and isinstance(loss, Parting) else "."
-    effect = f"{c.cause.code} {c.cause.name.replace('-', ' ')}" if c.cause is not None else "the difference"
+    decided = c.cause is not None and (c.bad.verdict != "undecided" or any(x.code == c.cause.code for x in named))
+    effect = f"{c.cause.code} {c.cause.name.replace('-', ' ')}" if c.cause is not None and decided else "the difference"
     if not changes and not c.scripts:
         why = "No setting differs" if _known(c) else "No settings could be compared"
         return f"{lead} {why}: what changed is not in the configs and scripts (data, code, seed, hardware)."

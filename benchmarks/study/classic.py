@@ -251,7 +251,7 @@ def later_cases(held: bool, base: int, pairs: list[tuple[str, int, str]], plan_o
             "sgd": (6, 15, 60),
             "adagrad": (100, 1000),
         }[name]
-        for up in draw.sample(ups, 2):
+        for up in draw.sample(ups, 1 if held else 2):
             out.append(Case(f"{label}-hot-{up}", replace(plan, lr=plan.lr * up), "lr-too-high", plan))
         if draw.random() < 0.5:
             hot = plan.lr * draw.choice(ups)

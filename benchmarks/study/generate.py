@@ -141,7 +141,7 @@ def make(case: Case, out: Path, part: str) -> Outcome:
     label: dict[str, Any] = {
         "task": plan.task,
         "fault": fault,
-        "expected": codes,
+        "expected": codes + [code for code in case.also if fault],
         "expected_all": [codes, list(case.also)] if case.also and fault else [codes] if codes else [],
         "severity": "error" if codes else None,
         "family": case.family,

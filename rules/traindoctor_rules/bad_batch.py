@@ -69,8 +69,9 @@ CAUSE = Cause(
         Threshold("distance", 20, "standard deviations of the other phases", f"{STUDY}: faulty 23 to 230, sound at most 16"),
         Threshold("height", 1.3, "loss at that phase over the level", f"{STUDY}: faulty 1.4 to 100"),
         Threshold("single", 4, "distance of the highest phase over that of the next", f"{STUDY}: faulty above 4.7"),
-        Threshold("once", 0.7, "share of the epochs with exactly one spike", "0.37 is the most that chance gives (Poisson)"),
-        Threshold("epochs", 6, "epochs", "six with exactly one spike each are chance once in 400 (Poisson)"),
+        Threshold("several", 6, "spikes", "fewer are never twice in one epoch by chance alone"),
+        Threshold("chance", 0.01, "probability that as many spikes anywhere leave no epoch with two", "birthday problem"),
+        Threshold("weak_chance", 0.1, "the same", "birthday problem"),
         Threshold(
             "whole_epoch",
             0.48,
@@ -107,20 +108,13 @@ def comes_again(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=m.loss.source,
             text=text,
         )
-    elif (
-        inside
-        and spikes.n_epochs >= limits["epochs"]
-        and spikes.once >= limits["once"]
-        and float(sorted(spikes.height)[spikes.height.size // 2]) > 2.0 * limits["height"]
-    ):
-        text = (
-            f"{spikes.once:.0%} of {spikes.n_epochs:.0f} epochs have exactly one spike, each at another place: one sample, mixed."
-        )
+    elif inside and spikes.step.size >= limits["several"] and spikes.chance < limits["weak_chance"]:
+        text = f"{spikes.step.size} spikes in {spikes.n_epochs:.0f} epochs, never two in one: one sample, mixed, would do that."
         yield supports(
-            "once_an_epoch",
-            spikes.once,
-            unit="share of the epochs",
-            weight=STRONG,
+            "never_twice",
+            spikes.chance,
+            unit="probability",
+            weight=STRONG if spikes.chance < limits["chance"] else MODERATE,
             onset=int(spikes.step[0]),
             source=m.loss.source,
             text=text,

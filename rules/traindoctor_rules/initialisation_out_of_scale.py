@@ -154,7 +154,7 @@ def begins_at_zero(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 "weights",
                 grown,
                 unit="last / first weight norm",
-                weight=STRONG if grown > limits["weights_grown"] else MODERATE,
+                weight=STRONG if grown > limits["weights_grown"] else MODERATE if start is not None else WEAK,
                 source=m.weight_norm.source,
                 text=f"The weight norm grows from {m.weight_norm.value[0]:.3g} to {grown:.0f} times that.",
             )
@@ -175,7 +175,7 @@ def begins_at_zero(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 "gradient",
                 top,
                 unit="highest / first gradient norm",
-                weight=MODERATE,
+                weight=MODERATE if start is not None else WEAK,
                 source=m.grad_norm.source,
                 text=f"The gradient begins at {first:.2g} and grows {top:.0f} times before the loss falls.",
             )

@@ -28,6 +28,7 @@ from traindoctor.rule import (
     MODERATE,
     PROOF,
     STRONG,
+    WEAK,
     Cause,
     Example,
     Examples,
@@ -115,7 +116,7 @@ def weights_move(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "gradient",
             ratio,
             unit="times the last bias's gradient",
-            weight=MODERATE,
+            weight=MODERATE if still.weights_moved >= limits["moved"] else WEAK,
             source=m.grad_norm.source,
             text=f"The gradient is {ratio:.1f} times that of the last bias alone: weights have gradients, and nothing comes of it.",
         )
@@ -214,7 +215,7 @@ def guesses(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 "accuracy",
                 gain,
                 unit="times guessing",
-                weight=MODERATE,
+                weight=WEAK,
                 source=seen.source,
                 text=f"The accuracy is {gain:.2f} times that of guessing among {still.classes} classes.",
             )

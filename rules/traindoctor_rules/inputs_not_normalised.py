@@ -41,6 +41,7 @@ from traindoctor.rule import (
     Limits,
     Statement,
     Threshold,
+    against,
     run_of,
     supports,
 )
@@ -64,8 +65,12 @@ CAUSE = Cause(
         Threshold(
             "falls", 4.0, "first loss over that at a tenth of the run", f"{STUDY}: faulty 6.7 to 91; large vocabularies below 4"
         ),
+        Threshold("vocabulary", 13.0, "first loss, nats", "ln 440,000: more than any vocabulary in use"),
+        Threshold("falls_far", 2.0, "as falls, above that", "arithmetic: no number of classes makes such a start"),
+        Threshold("rate", 20.0, "learning rate over the usual one", "a rate alone loses a loss within steps there"),
         Threshold("gradient", 8.0, "first gradient norm over its median later", f"{STUDY}: faulty 8.4 to 630"),
     ),
+    explains=("TD201", "TD509", "TD612"),
     look_alikes=("TD614", "TD203"),
     experiment="print mean and standard deviation of the inputs, column by column, as the model gets them",
     refutation="Inputs of mean 0 and standard deviation 1 in every column.",
@@ -78,7 +83,8 @@ def huge_start(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     start = m.start
     if start is None or not start.is_classifier or m.is_adversarial or m.run.step_unit != "step":
         return
-    if start.loss < limits["start"] or start.over_later < limits["falls"]:
+    falls = limits["falls_far"] if start.loss > limits["vocabulary"] else limits["falls"]
+    if start.loss < limits["start"] or start.over_later < falls:
         return
     yield supports(
         "start",
@@ -105,6 +111,15 @@ def huge_start(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             weight=MODERATE,
             source=m.grad_norm.source,
             text=f"The first gradient norm is {start.gradient:.3g} times its median later.",
+        )
+    if m.rate_ratio is not None and m.rate_ratio > limits["rate"]:
+        yield against(
+            "rate",
+            m.rate_ratio,
+            unit="times the usual rate",
+            weight=STRONG,
+            source=m.lr_source,
+            text="The learning rate is so high that the loss may be lost within the first point, where that is a mean of several.",
         )
 
 

@@ -133,7 +133,7 @@ def never_learned(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     from math import exp
 
     guess = exp(-seen.best * seen.start)
-    if course.highest <= limits["chance"] * guess:
+    if course.highest <= limits["chance"] * guess and course.highest < limits["good"]:
         yield supports(
             "chance",
             course.highest,

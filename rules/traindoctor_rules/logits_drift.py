@@ -140,7 +140,7 @@ def turns_slowly(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 quantity,
                 creep.factor,
                 unit="times",
-                weight=MODERATE if quantity == "grad_norm" else MODERATE + WEAK,
+                weight=WEAK,
                 source=seen.source,
                 text=f"The {name} creeps up {creep.factor:.1f} times, without a jump.",
             )

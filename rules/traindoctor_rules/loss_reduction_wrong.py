@@ -63,7 +63,6 @@ CAUSE = Cause(
             "relative distance of the first loss from batch size times ln C",
             "a usual start is above ln C by up to a tenth",
         ),
-        Threshold("few", 10.0, "classes up to which ln C is a level by itself", "from there on neighbours are closer than a start is known"),
         Threshold("grown", 2.0, "loss over its start of a run that blew up", STUDY),
         Threshold("left", 0.5, "tail loss over initial loss of a run that went nowhere", STUDY),
         Threshold("well", 0.1, "tail loss over initial loss of a run that got down", STUDY),
@@ -106,7 +105,7 @@ def starts_at_a_multiple(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         "start",
         found.level,
         unit="first loss of a row",
-        weight=STRONG if 0 < found.classes <= limits["few"] else MODERATE,
+        weight=STRONG if found.factor > 1.0 and (m.has("val_accuracy") or m.has("accuracy")) else MODERATE,
         source=loss.source,
         text=f"The first loss, {loss.value[0]:.4g}, is {how} {found.level:.3g}, near {level}; the batch size is {batch:.0f}.",
     )

@@ -131,7 +131,7 @@ def rises_from_the_first_step(m: Measurements, limits: Limits) -> Iterator[Evide
     )
     if loss.noise < 0.1 and not loss.spikes.size:
         yield supports(
-            "smooth", loss.noise, unit="noise / level", weight=MODERATE, source=loss.source, text="It does not bounce on its way."
+            "smooth", loss.noise, unit="noise / level", weight=WEAK, source=loss.source, text="It does not bounce on its way."
         )
 
 

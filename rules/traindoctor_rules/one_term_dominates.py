@@ -60,9 +60,10 @@ CAUSE = Cause(
         Threshold("large", 30.0, "first level of the largest term", "above ln C of any vocabulary, and any standardised variance"),
         Threshold("least", 0.01, "first level of a term that is meant to fall", "smaller ones are regularisers"),
         Threshold("stands", 0.7, "last over first level of a term that does not fall", STUDY),
-        Threshold("slower", 8.0, "what is left of a term over what is left of the largest", STUDY),
+        Threshold("slower", 4.0, "what is left of a term over what is left of the largest", STUDY),
         Threshold("rises", 1.3, "last over first level of a term that rises", STUDY),
     ),
+    explains=("TD201",),
     experiment="log the gradient norm of each term by itself at one step",
     refutation="Gradients of the terms that are of one size.",
 )

@@ -60,6 +60,7 @@ CAUSE = Cause(
         Threshold("bias", 1.6, "gradient norm over that of the last bias alone", STUDY),
         Threshold("more", 2.5, "gradient norm over that of the last bias alone", STUDY),
         Threshold("moved", 0.01, "relative change of the weight norm while the loss stands", STUDY),
+        Threshold("far", 10.0, "learning rate over the usual one", STUDY),
         Threshold("falls", 0.8, "lowest validation loss over the level", STUDY),
     ),
     look_alikes=("TD617", "TD612"),
@@ -87,6 +88,15 @@ def stands_at_the_variance(m: Measurements, limits: Limits) -> Iterator[Evidence
             source=m.loss.source,
             text=f"The loss stands at {still.level:.3g}, the variance of standardised targets: the mean of them was learnt, no more.",
         )
+        if still.from_start:
+            yield supports(
+                "whole_run",
+                still.share,
+                unit="share of the run",
+                weight=WEAK,
+                source=m.loss.source,
+                text=f"It stands there for {still.share:.0%} of the run.",
+            )
     elif still.classes is None and still.noise > 0.05:
         yield supports(
             "stands",
@@ -133,7 +143,7 @@ def learns_the_mean(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "bias",
             ratio,
             unit="times the last bias's gradient",
-            weight=STRONG,
+            weight=STRONG if still.at_variance else MODERATE,
             source=m.grad_norm.source,
             text=f"The gradient is {ratio:.1f} times what a bias alone has at this level, and the weights move by "
             f"{still.weights_moved:.0%}: all outputs are drawn to one value.",
@@ -163,7 +173,16 @@ def held_by_a_setting(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a setting that would hold the run back by itself."""
     from traindoctor.signals.stillness import brake
 
-    found = brake(m)
+    found, ratio = brake(m), m.rate_ratio
+    if ratio is not None and ratio >= limits["far"] and m.stillness is not None:
+        yield against(
+            "rate",
+            m.peak_lr,
+            kind="config",
+            weight=STRONG,
+            source=m.lr_source,
+            text=f"The learning rate is {ratio:.0f} times the usual one: that alone keeps a loss where it is.",
+        )
     if found is not None and m.stillness is not None:
         yield against("setting", found.value, kind="config", weight=STRONG, source=m.origin(found.name), text=found.text)
 

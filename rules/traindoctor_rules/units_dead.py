@@ -63,14 +63,24 @@ CAUSE = Cause(
         Threshold("more", 2.0, "gradient norm over that of the last bias alone: more than a bias moves", STUDY),
         Threshold("unmoved", 0.01, "relative change of the weight norm while the loss stands", STUDY),
         Threshold("fallen", 0.8, "lowest loss over the level of a run that had learnt before", STUDY),
+        Threshold("high", 0.1, "level over initial loss of a run that got back up", STUDY),
+        Threshold("far", 30.0, "learning rate over the usual one: it kills units, and is the cause", STUDY),
         Threshold("even", 0.006, "noise over level of a loss of equal scores", STUDY),
         Threshold("back", 0.05, "relative distance of the level from that of the start", STUDY),
     ),
-    look_alikes=("TD617", "TD201"),
-    explains=("TD202", "TD508"),
+    look_alikes=("TD617",),
+    explains=("TD201", "TD202", "TD508"),
     experiment="log the share of zeros of each activation: it is 1.0 in a dead layer",
     refutation="A weight matrix whose gradient is not exactly 0 at the level where the loss stands.",
 )
+
+
+def _lowest_before(m: Measurements) -> float:
+    """Return the lowest smoothed loss before the loss stands; its level where it stands from the start."""
+    still = m.stillness
+    if still is None:
+        return float("nan")
+    return float(m.loss.smooth[: still.index].min()) if still.index >= 3 else still.level
 
 
 @CAUSE.in_logs(needs=("loss",))
@@ -79,10 +89,10 @@ def stands_at_the_prior(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     still, loss = m.stillness, m.loss
     if still is None or m.is_adversarial:
         return
-    before = float(loss.smooth[: still.index].min()) if still.index >= 3 else still.level
+    before = _lowest_before(m)
     start = float(loss.value[0])
     at_start = abs(still.level - start) <= limits["back"] * start
-    if before < limits["fallen"] * still.level and (still.classes is not None or at_start):
+    if before < limits["fallen"] * still.level and still.left > limits["high"] and (still.classes is not None or at_start):
         yield supports(
             "relapse",
             still.level,
@@ -193,10 +203,11 @@ def no_gradient_passes(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 def only_a_bias_moves(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a gradient of the size of the last bias alone, and weights that do not move."""
     still = m.stillness
-    if still is None or m.is_adversarial or not (still.from_start or still.classes is not None or still.index > 0):
+    if still is None or m.is_adversarial:
         return
     ratio = still.gradient_over_bias
-    if still.left < 0.5 and still.classes is None:
+    relapsed = _lowest_before(m) < limits["fallen"] * still.level and still.left > limits["high"]
+    if not (relapsed or still.classes is not None or (still.from_start and still.at_variance)):
         return  # a loss that got down stands for better reasons
     if limits["bias_low"] <= ratio <= limits["bias_high"]:
         yield supports(
@@ -221,9 +232,11 @@ def only_a_bias_moves(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "weights",
             still.weights_moved,
             unit="relative change",
-            weight=MODERATE,
+            weight=STRONG + MODERATE if relapsed and still.weights == "still" else MODERATE,
+            onset=still.step if relapsed else None,
             source=m.weight_norm.source,
-            text=f"Meanwhile the weight norm moves by {still.weights_moved:.2g} of itself.",
+            text=f"Meanwhile the weight norm moves by {still.weights_moved:.2g} of itself"
+            + (f", at a loss that was {_lowest_before(m):.3g} before." if relapsed else "."),
         )
     elif still.weights in ("shrinking", "growing", "moving"):
         yield against(
@@ -247,10 +260,19 @@ def only_a_bias_moves(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 
 @CAUSE.in_logs(needs=("loss",))
 def held_by_a_setting(m: Measurements, limits: Limits) -> Iterator[Evidence]:
-    """Yield a setting that would hold the run back by itself."""
+    """Yield a setting that would hold the run back by itself, or a rate that kills units."""
     from traindoctor.signals.stillness import brake
 
-    found = brake(m)
+    found, ratio = brake(m), m.rate_ratio
+    if ratio is not None and ratio >= limits["far"] and m.stillness is not None:
+        yield against(
+            "rate",
+            m.peak_lr,
+            kind="config",
+            weight=STRONG,
+            source=m.lr_source,
+            text=f"The learning rate is {ratio:.0f} times the usual one: if units died, it is why.",
+        )
     if found is not None and m.stillness is not None:
         yield against("setting", found.value, kind="config", weight=STRONG, source=m.origin(found.name), text=found.text)
 

@@ -82,6 +82,15 @@ CAUSE = Cause(
             "growth of the norm, log over log of the step",
             "0.5 for a sum of independent gradients, 1 for equal ones",
         ),
+        Threshold("first", 4, "logged points in the first 20 steps", STUDY),
+        Threshold(
+            "first_power",
+            0.65,
+            "growth in the first steps, log over log of the step",
+            "1 for a sum of equal gradients; benchmarks/study",
+        ),
+        Threshold("first_steepest", 1.2, "growth in the first steps, log over log of the step", "1 for a sum of equal gradients"),
+        Threshold("first_spread", 0.3, "how far that growth differs among the first points", STUDY),
         Threshold("left", 0.02, "tail loss over initial loss, below which swings are those of an exact fit", STUDY),
         Threshold(
             "momentum", 0.95, "momentum above which slow swings are its own", "damping of heavy-ball momentum; benchmarks/study"
@@ -117,7 +126,7 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     if grad.n < 12 or grad.is_constant or m.is_adversarial:
         return
     smooth = grad.autocorrelation(1)
-    if smooth < limits["noisy"]:
+    if smooth < limits["noisy"] and not _begins_as_a_sum(m, limits):
         yield against(
             "smooth",
             smooth,
@@ -207,7 +216,7 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "follows", follows, weight=STRONG, source=grad.source, text="The gradient norm follows the loss down, as it should."
         )
     slope = grad.growth(1, max(200, int(grad.step[-1]) // 5))
-    if slope > limits["explosive"]:
+    if slope > limits["explosive"] and not _begins_as_a_sum(m, limits):
         yield against(
             "explosive",
             slope,
@@ -226,6 +235,40 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=grad.source,
             text=f"The gradient norm grows {grown:.3g} times, early on as the step count to the power {slope:.2f}.",
         )
+
+
+def _begins_as_a_sum(m: Measurements, limits: Limits) -> bool:
+    """Return whether the gradient norm grows with the steps taken from the first one on, by one and the same power."""
+    from traindoctor.signals.gradients import first_steps
+
+    first = first_steps(m.grad_norm.step, m.grad_norm.value) if m.run.step_unit == "step" else None
+    return (
+        first is not None
+        and first.n >= limits["first"]
+        and first.lowest > limits["first_power"]
+        and first.highest < min(limits["first_steepest"], first.lowest + limits["first_spread"])
+    )
+
+
+@CAUSE.in_logs(needs=("loss", "grad_norm"))
+def adds_up_from_the_start(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a norm that grows from the first step on as the number of gradients in a sum."""
+    from traindoctor.signals.gradients import first_steps, split_piles
+
+    grad = m.grad_norm
+    first = first_steps(grad.step, grad.value)
+    if first is None or m.is_adversarial or not _begins_as_a_sum(m, limits) or split_piles(m.layers):
+        return
+    yield supports(
+        "first_steps",
+        0.5 * (first.lowest + first.highest),
+        unit="log g / log t",
+        weight=STRONG,
+        onset=0,
+        source=grad.source,
+        text=f"From the first step on the gradient norm grows as the number of steps to the power {first.lowest:.2f} to "
+        f"{first.highest:.2f}: a sum of like gradients.",
+    )
 
 
 @CAUSE.in_logs(needs=("loss", "grad_norm", "optimizer.lr"))

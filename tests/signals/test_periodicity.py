@@ -110,13 +110,17 @@ class TestIsolatedSpikes:
         made = isolated_spikes(STEP, value, LENGTH)
         assert made.step.size == 18
         assert made.same_phase == 1.0
-        assert made.once == 1.0
+        assert made.chance < 1e-6
         assert made.width <= 2.0
 
     def test_phases_close_to_the_end_of_the_epoch_are_near_its_begin(self):
         at = np.array([4 * LENGTH - 1, 6 * LENGTH, 9 * LENGTH, 12 * LENGTH - 1])
         made = isolated_spikes(STEP, np.where(np.isin(STEP, at), 5.0, 1.0) * LEVEL * NOISE, LENGTH)
         assert made.same_phase == 1.0
+
+    def test_two_in_one_epoch_are_chance(self):
+        at = np.array([60, 75, 200, 330, 500, 610])
+        assert isolated_spikes(STEP, np.where(np.isin(STEP, at), 5.0, 1.0) * LEVEL * NOISE, LENGTH).chance == 1.0
 
     def test_a_sound_run_has_none(self):
         assert isolated_spikes(STEP, LEVEL * NOISE, LENGTH).step.size == 0

@@ -141,6 +141,32 @@ def pile_up(step: IntArray, norm: FloatArray) -> PileUp | None:
     return PileUp(power, robust.spread(y - power * x), float(10.0 ** min(grown, 300.0)))
 
 
+#: Steps in which gradients of one network still agree, so that their sum grows by a law; points of them that are looked at.
+FIRST_STEPS, FIRST_POINTS = 20, 5
+
+
+class FirstSteps(NamedTuple):
+    """How a gradient norm goes in the first steps, as a power of the number of gradients that a sum would hold.
+
+    `lowest`, `highest`: of the powers log(G(t) / G(0)) / log(t + 1) at the first points. `n`: how many points.
+    """
+
+    lowest: float
+    highest: float
+    n: int
+
+
+def first_steps(step: IntArray, norm: FloatArray) -> FirstSteps | None:
+    """Return how a norm begins; None where the first step, or any other of the first twenty, was not logged."""
+    if norm.size < 3 or step[0] > 1 or not norm[0] > 0.0:
+        return None
+    since = step - step[0]
+    near = slice(1, 1 + min(FIRST_POINTS, int(np.count_nonzero(since <= FIRST_STEPS)) - 1))
+    with np.errstate(divide="ignore"):
+        power = np.log(norm[near] / norm[0]) / np.log(since[near] + 1.0)
+    return FirstSteps(float(power.min()), float(power.max()), int(power.size)) if power.size else None
+
+
 # -- what a clip leaves ------------------------------------------------------------------------------------------------
 
 

@@ -171,7 +171,7 @@ def summed_start(initial: float, batch: int, tolerance: float) -> Batch | None:
         classes = classes_at(level, tolerance)
         if classes is not None:
             return Batch(factor, level, classes)
-        if abs(level - STANDARD_VARIANCE) <= 0.15 * STANDARD_VARIANCE:
+        if factor > 1.0 and abs(level - STANDARD_VARIANCE) <= 0.15 * STANDARD_VARIANCE:
             return Batch(factor, level, 0)
     return None
 

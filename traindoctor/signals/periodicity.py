@@ -280,8 +280,9 @@ class Spikes(NamedTuple):
 
     `step` (n,): at which each begins. `height` (n,): over the level around it. `width`: steps from its begin until the series
     is back among its noise, median. `n_epochs`: epochs from the first to the last spike. `same_phase`: share of the spikes at
-    one place of the epoch. `phase`: that place, 0 to 1. `once`: share of these epochs that have exactly one. `length`: of the
-    epoch in steps; NaN where no epoch is known, and then the last four are NaN, too.
+    one place of the epoch. `phase`: that place, 0 to 1. `chance`: the probability that as many spikes, anywhere, leave no epoch
+    with two of them; 1 where an epoch has two. `length`: of the epoch in steps; NaN where no epoch is known, and then the last
+    five are NaN, too.
     """
 
     step: IntArray
@@ -290,7 +291,7 @@ class Spikes(NamedTuple):
     n_epochs: float
     same_phase: float
     phase: float
-    once: float
+    chance: float
     length: float
 
 
@@ -337,7 +338,7 @@ def isolated_spikes(step: IntArray, value: FloatArray, epoch: float | None, skip
         float(counts.size),
         float(near[best].mean()),
         float(place[best]),
-        float(np.mean(counts == 1)),
+        float(np.prod(1.0 - np.arange(at.size) / counts.size)) if counts.max() == 1 else 1.0,
         epoch,
     )
 

@@ -182,6 +182,20 @@ def stillness(weight: SeriesMeasurements) -> Stillness | None:
     )
 
 
+def share_that_arrives(m: Measurements) -> float:
+    """Return the update of a layer over lr times its gradient, median over the layers; NaN where one of the three is missing.
+
+    Update ratio times weight norm is the update. Under SGD without momentum the two are equal in exact arithmetic.
+    """
+    layers, lr = m.layers, m.peak_lr
+    if not lr or not all(layers.has(q) for q in ("update_ratio", "weight_norm", "grad_norm")):
+        return float("nan")
+    update = layers.level("update_ratio") * layers.level("weight_norm")
+    made = lr * layers.level("grad_norm")
+    known = np.isfinite(update) & np.isfinite(made) & (made > 0.0)
+    return float(np.median(update[known] / made[known])) if known.any() else float("nan")
+
+
 def frozen_shrink(grad_norm: FloatArray, step: IntArray, beta2: float) -> FloatArray:
     """Return how many times smaller Adam's updates are with v in bfloat16 than with an exact one, at the logged steps: (n,).
 

@@ -187,10 +187,10 @@ def spent(step: IntArray, rate: FloatArray, length: float | None = None, peak: f
     whole = max(float(step[-1] - step[0]), (length or 0.0) - 1.0, 1.0)
     low = rate[first:]
     deep = np.unique(low[(low > 0.0) & (low < SPENT**2 * peak)])
-    geometric = deep.size >= 3 and deep[-1] > 30.0 * deep[0]
-    return Spent(
-        int(step[first]), float(step[first] - step[0]) / whole, float(rate[-1]) / peak, "geometric" if geometric else "end"
-    )
+    left = float(rate[-1]) / peak
+    # a horizon that is over stands at 0 or at a lowest rate of some use; 1e-16 is what rounding leaves of a cosine's 0
+    geometric = (deep.size >= 3 and deep[-1] > 30.0 * deep[0]) or 1e-12 < left < SPENT**3
+    return Spent(int(step[first]), float(step[first] - step[0]) / whole, left, "geometric" if geometric else "end")
 
 
 def answer(step: IntArray, value: FloatArray, at: int, reach: float = 0.15) -> Answer | None:
@@ -278,8 +278,8 @@ def reset(step: IntArray, rate: FloatArray, restarts: Sequence[int] = (), wall_t
 def cuts(step: IntArray, rate: FloatArray, loss_step: IntArray, loss: FloatArray) -> Cuts | None:
     """Return the cuts of a rate by one factor at uneven distances; None for fewer than three, or where they come by the clock.
 
-    Where several cuts fell between two logged points the quotient there is a power of the factor. Even are those whose number
-    goes with the steps, to one cut.
+    Where several cuts fell between two logged points the quotient there is a power of the factor. Distances that differ by no
+    more than a logged point are even.
     """
     step, rate = cleaned(step, rate)
     if rate.size < 12 or not np.all(rate > 0.0) or loss.size < 12:
@@ -292,9 +292,8 @@ def cuts(step: IntArray, rate: FloatArray, loss_step: IntArray, loss: FloatArray
     if n is None:
         return None
     unit = float(fall[at].min()) / n
-    count = np.cumsum(fall[: at[-1] + 1]) / unit
-    line = np.interp(step[1 : at[-1] + 2], step[[at[0] + 1, at[-1] + 1]], count[[at[0], at[-1]]])
-    if float(np.max(np.abs(count - line)[at[0] :])) <= 1.2:
+    gaps = np.diff(step[at + 1]) / np.round(fall[at[1:]] / unit)
+    if np.ptp(gaps) <= 1.01 * float(np.median(np.diff(step))):
         return None
     mattered = at[rate[at + 1] >= 0.1 * SPENT * rate[0]]
     last = int(step[(mattered if mattered.size else at[:1])[-1] + 1])
@@ -508,11 +507,12 @@ def odd_layer(layers: Layers) -> OddLayer | None:
     growth = moved = np.full(layers.n, np.nan)
     if len(rows) >= 3:
         with np.errstate(all="ignore"):
-            first = rows[0]
             growth = _from_others(layers.growth("weight_norm"), layers)
-            moved = _from_others(np.nanmax(np.abs(rows - first), axis=0) / first, layers)
-    score = np.nanmax(np.abs(np.stack([updates, growth, moved])), axis=0, initial=-1.0) if layers.n else np.zeros(0)
-    if not score.size or not np.isfinite(score).any() or float(score.max()) <= 0.0:
+            away = np.abs(rows - rows[0])
+            moved = _from_others(np.max(away, axis=0, initial=0.0, where=np.isfinite(away)) / rows[0], layers)
+    apart = np.nan_to_num(np.abs(np.stack([updates, growth, moved])), nan=-1.0)
+    score = apart.max(axis=0) if layers.n else np.zeros(0)
+    if not score.size or float(score.max()) <= 0.0:
         return None
     k = int(np.argmax(score))
     return OddLayer(layers.names[k], float(updates[k]), float(growth[k]), float(moved[k]))

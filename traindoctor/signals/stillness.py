@@ -178,12 +178,17 @@ class Brake:
 def brake(m: Measurements) -> Brake | None:
     """Return the setting that holds a run back by itself, None when none is known to.
 
-    A rate a thousandth of the usual, an eps that no framework and no recipe uses unasked, a weight decay beyond any recipe, a clip
+    A rate far below the usual, or decayed to nothing for most of the run, an eps that no framework and no recipe uses unasked, a weight decay beyond any recipe, a clip
     that leaves next to nothing under SGD.
     """
     spec, ratio = m.run.optimizer, m.rate_ratio
-    if ratio is not None and ratio < 1e-3:
+    if ratio is not None and spec is not None and ratio < (0.03 if spec.is_adaptive else 0.005):
         return Brake("optimizer.lr", m.peak_lr or 0.0, f"The learning rate, {m.peak_lr or 0.0:.2g}, is far below the usual one.")
+    if m.has("learning_rate") and m.learning_rate.n >= 8:
+        rate = m.learning_rate
+        middle = float(np.median(rate.value))
+        if middle < 0.02 * rate.highest:
+            return Brake("optimizer.lr", middle, f"For most of the run the learning rate is next to nothing, {middle:.2g}.")
     if spec is None:
         return None
     if spec.is_adaptive and spec.eps is not None and spec.eps >= 1e-2:

@@ -342,7 +342,7 @@ def _majority(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
 
 
 def _not_normalised(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
-    ways = (("one_unit", 100.0), ("one_unit", 300.0), ("one_unit", 1000.0), ("shift_input", 30.0), ("shift_input", 100.0), ("scale_input", 255.0))
+    ways = (("one_unit", 300.0), ("one_unit", 1000.0), ("shift_input", 100.0), ("shift_input", 300.0), ("scale_input", 255.0))
     way, size = draw.choice(ways)
     return hooked(plan, **{way: size})
 
@@ -383,8 +383,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault("shuffled-targets", FAMILY, ("TD506",), _wrong_labels, ("regression", "batches", "val", "relu", "!images"), measure="val", least=1.5, runs=4, held_back=3, habit={"val": True}),
     Fault("unshuffled-data", FAMILY, ("TD501",), _unshuffled, ("batches", "val", "!attention"), measure="val", least=1.3, runs=14, held_back=8, habit={"every": 1}),
     Fault("unshuffled-sparse", FAMILY, ("TD501",), _unshuffled, ("batches", "val", "!attention"), measure="val", least=1.3, runs=8, held_back=4, habit={"every": 5}),
-    Fault("bad-batch", FAMILY, ("TD507",), _bad_batch, ("batches", "!tokens", "!game", "!layer-norm", "!classes-of-pairs"), measure="peak", least=1.5, runs=14, held_back=8, habit={"every": 1}),
-    Fault("outlier-rows", FAMILY, ("TD507",), _bad_rows, ("batches", "!tokens", "!game", "!layer-norm", "!classes-of-pairs"), measure="peak", least=2.0, runs=10, held_back=6, habit={"every": 1}),
+    Fault("bad-batch", FAMILY, ("TD507",), _bad_batch, ("batches", "!tokens", "!game", "!layer-norm", "!classes-of-pairs"), measure="max", least=2.0, runs=14, held_back=8, habit={"every": 1}),
+    Fault("outlier-rows", FAMILY, ("TD507",), _bad_rows, ("batches", "!tokens", "!game", "!layer-norm", "!classes-of-pairs"), measure="max", least=2.0, runs=12, held_back=6, habit={"every": 1}),
     Fault("data-shift", FAMILY, ("TD508",), _shift, ("batches", "!game", "!classes-of-pairs"), measure="loss", least=1.3, runs=16, held_back=10, onset=lambda plan: plan.hook["shift_at"][0]),
     Fault("majority-only", FAMILY, ("TD509",), _majority, ("classes", "batches", "val", "!tokens"), measure="majority", least=1.0, runs=18, held_back=8, habit={"val": True}),
     Fault("inputs-not-normalised", FAMILY, ("TD510",), _not_normalised, ("classes", "batches", "!tokens", "!recurrent", "!batch-norm", "!layer-norm"), measure="loss", runs=18, held_back=10),

@@ -198,8 +198,8 @@ def _too_short(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Plan]:
     law = {"shape": shape, "total": total, "held": True, "low": draw.choice((0.0, 1e-3))}
     warmup = draw.choice((0, total // 8))
     law |= {"warmup": warmup}
-    settings = {"total_steps": total} | ({"warmup_steps": warmup} if warmup else {})
-    return scheduled(plan, shape, law, **settings), scheduled(plan, shape, law | {"total": plan.steps}, total_steps=plan.steps)
+    settings = {"decay_steps": total} | ({"warmup_steps": warmup} if warmup else {})
+    return scheduled(plan, shape, law, **settings), scheduled(plan, shape, law | {"total": plan.steps}, decay_steps=plan.steps)
 
 
 def _too_long(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Plan]:
@@ -209,8 +209,8 @@ def _too_long(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Plan]:
     total = int(noisy.steps * draw.choice((3, 5, 10)))
     law = {"shape": shape, "total": total, "held": True}
     return (
-        scheduled(noisy, shape, law, total_steps=total),
-        scheduled(noisy, shape, law | {"total": noisy.steps}, total_steps=noisy.steps),
+        scheduled(noisy, shape, law, decay_steps=total),
+        scheduled(noisy, shape, law | {"total": noisy.steps}, decay_steps=noisy.steps),
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from hooks import Hook, State, hook
+from tasks import TASKS
 from torch import nn
 from torch.nn import functional as F
 
@@ -303,7 +304,7 @@ def _with_dropout(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
 
 def _summed_and_sized(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
     """A sum over the batch, with the rate that suits it where the optimizer follows the gradient's scale."""
-    batch = {"mlp-digits": 64, "cnn-digits": 64, "autoencoder": 64, "gru-sines": 16, "house-prices": 40}[recipe.task]
+    batch = TASKS[plan.task](**plan.task_kw).batch or 1
     return hooked(plan if plan.optimizer != "sgd" else replace(plan, lr=plan.lr / batch), reduction="rows")
 
 
