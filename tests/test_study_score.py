@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from traindoctor.diagnose import diagnose
@@ -99,7 +100,7 @@ def test_onset_error(accuracy, rows):
 
 
 def test_confusions(accuracy, rows):
-    assert accuracy.confusions(rows.values())["TD201"] == {"TD201": 1, "": 3, "TD301": 1}
+    assert accuracy.confusions(rows.values())["TD201"] == {"TD201": 1, "undecided": 2, "nothing": 1, "TD301": 1}
 
 
 def test_page_and_picture(study, accuracy, rows):
@@ -188,11 +189,25 @@ def test_evidence_is_collected_and_judged_as_the_differential_does(study, tmp_pa
     labelled(tmp_path / "a-zero-0", fault="lr-zero", expected=["TD204"])
     run = calibrate.examined(tmp_path / "a-zero-0")
     causes = load_rules().causes
-    code, share, alarm = calibrate.judged(run, causes, calibrate.TODAY)
+    code, share, alarm = calibrate.judged(run, causes, calibrate.Model())
     finding = diagnose([tmp_path / "a-zero-0"]).runs[0].findings[0]
     assert (code, alarm) == ("TD204", True)
     assert share == pytest.approx(finding.confidence)
-    assert calibrate.design(run, causes).expected.any()
+    table = calibrate.design(run, causes)
+    assert table.expected.any()
+    scores = np.linspace(-1.0, 2.0, len(table.codes))
+    loss, slope = table.loss(scores)
+    for i in range(len(scores)):
+        moved = scores + 1e-6 * np.eye(len(scores))[i]
+        assert (table.loss(moved)[0] - loss) / 1e-6 == pytest.approx(slope[i], abs=1e-4)
+
+
+def test_a_rule_that_says_too_much_gets_an_offset(study):
+    calibrate = study("calibrate")
+    one = calibrate.Design(["TD201"], np.array([[1.0, 0, 0, 2, 0]]), np.array([[True]]), np.array([True]))
+    designs = [one] * 20 + [one._replace(expected=np.array([False]))] * 20
+    assert -3.2 < calibrate.fitted_offsets(designs)["TD201"] < -2.5  # two strong pieces state +3, half are right: 0
+    assert calibrate.fitted_weights(designs).strong < calibrate.TODAY.strong
 
 
 def test_nothing_is_fitted_on_runs_that_are_held_back(study, tmp_path):

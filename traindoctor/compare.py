@@ -72,8 +72,9 @@ class Change:
     """A setting that differs, and what it has to do with the bad run.
 
     `status`: "explains" where the diagnosis or the replay points at it, "excluded" where it cannot have acted by the time the
-    curves part, else "possible". `reason`: why, in a sentence. `code`: of the cause it explains, "" for none. `trial`: what the
-    replay of the bad run said of the good run's value, None where it was not tried.
+    curves part, else "possible". `reason`: why, in a sentence. `code`: of the cause it explains, or of the first cause where it
+    can bring that about; "" for none. `trial`: what the replay of the bad run said of the good run's value, None where it was
+    not tried.
     """
 
     difference: Difference
@@ -403,7 +404,7 @@ def _change(
     excluded = _excluded(d, good, bad.run, first, compared)
     if excluded:
         return Change(d, "excluded", excluded, trial=trial)
-    if first is None:
+    if first is None and any(c.outcome is not None for c in compared):
         return Change(d, "excluded", "the curves do not part: it made no difference that the logs show")
     if trial == "repairs":
         reason = "tried alone on a replay of the bad run, the good run's value repairs it"
@@ -422,7 +423,8 @@ def _change(
             return Change(d, "explains", "the learning rate is what parts first, and this sets it", trial=trial)
     if trial in ("no effect", "worse"):
         return Change(d, "possible", "tried alone on a replay of the bad run, the good run's value does not repair it", "", trial)
-    return Change(d, "possible", _cannot_tell(d, cause, good), trial=trial)
+    able = cause is not None and d.known and cause.code.startswith(_can_bring_about(d.key))
+    return Change(d, "possible", _cannot_tell(d, cause, good), cause.code if cause is not None and able else "", trial)
 
 
 def _makes_the_rate(d: Difference) -> bool:
@@ -461,6 +463,11 @@ def _goes_back(d: Difference, value: object) -> bool:
     return d.bad is None or theirs is None or ours is None or same(value, ours)
 
 
+def _can_bring_about(key: str) -> tuple[str, ...]:
+    """Return the beginnings of the codes that a setting can bring about, () for one of which nothing is known."""
+    return next((codes for prefix, codes in ACTS_ON.items() if key.startswith(prefix)), ())
+
+
 def _cannot_tell(d: Difference, cause: Finding | None, good: Sequence[Run]) -> str:
     n_seeds = len({str(run.settings["seed"].value) for run in good if "seed" in run.settings})
     if d.key == "seed" and n_seeds > 1:
@@ -470,8 +477,8 @@ def _cannot_tell(d: Difference, cause: Finding | None, good: Sequence[Run]) -> s
     if cause is None:
         return "the bad run's log names no cause that would point at it"
     name = f"{cause.code} ({cause.name.replace('-', ' ')})"
-    codes = next((codes for prefix, codes in ACTS_ON.items() if d.key.startswith(prefix)), None)
-    if codes is None:
+    codes = _can_bring_about(d.key)
+    if not codes:
         return f"nothing in the diagnosis speaks of it; whether it brings about {name} the logs do not tell"
     if cause.code.startswith(codes):
         return f"it can bring about {name}, and nothing shows that it did"
@@ -574,31 +581,16 @@ def _last_step(run: Run) -> int:
 
 def _summary(c: Comparison) -> str:
     """Return the comparison in two or three sentences."""
-    if not c.is_comparable:
-        return "No quantity could be compared: nothing is logged in both runs at steps that they have in common."
     changes = [x for x in c.changes if x.difference.known or not is_kept_or_shown(x.difference.key)]
     open_ = [x for x in changes if x.status == "possible"]
     named = [x for x in changes if x.status == "explains"]
     scripted = [s for s in c.scripts if s.code]
-    if not c.differs:
+    if c.is_comparable and not c.differs:
         told = (
-            f" The runs differ in {_settings_named(changes)}."
-            if c.changes
-            else " No setting differs either."
-            if _known(c)
-            else ""
+            f" The runs differ in {_settings_named(changes)}." if changes else " No setting differs either." if _known(c) else ""
         )
         return f"No difference beyond noise.{told}"
-    first = c.parted[0]
-    assert isinstance(first.outcome, Parting)
-    unit = c.unit
-    ties = [x.quantity for x in c.parted[1:] if isinstance(x.outcome, Parting) and x.outcome.step == first.outcome.step]
-    together = f" together with {_and([_spoken(q) for q in ties])}" if ties else ""
-    where = "from the start" if first.outcome.since is None else f"by {unit} {first.outcome.step:,}"
-    lead = f"The curves part {where}, {_spoken(first.quantity)} first{together}"
-    loss = next((x.outcome for x in c.parted if x.quantity == "loss"), None)
-    follows = isinstance(loss, Parting) and loss.step > first.outcome.step
-    lead += f", the loss by {unit} {loss.step:,}." if follows and isinstance(loss, Parting) else "."
+    lead = _lead(c) if c.differs else "No quantity could be compared: none is logged in both runs at steps in common."
     decided = c.cause is not None and (c.bad.verdict != "undecided" or any(x.code == c.cause.code for x in named))
     effect = f"{c.cause.code} {c.cause.name.replace('-', ' ')}" if c.cause is not None and decided else "the difference"
     if not changes and not c.scripts:
@@ -614,8 +606,11 @@ def _summary(c: Comparison) -> str:
         tail = f"{only}{_and(explaining)} {verb} {effect}"
     else:
         tail = f"none of the changes is shown to explain {effect}"
+        able = [x.difference.key for x in open_ if x.code]
         if len(open_) == 1 and not c.scripts:
             tail += f", and {open_[0].difference.key} is the only one that is left"
+        elif able and decided:
+            tail += f"; {_and(able)} can bring it about"
     left = [x.difference.key for x in open_] + [f"the changes of {s.bad or s.good}" for s in c.scripts if not s.code]
     unsure = (
         f"; {_and(left[:4] + ([f'{len(left) - 4} more'] if len(left) > 4 else []))} cannot be excluded"
@@ -623,6 +618,20 @@ def _summary(c: Comparison) -> str:
         else ""
     )
     return f"{lead} {head}; {tail}{unsure}."
+
+
+def _lead(c: Comparison) -> str:
+    """Return where the curves part, and which of them first."""
+    first = c.parted[0]
+    assert isinstance(first.outcome, Parting)
+    ties = [x.quantity for x in c.parted[1:] if isinstance(x.outcome, Parting) and x.outcome.step == first.outcome.step]
+    together = f" together with {_and([_spoken(q) for q in ties])}" if ties else ""
+    where = "from the start" if first.outcome.since is None else f"by {c.unit} {first.outcome.step:,}"
+    lead = f"The curves part {where}, {_spoken(first.quantity)} first{together}"
+    loss = next((x.outcome for x in c.parted if x.quantity == "loss"), None)
+    if isinstance(loss, Parting) and loss.step > first.outcome.step:
+        return f"{lead}, the loss by {c.unit} {loss.step:,}."
+    return f"{lead}."
 
 
 def _known(c: Comparison) -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "fixtures" / "sick" / "overtrained-perceptron"
-N_STEPS, N_TAGS, SEED = 100_000, 20, 545345
+N_STEPS, N_TAGS, SEED = 100_000, 30, 545345
 COMMAND = [sys.executable, "-c", "import sys; from traindoctor.cli import main; sys.exit(main())"]
 PHASES = ("start", "importing", "reading", "measuring", "replaying", "rendering")
 CRC_TABLE = np.arange(256, dtype=np.uint32)
@@ -77,8 +77,14 @@ def curves(rng, *, collapses):
             "train/grad_norm": (0.3 + 20.0 / (t + 20.0)) * np.exp(0.2 * noise[1]),
         }
     made["train/weight_norm"] = 30.0 + 1e-4 * t + 1e-3 * noise[2]
-    for k in range(len(made), N_TAGS):
-        made[f"stats/layer_{k:02}/activation"] = 1.0 + 0.1 * noise[k]
+    made["val/loss"] = made["train/loss"] * 1.1
+    made["val/accuracy"] = 0.7 + 0.01 * noise[4]
+    made["data_time"] = 0.01 + 0.001 * np.abs(noise[5])
+    for layer in range(11):
+        made[f"grad_norm/layer_{layer:02}.weight"] = made["train/grad_norm"] * np.exp(0.1 * noise[7 + layer]) / 3.3
+        made[f"weight_norm/layer_{layer:02}.weight"] = 9.0 + 3e-5 * t + 1e-3 * noise[18 + layer]
+    while len(made) < N_TAGS:
+        made[f"stats/extra_{len(made):02}"] = 1.0 + 0.1 * noise[len(made)]
     return made
 
 

@@ -246,7 +246,7 @@ def onset_error(rows: Iterable[Row]) -> OnsetError:
 
 
 def confusions(rows: Iterable[Row]) -> dict[str, Counter[str]]:
-    """Return expected cause -> first cause that was said -> number of runs; "" where none was.
+    """Return expected cause -> first cause that was said, "undecided" or "nothing" -> number of runs.
 
     A right answer counts under the code that was said, a wrong one under the first code that was expected.
     """
@@ -254,7 +254,8 @@ def confusions(rows: Iterable[Row]) -> dict[str, Counter[str]]:
     for r in rows:
         if r.truth.known:
             said = next((c for c in (r.answer.named[0] if r.answer.named else ()) if c in r.truth.expected), r.first)
-            table[said if r.right else r.truth.expected[0]][said] += 1
+            silent = "undecided" if r.answer.candidates else "nothing"
+            table[said if r.right else r.truth.expected[0]][said or silent] += 1
     return dict(sorted(table.items()))
 
 

@@ -230,7 +230,7 @@ def instead(rows: Iterable[Row], names: Mapping[str, str]) -> str:
     """Return the confusion table, a line for each expected cause with what was said in its place."""
 
     def told(code: str) -> str:
-        return f"{code} {names.get(code, '')}".strip() or "nothing"
+        return f"{code} {names[code]}" if code in names else code
 
     lines = []
     for code, said in confusions(rows).items():

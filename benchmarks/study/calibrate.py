@@ -1,19 +1,19 @@
-"""Fit what turns evidence into confidence on the tuning part of a study, and say how far it holds on tasks that it has not seen.
+"""Fit what turns evidence into confidence on the tuning part of a study, and say how far it holds on recipes not seen.
 
 PYTHONPATH=.:rules python benchmarks/study/calibrate.py STUDY/tuning [--keep evidence.json] [--jobs 2]
 
-Three fits, all small enough to follow by hand. Two restate how sure a diagnosis is and change none:
+Four fits, all small enough to follow by hand. Two restate how sure a diagnosis is and change none:
 
 - a ceiling: confidence = min(share, ceiling);
 - a scale and a shift of the log-odds: confidence = 1 / (1 + exp(-(scale * logit(share) + shift))).
 
-The third changes diagnoses too, so that first causes and alarms are counted again:
+Two change diagnoses as well, so that first causes and alarms are counted again:
 
-- the prior and the four weights of the differential, by the likelihood of the shares, in their order
-  (weak <= moderate <= strong <= proof) and rounded to one decimal.
+- the prior and the four weights of the differential, in their order (weak <= moderate <= strong <= proof);
+- an offset for each cause: how many nats its rule says too much (below 0) or too little.
 
 Each is fitted on four fifths of the recipes and judged on the last fifth, five times. Nothing is written into the differential:
-the figures are for whoever changes it. The part held-back is refused.
+the figures are for whoever changes it or a rule. The part held-back is refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -38,6 +38,7 @@ from accuracy_page import HELD_BACK
 from score import ALARMS, runs_under, truth_of
 
 from traindoctor import differential, rule
+from traindoctor.model import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,17 +46,21 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from traindoctor.differential import Suspicion
+    from traindoctor.model import EvidenceKind
     from traindoctor.rule import Cause
 
 #: The weights of the differential, smallest first.
 NAMES = ("weak", "moderate", "strong", "proof")
-#: How firmly the refitted weights are held to today's: a pseudo-observation's strength per squared nat.
-HOLD = 1.0
+#: How firmly refitted weights are held to today's, and offsets to 0: loss per squared nat, as of a normal prior of 0.7 and 1 nat.
+HOLD, HOLD_OFFSET = 1.0, 0.5
+#: An offset from which a rule is worth a look, in nats.
+NOTABLE = 0.5
 N_FOLDS = 5
 #: A share this close to 0 or 1 has no finite log-odds worth the name.
 EDGE = 1e-4
 
 Answers = list[tuple[float, bool]]
+FloatArray: TypeAlias = "npt.NDArray[np.float64]"
 
 
 class Weights(NamedTuple):
@@ -67,15 +72,18 @@ class Weights(NamedTuple):
     strong: float
     proof: float
 
-    def rounded(self) -> Weights:
-        """Return the weights to one decimal."""
-        return Weights(*(round(v, 1) for v in self))
-
     def __str__(self) -> str:
         return ", ".join(f"{name} {value:g}" for name, value in zip(self._fields, self, strict=True))
 
 
 TODAY = Weights(rule.PRIOR, rule.WEAK, rule.MODERATE, rule.STRONG, rule.PROOF)
+
+
+class Model(NamedTuple):
+    """The weights of evidence, and code -> what is added to the log-odds of that cause."""
+
+    weights: Weights = TODAY
+    offsets: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +92,7 @@ class Piece:
 
     weight: float
     supports: bool
-    kind: str
+    kind: EvidenceKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,27 +145,26 @@ def reweighted(weight: float, weights: Weights) -> float:
     return sum(n * w for n, w in zip(parts_of(round(weight, 6)), weights[1:], strict=True))
 
 
-def suspicions_of(run: Examined, causes: Mapping[str, Cause], weights: Weights) -> list[Suspicion]:
-    """Return what the differential is given of a run, with these weights in place of today's."""
-    from traindoctor.model import Evidence
+def suspicions_of(run: Examined, causes: Mapping[str, Cause], model: Model) -> list[Suspicion]:
+    """Return what the differential is given of a run, with the model's weights in place of today's."""
+    suspicions = []
+    for code, pieces in run.evidence.items():
+        if code in causes:
+            told = [Piece(reweighted(p.weight, model.weights), p.supports, p.kind) for p in pieces]
+            offset = model.offsets.get(code, 0.0) if any(p.supports for p in pieces) else 0.0
+            told += [Piece(abs(offset), offset > 0.0, "log")] if offset else []
+            evidence = tuple(Evidence(p.supports, p.kind, "", "", p.weight) for p in told)
+            suspicions.append(differential.Suspicion(causes[code], evidence))
+    return suspicions
 
-    return [
-        differential.Suspicion(
-            causes[code],
-            tuple(Evidence(p.supports, p.kind, "", "", reweighted(p.weight, weights)) for p in pieces),  # type: ignore[arg-type]
-        )
-        for code, pieces in run.evidence.items()
-        if code in causes
-    ]
 
-
-def judged(run: Examined, causes: Mapping[str, Cause], weights: Weights) -> tuple[str, float, bool]:
-    """Return (first cause or "", its share, whether it is an alarm) as the differential would say with these weights.
+def judged(run: Examined, causes: Mapping[str, Cause], model: Model) -> tuple[str, float, bool]:
+    """Return (first cause or "", its share, whether it is an alarm) as the differential would say with this model.
 
     An undecided verdict names nothing, and a remark on the log is no cause.
     """
-    suspicions = suspicions_of(run, causes, weights)
-    with patch.object(differential, "PRIOR", weights.prior):
+    suspicions = suspicions_of(run, causes, model)
+    with patch.object(differential, "PRIOR", model.weights.prior):
         opinion = differential.decide(suspicions)
     named = [d for d in opinion.diagnoses if not d.suspicion.cause.standalone]
     named.sort(key=lambda d: d.severity not in ALARMS)  # as an engineer reads: what is an alarm first
@@ -167,13 +174,23 @@ def judged(run: Examined, causes: Mapping[str, Cause], weights: Weights) -> tupl
 
 
 class Outcome(NamedTuple):
-    """What a set of weights comes to on runs. `answers`: (share, right) of every first cause that was named."""
+    """What a model comes to on runs. `answers`: (share, right) of every first cause that was named."""
 
     right: int
     known: int
     alarms: int
     sound: int
     answers: Answers
+
+    def joined(self, other: Outcome) -> Outcome:
+        """Return what both come to together."""
+        return Outcome(
+            self.right + other.right,
+            self.known + other.known,
+            self.alarms + other.alarms,
+            self.sound + other.sound,
+            self.answers + other.answers,
+        )
 
     def __str__(self) -> str:
         return (
@@ -182,9 +199,9 @@ class Outcome(NamedTuple):
         )
 
 
-def outcome(runs: Sequence[Examined], causes: Mapping[str, Cause], weights: Weights) -> Outcome:
-    """Return what the weights come to on the runs."""
-    said = [(run, *judged(run, causes, weights)) for run in runs]
+def outcome(runs: Sequence[Examined], causes: Mapping[str, Cause], model: Model) -> Outcome:
+    """Return what the model comes to on the runs."""
+    said = [(run, *judged(run, causes, model)) for run in runs]
     return Outcome(
         right=sum(code in run.expected for run, code, _, _ in said),
         known=sum(not run.sound and bool(run.expected) for run in runs),
@@ -233,7 +250,7 @@ def fitted_scale(answers: Answers) -> Scale:
     n_right, n_wrong = right.sum(), len(right) - right.sum()
     target = np.where(right > 0, (n_right + 1.0) / (n_right + 2.0), 1.0 / (n_wrong + 2.0))
 
-    def loss(theta: npt.NDArray[np.float64]) -> float:
+    def loss(theta: FloatArray) -> float:
         z = theta[0] * x + theta[1]
         return float(np.sum(np.logaddexp(0.0, z) - target * z))
 
@@ -254,18 +271,32 @@ def fitted_ceiling(answers: Answers) -> Ceiling:
 class Design(NamedTuple):
     """The supported causes of a run that stand for themselves, n of them.
 
-    `counts` (n, 5): 1, and the net number of pieces of each weight. `rivals` (n, n): which causes a share is taken over, each
-    cause among its own. `expected` (n,): whether a cause is right.
+    `codes` (n,). `counts` (n, 5): 1, and the net number of pieces of each weight. `rivals` (n, n): which causes a share is taken
+    over, each cause among its own. `expected` (n,): whether a cause is right.
     """
 
-    counts: npt.NDArray[np.float64]
+    codes: list[str]
+    counts: FloatArray
     rivals: npt.NDArray[np.bool_]
     expected: npt.NDArray[np.bool_]
 
+    def loss(self, scores: FloatArray) -> tuple[float, FloatArray]:
+        """Return the negative log-likelihood of the shares at these log-odds, and its gradient.
+
+        Every supported cause counts as one answer: its share is the stated probability that it is right. So a wrong suspicion on
+        a sound run, and one beside a fault that was missed, weigh as much as a right one that is doubted.
+        """
+        odds = np.exp(np.clip(scores, -30.0, 30.0))
+        total = 1.0 + self.rivals @ odds
+        share = np.clip(odds / total, EDGE, 1.0 - EDGE)
+        pull = np.where(self.expected, 1.0, -share / (1.0 - share))  # of the log-likelihood by the log of the share
+        slope = pull - (self.rivals * odds / total[:, None]).T @ pull
+        return -float(np.sum(np.log(np.where(self.expected, share, 1.0 - share)))), -slope
+
 
 def design(run: Examined, causes: Mapping[str, Cause]) -> Design | None:
-    """Return the table of a run, with rivals and consequences as they are at today's weights; None where nothing is supported."""
-    alone = [s for s in suspicions_of(run, causes, TODAY) if s.is_supported and not s.cause.standalone]
+    """Return the table of a run, with rivals and consequences as they are today; None where nothing is supported."""
+    alone = [s for s in suspicions_of(run, causes, Model()) if s.is_supported and not s.cause.standalone]
     roots = [s for s in alone if not any(s.cause.code in r.cause.explains and explains(r, s) for r in alone if r is not s)]
     if not roots:
         return None
@@ -274,6 +305,7 @@ def design(run: Examined, causes: Mapping[str, Cause]) -> Design | None:
         for s in roots
     ]
     return Design(
+        [s.cause.code for s in roots],
         np.array(counts),
         np.array([[r is s or s.competes_with(r) for r in roots] for s in roots]),
         np.array([s.cause.code in run.expected for s in roots]),
@@ -285,29 +317,46 @@ def explains(root: Suspicion, consequence: Suspicion) -> bool:
     return root.log_odds > 0.0 and root.log_odds >= consequence.log_odds - rule.STRONG
 
 
-def fitted_weights(runs: Sequence[Examined], causes: Mapping[str, Cause]) -> Weights:
-    """Return prior and weights that make the shares most likely, in their order, held to today's by `HOLD`.
-
-    Every supported cause counts as one answer: its share is the stated probability that it is right. So a wrong suspicion on a
-    sound run, and one beside a fault that was missed, weigh as much as a right one that is doubted.
-    """
+def fitted_weights(designs: Sequence[Design]) -> Weights:
+    """Return prior and weights, to one decimal, that make the shares most likely, in their order and held to today's."""
     from scipy.optimize import minimize
 
-    designs = [d for d in (design(run, causes) for run in runs) if d is not None]
-    today = np.array([TODAY.prior, TODAY.weak, *np.diff(TODAY[1:])])
+    today = np.array(TODAY)
 
-    def loss(theta: npt.NDArray[np.float64]) -> float:
-        values = np.array([theta[0], *np.cumsum(theta[1:])])
-        total = HOLD * float(np.sum((values - np.array(TODAY)) ** 2))
+    def loss(theta: FloatArray) -> tuple[float, FloatArray]:
+        values = np.array(
+            [theta[0], *np.cumsum(theta[1:])]
+        )  # weights as steps above the one before, so that they keep their order
+        total, slope = HOLD * float(np.sum((values - today) ** 2)), 2.0 * HOLD * (values - today)
         for d in designs:
-            odds = np.exp(np.clip(d.counts @ values, -30.0, 30.0))
-            share = np.clip(odds / (1.0 + d.rivals @ odds), EDGE, 1.0 - EDGE)
-            total -= float(np.sum(np.log(np.where(d.expected, share, 1.0 - share))))
-        return total
+            lost, by_score = d.loss(d.counts @ values)
+            total += lost
+            slope = slope + d.counts.T @ by_score
+        return total, np.array([slope[0], *np.cumsum(slope[:0:-1])[::-1]])
 
-    bounds = [(-8.0, 0.0), *[(0.05, 8.0)] * 4]
-    found = minimize(loss, today, method="L-BFGS-B", bounds=bounds)
-    return Weights(float(found.x[0]), *(float(v) for v in np.cumsum(found.x[1:])))
+    start = np.array([TODAY.prior, TODAY.weak, *np.diff(TODAY[1:])])
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-8.0, 0.0), *[(0.05, 8.0)] * 4])
+    return Weights(*(round(float(v), 1) for v in (found.x[0], *np.cumsum(found.x[1:]))))
+
+
+def fitted_offsets(designs: Sequence[Design]) -> dict[str, float]:
+    """Return code -> offset, to one decimal, that makes the shares most likely at today's weights, held to 0."""
+    from scipy.optimize import minimize
+
+    codes = sorted({code for d in designs for code in d.codes})
+    place = {code: i for i, code in enumerate(codes)}
+    tables = [(d, d.counts @ np.array(TODAY), [place[code] for code in d.codes]) for d in designs]
+
+    def loss(offsets: FloatArray) -> tuple[float, FloatArray]:
+        total, slope = HOLD_OFFSET * float(np.sum(offsets**2)), 2.0 * HOLD_OFFSET * offsets
+        for d, scores, places in tables:
+            lost, by_score = d.loss(scores + offsets[places])
+            total += lost
+            np.add.at(slope, places, by_score)
+        return total, slope
+
+    found = minimize(loss, np.zeros(len(codes)), jac=True, method="L-BFGS-B")
+    return {code: round(float(v), 1) for code, v in zip(codes, found.x, strict=True)}
 
 
 def folds(runs: Sequence[Examined]) -> list[tuple[list[Examined], list[Examined]]]:
@@ -342,7 +391,7 @@ def show_groups(runs: Sequence[Examined], causes: Mapping[str, Cause]) -> None:
     by_cause: dict[str, Answers] = {}
     by_evidence: dict[str, Answers] = {}
     for run in runs:
-        code, share, _ = judged(run, causes, TODAY)
+        code, share, _ = judged(run, causes, Model())
         if code:
             answer = (share, code in run.expected)
             by_cause.setdefault(f"{code} {causes[code].name}", []).append(answer)
@@ -396,21 +445,26 @@ def kept(file: Path | None, collect: Callable[[], list[Examined]]) -> list[Exami
 
 def report(runs: Sequence[Examined], causes: Mapping[str, Cause]) -> None:
     """Print all fits, on all runs and on recipes they have not seen."""
-    now = outcome(runs, causes, TODAY)
+    now = outcome(runs, causes, Model())
     print(f"{len(runs)} runs of {len({r.recipe for r in runs})} recipes\ntoday ({TODAY}): {now}")
     show_bins("today", now.answers)
     show_groups(runs, causes)
-    ceiling = fitted_ceiling(now.answers)
+    ceiling, scale = fitted_ceiling(now.answers), fitted_scale(now.answers)
     print(f"\nceiling: {ceiling.top:g}")
     show_bins("under the ceiling, same runs", [(ceiling.of(p), right) for p, right in now.answers])
-    scale = fitted_scale(now.answers)
     print(f"\nscale and shift of the log-odds of the share: {scale.scale:.2f}, {scale.shift:+.2f}")
     print("  a share of " + ", ".join(f"{p:g} is stated as {scale.of(p):.2f}" for p in (0.5, 0.65, 0.8, 0.9, 0.95, 0.99)))
     show_bins("restated, same runs", [(scale.of(p), right) for p, right in now.answers])
-    weights = fitted_weights(runs, causes).rounded()
-    then = outcome(runs, causes, weights)
-    print(f"\nweights ({weights}): {then}")
-    show_bins("refitted, same runs", then.answers)
+    designs = designs_of(runs, causes)
+    weights, offsets = fitted_weights(designs), fitted_offsets(designs)
+    for what, model in ((f"weights ({weights})", Model(weights)), ("offsets", Model(TODAY, offsets))):
+        then = outcome(runs, causes, model)
+        print(f"\n{what}: {then}")
+        show_bins("same runs", then.answers)
+    print("\nnotable offsets, in nats:")
+    for code, offset in sorted(offsets.items(), key=lambda item: item[1]):
+        if abs(offset) >= NOTABLE:
+            print(f"  {code} {causes[code].name:45} {offset:+.1f}")
     across_recipes(runs, causes)
 
 
@@ -418,25 +472,26 @@ def across_recipes(runs: Sequence[Examined], causes: Mapping[str, Cause]) -> Non
     """Print what each fit comes to on recipes that it has not seen."""
     capped: Answers = []
     restated: Answers = []
-    parts = []
+    reweighed = shifted = Outcome(0, 0, 0, 0, [])
     for fit, judge in folds(runs):
-        fitted_on, judged_on = outcome(fit, causes, TODAY).answers, outcome(judge, causes, TODAY).answers
-        ceiling, scale, weights = fitted_ceiling(fitted_on), fitted_scale(fitted_on), fitted_weights(fit, causes).rounded()
+        fitted_on, judged_on = outcome(fit, causes, Model()).answers, outcome(judge, causes, Model()).answers
+        ceiling, scale, designs = fitted_ceiling(fitted_on), fitted_scale(fitted_on), designs_of(fit, causes)
+        weights, offsets = fitted_weights(designs), fitted_offsets(designs)
         capped += [(ceiling.of(p), right) for p, right in judged_on]
         restated += [(scale.of(p), right) for p, right in judged_on]
-        parts.append(outcome(judge, causes, weights))
+        reweighed = reweighed.joined(outcome(judge, causes, Model(weights)))
+        shifted = shifted.joined(outcome(judge, causes, Model(TODAY, offsets)))
         print(f"\nfold of {len(judge)}: ceiling {ceiling.top:g}; scale {scale.scale:.2f}, shift {scale.shift:+.2f}; {weights}")
-    refitted = Outcome(
-        right=sum(p.right for p in parts),
-        known=sum(p.known for p in parts),
-        alarms=sum(p.alarms for p in parts),
-        sound=sum(p.sound for p in parts),
-        answers=[a for p in parts for a in p.answers],
-    )
     show_bins("under the ceiling, recipes not seen", capped)
     show_bins("restated, recipes not seen", restated)
-    show_bins("refitted, recipes not seen", refitted.answers)
-    print(f"\nrecipes not seen, weights refitted: {refitted}")
+    for what, then in (("weights refitted", reweighed), ("offsets", shifted)):
+        show_bins(f"{what}, recipes not seen", then.answers)
+        print(f"  {then}")
+
+
+def designs_of(runs: Sequence[Examined], causes: Mapping[str, Cause]) -> list[Design]:
+    """Return the tables of all runs on which anything is supported."""
+    return [d for d in (design(run, causes) for run in runs) if d is not None]
 
 
 def main() -> None:

@@ -29,7 +29,20 @@ from typing import TYPE_CHECKING
 from traindoctor.code.micro_batches import accumulations
 from traindoctor.code.order import place, text_of_call
 from traindoctor.mistake import Mistake
-from traindoctor.rule import PROOF, STRONG, WEAK, Cause, Example, Sample, Statement, Threshold, against, run_of, supports
+from traindoctor.rule import (
+    MODERATE,
+    PROOF,
+    STRONG,
+    WEAK,
+    Cause,
+    Example,
+    Sample,
+    Statement,
+    Threshold,
+    against,
+    run_of,
+    supports,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,41 +62,50 @@ CAUSE = Cause(
     severity="info",
     explanation=__doc__,
     thresholds=(
-        Threshold("near", 0.15, "distance of the losses' ratio from the number of passes, over it", STUDY),
+        Threshold("near", 0.25, "distance of the losses' ratio from the number of passes, over it", STUDY),
+        Threshold(
+            "exact", 0.05, "distance of both ratios from a whole number, over it, where no number of passes is known", STUDY
+        ),
         Threshold("at_most", 1.35, "the other of the two ratios over the number of passes", STUDY),
-        Threshold("at_least", 0.5, "the other of the two ratios over the number of passes", STUDY),
+        Threshold("at_least", 0.4, "the other of the two ratios over the number of passes", STUDY),
         Threshold("alike", 1.3, "training loss over validation loss of a loss that is divided", STUDY),
     ),
-    look_alikes=("TD201",),
+    explains=("TD510", "TD511"),
+    look_alikes=("TD201", "TD610"),
     experiment="train one step with one pass and with k passes over the same rows: the losses must be equal",
     refutation="A first loss that does not depend on the number of passes.",
 )
 
 
-@CAUSE.in_logs(needs=("loss", "val_loss", "gradient.accumulation_steps"))
+@CAUSE.in_logs(needs=("loss", "val_loss"))
 def losses_are_a_multiple(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a training loss that is as many times the validation loss as there are passes to a step."""
     from traindoctor.signals.gradients import over_validation
 
-    passes = m.setting("gradient.accumulation_steps")
-    if not isinstance(passes, int | float) or passes < 2 or m.is_adversarial:
+    told = m.setting("gradient.accumulation_steps")
+    if m.is_adversarial or not m.loss.is_positive:
         return
     val = m.series("val_loss")
     first, usual = over_validation(m.loss.step, m.loss.value, val.step, val.value)
     if not (first == first and usual == usual):
         return
-    ratios = (first / passes, usual / passes)
-    nearest, other = sorted(ratios, key=lambda r: abs(r - 1.0))
-    if abs(nearest - 1.0) < limits["near"] and limits["at_least"] < other < limits["at_most"]:
+    passes = float(told) if isinstance(told, int | float) else float(round(usual))
+    if passes < 2.0:
+        return
+    source = f"{m.loss.source} and {val.source}"
+    nearest, other = sorted((first / passes, usual / passes), key=lambda r: abs(r - 1.0))
+    both = abs(other - 1.0) < (limits["near"] if told is not None else limits["exact"])
+    if both or (told is not None and abs(nearest - 1.0) < limits["near"] and limits["at_least"] < other < limits["at_most"]):
         yield supports(
             "multiple",
             usual,
             unit="training loss over validation loss",
-            weight=STRONG + WEAK,
+            weight=PROOF if both and told is not None else STRONG + (MODERATE if told is not None else WEAK),
             onset=0,
-            source=f"{m.loss.source} and {val.source}",
-            text=f"With {passes:g} passes a step the training loss is {first:.3g} times the validation loss at the first "
-            f"evaluation, and {usual:.3g} times in the median of the first half.",
+            source=source,
+            text=(f"With {passes:g} passes a step the" if told is not None else "The")
+            + f" training loss is {first:.3g} times the validation loss at the first evaluation, and {usual:.3g} times in the "
+            "median of the first half.",
         )
     elif first < limits["alike"]:
         yield against(
@@ -91,7 +113,7 @@ def losses_are_a_multiple(m: Measurements, limits: Limits) -> Iterator[Evidence]
             first,
             unit="training loss over validation loss",
             weight=PROOF if m.run.step_unit == "step" else STRONG,
-            source=f"{m.loss.source} and {val.source}",
+            source=source,
             text="Training and validation loss are alike at the first evaluation: the logged loss is a mean.",
         )
 

@@ -42,7 +42,7 @@ CAUSE = Cause(
     summary="gradients are computed and cleared, and the optimizer never steps",
     explanation=__doc__,
     thresholds=(
-        Threshold("power", 0.4, "growth of the gradient norm, log over log of the step", "0.5 for a sum of independent gradients"),
+        Threshold("power", 0.4, "growth of the gradient norm, log over log of the step", "0.5 for a sum of independent ones"),
     ),
     look_alikes=("TD311", "TD302"),
     experiment="count the calls of optimizer.step() over ten iterations",

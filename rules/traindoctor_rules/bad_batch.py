@@ -63,7 +63,7 @@ CAUSE = Cause(
     thresholds=(
         Threshold("spikes", 4, "spikes", "four at one place of 20 or more are chance once in 8,000"),
         Threshold(
-            "same_phase", 0.75, "share of the spikes at one phase of the epoch", f"{STUDY}: sound runs with so many at most 0.67"
+            "same_phase", 0.8, "share of the spikes at one phase of the epoch", f"{STUDY}: sound runs with so many at most 0.75"
         ),
         Threshold("phases", 6, "logged points in an epoch", "definition: with fewer, any spike is near one place"),
         Threshold("distance", 20, "standard deviations of the other phases", f"{STUDY}: faulty 23 to 230, sound at most 16"),
@@ -166,6 +166,15 @@ def comes_again(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             weight=STRONG,
             source=m.loss.source,
             text="The loss repeats itself over the whole epoch, not at one place of it: the batches come in one order.",
+        )
+    if peak is not None and spikes.same_phase > 0.5 and spikes.phase * spikes.length <= 2.0:
+        yield against(
+            "boundary",
+            spikes.phase,
+            unit="of the epoch",
+            weight=MODERATE,
+            source=m.loss.source,
+            text="It is the first step of the epoch: where sorted data begin anew, or something is done once an epoch.",
         )
     if m.epochs.rate_rises_at(spikes.step):
         yield against(

@@ -35,6 +35,7 @@ from traindoctor.rule import (
     MODERATE,
     PROOF,
     STRONG,
+    WEAK,
     Cause,
     Example,
     Examples,
@@ -79,14 +80,19 @@ CAUSE = Cause(
             f"{STUDY}: sorted classes 0.075 to 0.29, a fixed order that does no harm at most 0.032",
         ),
         Threshold(
-            "smooth",
-            2.2,
-            "autocorrelation from phase to phase times the root of their number",
-            "1.4 % of mixed orders are smoother",
+            "smooth", 1.8, "autocorrelation from phase to phase times the root of their number", "mixed: 3.6 % are smoother"
+        ),
+        Threshold("alike", 0.78, "as repeats", f"{STUDY}: an order that was mixed once at most 0.75"),
+        Threshold(
+            "sawtooth",
+            0.8,
+            "rank correlation of the gradient norm with the place in the epoch",
+            "one way but for one pair in ten",
         ),
         Threshold("single", 20.0, "standard deviations by which one phase stands out", "as for bad-batch"),
     ),
-    look_alikes=("TD507", "TD502"),
+    explains=("TD509",),
+    look_alikes=("TD507", "TD502", "TD317"),
     experiment="draw the batches in another random order each epoch, all else equal: the period of one epoch must go",
     refutation="A run with shuffled batches whose loss comes again in every epoch all the same.",
 )
@@ -143,6 +149,8 @@ def comes_again(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     fold, length, peak = m.epochs.fold, m.epochs.length, m.epochs.peak
     if fold is None or length is None or m.is_adversarial or not m.loss.is_positive:
         return
+    if m.loss.tail > 2.0 * m.loss.initial:  # a loss that grows repeats what drives it
+        return
     least = limits["repeats_found"] if length.told_by == "found" else limits["repeats"]
     if fold.share < least or fold.beside > limits["beside"] * fold.share:
         return
@@ -151,7 +159,7 @@ def comes_again(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         "repeats",
         fold.share,
         unit="of the variance",
-        weight=STRONG,
+        weight=STRONG + WEAK if fold.share > limits["alike"] else STRONG,
         onset=int(m.loss.step[0]),
         source=source,
         text=f"The place in the epoch of {fold.length:,.0f} steps explains {fold.share:.0%} of the loss beside its trend, other "
@@ -175,7 +183,8 @@ def comes_again(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=source,
             text="It moves smoothly over the epoch: neighbouring batches are alike, as they are in sorted data.",
         )
-    if peak is not None and peak.distance > limits["single"] and peak.distance > 4.0 * peak.second:
+    inside = peak is not None and peak.phase * fold.length > 2.0  # sorted data begin anew with the epoch, and jump there
+    if inside and peak is not None and peak.distance > limits["single"] and peak.distance > 4.0 * peak.second:
         yield against(
             "single_phase",
             peak.phase,
@@ -183,6 +192,15 @@ def comes_again(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             weight=STRONG,
             source=source,
             text=f"One place of the epoch stands out alone, at {peak.phase:.0%}: that is a batch, no order.",
+        )
+    if m.epochs.gradient_growth > limits["sawtooth"]:
+        yield against(
+            "sawtooth",
+            m.epochs.gradient_growth,
+            unit="rank correlation with the place in the epoch",
+            weight=STRONG,
+            source=m.grad_norm.source,
+            text="The gradient norm grows all through each epoch and begins anew: gradients are summed, and cleared once an epoch.",
         )
     if m.epochs.restarts_the_rate:
         yield against(

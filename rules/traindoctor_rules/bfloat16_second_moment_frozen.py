@@ -59,8 +59,8 @@ CAUSE = Cause(
     severity="warning",
     thresholds=(
         Threshold("decay", 2.0**-8, "1 - beta2 above which v still falls", "arithmetic: half the spacing of numbers of 8 bits"),
-        Threshold("shrunk", 2.0, "times that the replayed updates are too small", "benchmarks/study, tuning part"),
-        Threshold("far", 4.0, "times that the replayed updates are too small", "benchmarks/study, tuning part"),
+        Threshold("shrunk", 1.5, "times that the replayed updates are too small", "benchmarks/study, tuning part"),
+        Threshold("far", 2.5, "times that the replayed updates are too small", "benchmarks/study, tuning part"),
         Threshold("slow", 0.3, "fall of the loss over the last third over that of the first", "benchmarks/study, tuning part"),
     ),
     explains=("TD202",),

@@ -1,8 +1,9 @@
 """A few gradients are many times as large as the others, nothing clips them, and each throws the weights off.
 
 ## What it looks like
-Isolated gradient norms of more than ten times their running median, at no regular interval. The loss jumps at the same step or the
-next, and needs many steps to come back, or never does.
+Isolated gradient norms of more than ten times their running median, out of the calm and at no regular interval. Under plain
+descent the loss jumps at the same step or the next, and needs many steps to come back, or never does. Under Adam it hardly jumps:
+the large gradients make up the second moment, and training is slow.
 
 ## Why it happens
 Gradients of rare batches, of long sequences and of policies have heavy tails. A step of plain descent is proportional to its
@@ -27,13 +28,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traindoctor.rule import MODERATE, STRONG, Cause, Example, Examples, Limits, Statement, Threshold, against, run_of, supports
+from traindoctor.rule import STRONG, Cause, Example, Examples, Limits, Statement, Threshold, against, run_of, supports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from traindoctor.model import Evidence, Fix
-    from traindoctor.signals.gradients import Bursts
     from traindoctor.signals.measurements import Measurements
 
 STUDY = "benchmarks/study, tuning part"
@@ -55,16 +55,13 @@ CAUSE = Cause(
         Threshold("after", 1.5, "loss behind a large gradient over that before it", STUDY),
         Threshold("least", 2, "large gradients", STUDY),
         Threshold(
-            "even",
-            0.2,
-            "spread of their gaps over the mean gap, below which they come by the clock",
-            "1 for chance, 0 for a clock",
+            "clock", 0.08, "distance of the gaps from multiples of the smallest, over it", "0 for a clock, 0.25 for chance"
         ),
         Threshold("deep", 1e-4, "lowest over initial loss of an exact fit", STUDY),
-        Threshold("back", 3.0, "gradient norm behind a large one over that before it", STUDY),
-        Threshold("harm", 1.3, "loss at the end over its best", STUDY),
+        Threshold("sudden", 0.7, "share of the large gradients with an ordinary one before", STUDY),
+        Threshold("slowed", 3.0, "root of the second moment over that without the large gradients", STUDY),
     ),
-    explains=("TD401", "TD507"),
+    explains=("TD201", "TD203", "TD401", "TD508"),
     look_alikes=("TD507", "TD201"),
     experiment="the same seed with a bound at the 99th percentile of the gradient norm",
     refutation="A run with that bound whose loss jumps as much.",
@@ -73,8 +70,8 @@ CAUSE = Cause(
 
 @CAUSE.in_logs(needs=("loss", "grad_norm"))
 def large_gradients_first(m: Measurements, limits: Limits) -> Iterator[Evidence]:
-    """Yield isolated large gradients that the loss follows."""
-    from traindoctor.signals.gradients import bursts
+    """Yield isolated large gradients, and what the loss or the second moment suffers from them."""
+    from traindoctor.signals.gradients import bursts, slowed_by_bursts
 
     grad, loss = m.grad_norm, m.loss
     if m.is_adversarial or not loss.is_positive or loss.best < limits["deep"] * loss.initial:
@@ -82,7 +79,6 @@ def large_gradients_first(m: Measurements, limits: Limits) -> Iterator[Evidence]
     found = bursts(grad.step, grad.value, loss.step, loss.value, limits["times"])
     if found is None:
         return
-    n = len(found.steps)
     bound = m.setting("gradient.clip_norm")
     if isinstance(bound, int | float) and 0.0 < bound < float(grad.value.max()):
         yield against(
@@ -95,51 +91,53 @@ def large_gradients_first(m: Measurements, limits: Limits) -> Iterator[Evidence]
             text=f"The norm is bounded at {bound:g}: what is logged is the norm before it.",
         )
         return
-    if found.evenness < limits["even"]:
+    if found.off_clock < limits["clock"]:
         yield against(
             "clock",
-            found.evenness,
-            unit="spread of the gaps over their mean",
+            found.off_clock,
+            unit="of the smallest gap",
             weight=STRONG,
             source=grad.source,
             text="The large gradients come by the clock, as one batch of each epoch does.",
         )
         return
-    if n < limits["least"] or found.loss_follows < limits["follows"] or not found.after > limits["after"]:
+    n, first = len(found.steps), int(found.steps[0])
+    if n < limits["least"] or found.sudden < limits["sudden"]:
         return
-    if found.level_after > limits["back"]:
-        yield against(
-            "level",
-            found.level_after,
-            unit="times the gradient norm before",
-            weight=MODERATE,
-            source=grad.source,
-            text="The gradients behind them stay large: they are part of a rise, not isolated.",
-        )
+    adaptive = m.run.optimizer is not None and m.optimizer.is_adaptive
+    slowed = slowed_by_bursts(grad.step, grad.value, m.optimizer, limits["times"]) if adaptive else 1.0
+    thrown = found.follows >= limits["follows"] and found.after > limits["after"]
+    if not thrown and slowed < limits["slowed"]:
         return
     yield supports(
         "bursts",
         n,
         unit="gradients",
         weight=STRONG,
-        onset=int(found.steps[0]),
+        onset=first,
         source=grad.source,
-        text=f"{n} gradients are {found.times:.0f} times as large as those around them, the first at {m.name_of(int(found.steps[0]))}.",
+        text=f"{n} gradients are {found.times:.0f} times as large as those around them, the first at {m.name_of(first)}.",
     )
-    yield supports(
-        "after",
-        found.after,
-        unit="times the loss before",
-        weight=STRONG if _hurts(m, found, limits) else MODERATE,
-        onset=int(found.steps[0]),
-        source=loss.source,
-        text=f"The loss follows {found.loss_follows:.0%} of them, and is {found.after:.3g} times as high on the steps behind.",
-    )
-
-
-def _hurts(m: Measurements, found: Bursts, limits: Limits) -> bool:
-    """Return whether the run is the worse for them: it ends above its best, or was lost, or stands far off after each."""
-    return m.loss.n_not_finite > 0 or m.loss.tail > limits["harm"] * m.loss.best or found.after > 2.0 * limits["after"]
+    if thrown:
+        yield supports(
+            "after",
+            found.after,
+            unit="times the loss before",
+            weight=STRONG,
+            onset=first,
+            source=loss.source,
+            text=f"The loss follows {found.follows:.0%} of them, and is {found.after:.3g} times as high on the steps behind.",
+        )
+    else:
+        yield supports(
+            "slowed",
+            slowed,
+            unit="times the second moment's root",
+            weight=STRONG,
+            onset=first,
+            source=grad.source,
+            text=f"They make up the second moment: in the median of the run steps are {slowed:.1f} times as short as without.",
+        )
 
 
 @CAUSE.fixes

@@ -129,7 +129,7 @@ def carries_the_scale(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             weight=STRONG,
             onset=0,
             source=grad.source,
-            text=f"The gradient norm of {grad.tail:,.0f} is {1.0 / clip.left:,.0f} times the bound of {clip.bound:g}, under a loss scale.",
+            text=f"Under a loss scale the norm is {grad.tail:,.0f}, {1.0 / clip.left:,.0f} times its bound of {clip.bound:g}.",
         )
 
 

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING
 
 from traindoctor.rule import (
     MODERATE,
+    PROOF,
     STRONG,
     WEAK,
     Cause,
@@ -62,6 +63,7 @@ CAUSE = Cause(
     explanation=__doc__,
     severity="warning",
     thresholds=(
+        Threshold("hot", 20.0, "learning rate over the usual one", f"{STUDY}: rates of 80 times the usual one step up alike"),
         Threshold(
             "clear", 4.5, "size over the spread of such differences elsewhere", f"{STUDY}: faulty 4.5 to 40, sound below 4.1"
         ),
@@ -75,13 +77,27 @@ CAUSE = Cause(
             "level before over the first loss",
             f"{STUDY}: below it lie exact fits, which leave their floor by themselves",
         ),
+        Threshold(
+            "lost", 0.85, "level after over the first loss", f"{STUDY}: faulty classifiers at most 0.82, units that die 0.99"
+        ),
         Threshold("led", 5.0, "gradient norm before the step over its median", f"{STUDY}: faulty at most 3.8"),
-        Threshold("held_out", 0.65, "rise of the held-out loss over that of the training loss", f"{STUDY}: faulty at most 0.62"),
-        Threshold("better", -0.08, "log of the held-out loss after over before", f"{STUDY}: curricula -0.11 to -1.6, faulty from -0.04 on"),
+        Threshold(
+            "held_out",
+            0.55,
+            "rise of the held-out loss over that of the training loss",
+            f"{STUDY}: faulty 0 to 0.43, units that die from 0.75",
+        ),
+        Threshold("hardly", 0.25, "the same", f"{STUDY}: half of the faulty ones are below"),
+        Threshold(
+            "better",
+            -0.08,
+            "log of the held-out loss after over before",
+            f"{STUDY}: curricula -0.11 to -1.6, faulty from -0.04 on",
+        ),
         Threshold("long", 0.3, "share of the run after the step", "longer than lost state takes to come back"),
         Threshold("rate", 0.1, "log of the learning rate after over before", "definition: the rate was changed"),
     ),
-    look_alikes=("TD201", "TD805", "TD704"),
+    look_alikes=("TD201", "TD219", "TD805", "TD612"),
     experiment="log the source or shard of each batch, or evaluate a checkpoint from before the step on batches from after it",
     refutation="A checkpoint from before the step that has the low loss on batches from after it.",
 )
@@ -115,6 +131,16 @@ def steps_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         source=m.loss.source,
         text=f"It goes on from there for {shift.left:.0%} of the run: it neither comes back nor grows further.",
     )
+    again = shift.after / float(m.loss.value[0])
+    if again > limits["lost"]:
+        yield against(
+            "lost",
+            again,
+            unit="of the first loss",
+            weight=PROOF if again < 1.0 / limits["lost"] else STRONG,
+            source=m.loss.source,
+            text="It is back where it began, or above: what was learned is lost, which other data do not do at once.",
+        )
     yield from _beside(m, limits)
 
 
@@ -135,6 +161,24 @@ def _beside(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     elif abs(seen.rate) <= limits["rate"]:
         yield supports(
             "rate", seen.rate, unit="log", weight=WEAK, source=m.lr_source, text="The learning rate does not change there."
+        )
+    if m.rate_ratio is not None and m.rate_ratio > limits["hot"]:
+        yield against(
+            "hot",
+            m.rate_ratio,
+            unit="times the usual rate",
+            weight=STRONG,
+            source=m.lr_source,
+            text="At so high a learning rate a part of what was learned is lost at once, now and then.",
+        )
+    if seen.batch == seen.batch and abs(seen.batch) > limits["rate"]:
+        yield against(
+            "batch",
+            seen.batch,
+            unit="log",
+            weight=PROOF,
+            source=m.series("batch_size").source,
+            text="The batch size changes at the same step.",
         )
     reach = 2.0 * m.loss.stride + 1.0
     if any(abs(r - shift.step) <= reach for r in m.run.restarts):
@@ -173,20 +217,20 @@ def _beside(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=m.series("val_loss").source,
             text="The held-out loss falls with it: data that were added on purpose would do that.",
         )
-    elif seen.validation < limits["held_out"] * shift.size:
+    elif seen.held_share < limits["held_out"]:
         yield supports(
             "held_out",
-            seen.validation / shift.size,
-            unit="of the step, on a log scale",
-            weight=STRONG if seen.validation < 0.25 * shift.size else MODERATE,
+            seen.held_share,
+            unit="of the step",
+            weight=STRONG if seen.held_share < limits["hardly"] else MODERATE,
             source=m.series("val_loss").source,
             text="The held-out loss, of the same data as before, moves far less.",
         )
-    elif seen.validation >= limits["held_out"] * shift.size:
+    elif seen.held_share >= limits["held_out"]:
         yield against(
             "held_out",
-            seen.validation / shift.size,
-            unit="of the step, on a log scale",
+            seen.held_share,
+            unit="of the step",
             weight=STRONG,
             source=m.series("val_loss").source,
             text="The held-out loss steps up as well: it is the model that changed.",

@@ -2,8 +2,8 @@
 
 ## What it looks like
 The curve changes its character at the first evaluation: the training loss drops, the validation loss stops improving or rises.
-Running means of batch normalisation stand still, and drift away from what the layers see. The other way round, without `eval()`, the
-validation loss is noisy: the same rows and the same weights give another loss each time. It shows where the learning rate has
+Running means of batch normalisation stand still, and drift away from what the layers see. The other way round, without `eval()`,
+the validation loss is noisy: the same rows and the same weights give another loss each time. It shows where the learning rate has
 decayed to next to nothing, so that the weights stand, and the validation loss goes on jumping as before.
 
 ## Why it happens
@@ -57,9 +57,9 @@ CAUSE = Cause(
     thresholds=(
         Threshold("rest", 0.02, "learning rate over its peak at which weights stand", "a fiftieth of the usual step"),
         Threshold("jump", 0.008, "relative change of the validation loss while the weights stand", STUDY),
-        Threshold("as_before", 0.3, "that change over the usual one before; sound runs: 0.08 at most", STUDY),
+        Threshold("as_before", 0.2, "that change over the usual one before; sound runs: 0.08 at most", STUDY),
         Threshold("calm", 0.15, "that change over the usual one before", STUDY),
-        Threshold("often", 3.0, "changes seen while the weights stand", "one may be chance"),
+        Threshold("often", 2.0, "changes seen while the weights stand", "one may be chance"),
     ),
     experiment="evaluate the same weights twice: in evaluation mode the two losses are equal",
     refutation="Two evaluations of the same weights that give the same loss.",
@@ -74,7 +74,7 @@ def jumps_at_rest(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     validation = m.series("val_loss")
     if m.is_adversarial or validation.n_not_finite or not validation.is_positive:
         return
-    found = at_rest(validation.step, validation.value, m.lr_at(validation.step), limits["rest"])
+    found = at_rest(validation.value, m.lr_at(validation.step), limits["rest"])
     if found is None:
         return
     if found.quieter < limits["calm"]:
@@ -93,7 +93,8 @@ def jumps_at_rest(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             unit="relative change",
             weight=STRONG,
             source=validation.source,
-            text=f"At {found.rate:.1%} of its peak rate the weights stand, and the validation loss still changes by {found.jump:.1%}.",
+            text=f"At {found.rate:.1%} of its peak rate the weights stand, and the validation loss still changes by "
+            f"{found.jump:.1%}.",
         )
         if found.n >= limits["often"]:
             yield supports(

@@ -10,12 +10,13 @@ Each layer, and each time step of a recurrent network, multiplies the gradient b
 n of them what is left is that factor to the power n.
 
 ## When it is wrong
-Layers of different width, and embeddings, have different norms; a steady trend over depth is asked for. A learning rate that is too
-high (TD201) makes the gradients of all layers grow. Initial weights that are too large (TD614) show in the loss of the first step,
-and under ReLU in all layers alike. From the norm over all layers alone the cause is a guess.
+Layers of different width, and embeddings, have different norms; a steady trend over depth is asked for. A learning rate that
+is too high (TD201) makes the gradients of all layers grow. Initial weights that are too large (TD614) show in the loss of the
+first step, and under ReLU in all layers alike. From the norm over all layers alone the cause is a guess.
 
 ## What repairs it
-A bound on the gradient norm, an initialisation for the units in use (orthogonal for recurrent weights), normalisation, a gated cell.
+A bound on the gradient norm, an initialisation for the units in use (orthogonal for recurrent weights), normalisation, a
+gated cell.
 
 ## References
 Pascanu et al. 2013, On the difficulty of training recurrent neural networks, arXiv:1211.5063.
@@ -24,7 +25,7 @@ Schoenholz et al. 2017, Deep information propagation, arXiv:1611.01232 (the fact
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from traindoctor.rule import (
     MODERATE,
@@ -63,7 +64,7 @@ CAUSE = Cause(
         Threshold("fell", 0.5, "loss at the end over the initial one, below which the run got down", STUDY),
         Threshold("restless", 0.15, "point-to-point noise of the loss over its level", STUDY),
     ),
-    explains=("TD201", "TD401"),
+    explains=("TD201", "TD321", "TD401", "TD612", "TD617"),
     look_alikes=("TD201", "TD614"),
     experiment="log the gradient norm of each layer over the first ten steps",
     refutation="Layers whose gradient norms are within a factor of ten.",
@@ -73,26 +74,24 @@ CAUSE = Cause(
 @CAUSE.in_logs(needs=("loss", "layers"))
 def rises_over_depth(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield gradients that grow by a factor a layer from the first steps on, where the loss suffers."""
-    from traindoctor.signals.layers import START
+    from traindoctor.signals.gradients import depth_at_first
 
     loss = m.loss
-    if m.is_adversarial or not loss.is_positive or loss.n < 8 or not loss.initial > 0.0:
+    if m.is_adversarial or not loss.is_positive or loss.n < 8 or not loss.initial > 0.0 or m.layers.frozen:
         return
-    trend = m.layers.depth_trend(START)
-    if trend is None or trend.n < 4 or m.layers.frozen:
-        return
+    factor, span, order, n = depth_at_first(m.layers)
     source = m.layers.source("grad_norm")
-    if trend.span < 5.0:
+    if span < 5.0:
         yield against(
             "span",
-            trend.span,
+            span,
             unit="first / last gradient norm",
             weight=STRONG,
             source=source,
             text="No layer has far more than others.",
         )
         return
-    if not (trend.factor > limits["factor"] and trend.span > limits["span"] and trend.order < limits["order"]):
+    if not (factor > limits["factor"] and span > limits["span"] and order < limits["order"]):
         return
     lost = loss.n_not_finite > 0
     high = loss.tail > limits["fell"] * loss.initial
@@ -108,13 +107,13 @@ def rises_over_depth(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         return
     yield supports(
         "factor",
-        trend.factor,
+        factor,
         unit="from layer to layer",
         weight=STRONG + MODERATE if lost or high else STRONG,
         onset=0,
         source=source,
-        text=f"Over {trend.n} layers the gradient grows {trend.factor:.2f} times from each to the one before it: "
-        f"the first layer has {trend.span:,.0f} times the last one's.",
+        text=f"At first, over {n} layers, the gradient grows {factor:.2f} times from each to the one before it: "
+        f"the first layer has {span:,.0f} times the last one's.",
     )
     yield supports(
         "suffers",
@@ -133,7 +132,7 @@ def bound(m: Measurements, limits: Limits) -> Iterator[Fix]:
     from traindoctor.model import Fix
 
     yield Fix(
-        "Initialise for the units in use (Xavier for tanh, He for ReLU, orthogonal for recurrent weights), or normalise the layers"
+        "Initialise for the units in use (Xavier for tanh, He for ReLU, orthogonal for recurrent weights), or normalise layers"
     )
     yield Fix("Bound the gradient norm at 1.0", {"gradient.clip_norm": 1.0}, note="keeps the steps small; the layers stay uneven")
 
@@ -159,9 +158,10 @@ def examples() -> Examples:
     high = [2.3 + 0.3 * ((k * 7) % 11) for k in range(60)]
     falls = [2.3 * 0.95**k + 0.02 for k in range(60)]
 
-    def layers(factor: float, n: int = 7) -> dict[str, list[float]]:
+    def layers(factor: float, n: int = 7, size: float = 1.0) -> dict[str, Any]:
         norms = {
-            f"grad_norm/layer{i}.weight": [factor ** (n - 1 - i) * (1 + 0.1 * ((k + i) % 3)) for k in range(60)] for i in range(n)
+            f"grad_norm/layer{i}.weight": [size * factor ** (n - 1 - i) * (1.0 + 0.1 * ((k + i) % 3)) for k in range(60)]
+            for i in range(n)
         }
         moves = {f"weight_norm/layer{i}.weight": [5.0 + 0.01 * k for k in range(60)] for i in range(n)}
         return norms | moves
@@ -172,7 +172,7 @@ def examples() -> Examples:
         Example("three layers", run_of(spec, loss=high, **layers(20.0, 3))),
         Example(
             "large as a whole, in every layer",
-            run_of(spec, loss=high, **{k: [1e6 * v for v in values] for k, values in layers(1.0).items()}),
+            run_of(spec, loss=high, **layers(1.0, size=1e6)),
         ),
         Example("vanishes", run_of(spec, loss=high, **layers(0.3))),
     )

@@ -5,17 +5,17 @@ The gradient norms of the weight matrices fall geometrically from the output to 
 where it began. The norm over all layers looks normal, since the last layers make it.
 
 ## Why it happens
-Each layer multiplies the gradient by its weights and by the slope of its units. A sigmoid has a slope of 1/4 at most, a unit that is
-saturated none: over n layers what is left is that factor to the power n.
+Each layer multiplies the gradient by its weights and by the slope of its units. A sigmoid has a slope of 1/4 at most, a unit
+that is saturated none: over n layers what is left is that factor to the power n.
 
 ## When it is wrong
-Deep networks that learn have small gradients in some layers too, and normalised layers make the size of a gradient mean little: no
-absolute value is asked for, and without a loss that stays nothing is said. Layers that were frozen on purpose have no gradient at
-all. Dead units (TD612) cut the gradient off at one layer, not step by step.
+Deep networks that learn have small gradients in some layers too, and normalised layers make the size of a gradient mean
+little: no absolute value is asked for, and without a loss that stays nothing is said. Layers that were frozen on purpose have
+no gradient at all. Dead units (TD612) cut the gradient off at one layer, not step by step.
 
 ## What repairs it
-Units that do not saturate (ReLU, GELU), residual connections, normalisation, an initialisation for the units in use; for recurrent
-networks a gated cell.
+Units that do not saturate (ReLU, GELU), residual connections, normalisation, an initialisation for the units in use; for
+recurrent networks a gated cell.
 
 ## References
 Glorot and Bengio 2010, Understanding the difficulty of training deep feedforward neural networks, AISTATS, PMLR 9, 249.
@@ -25,11 +25,10 @@ Pascanu et al. 2013, On the difficulty of training recurrent neural networks, ar
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from traindoctor.rule import (
     MODERATE,
-    PROOF,
     STRONG,
     WEAK,
     Cause,
@@ -70,7 +69,7 @@ CAUSE = Cause(
         Threshold("slow", 0.6, "the best loss over the initial one", STUDY),
         Threshold("late", 0.3, "share of the run in which the loss stayed where it began", STUDY),
     ),
-    explains=("TD202", "TD617"),
+    explains=("TD202", "TD220", "TD617"),
     look_alikes=("TD614", "TD612"),
     experiment="log the gradient norm of each layer; train the same depth with ReLU, or with residual connections",
     refutation="Layers whose gradient norms are within a factor of ten.",
@@ -168,9 +167,10 @@ def examples() -> Examples:
     flat = [2.3 + 0.01 * ((k * 7) % 11) for k in range(60)]
     falls = [2.3 * 0.95**k + 0.02 for k in range(60)]
 
-    def layers(factor: float, n: int = 7) -> dict[str, list[float]]:
+    def layers(factor: float, n: int = 7, size: float = 1.0) -> dict[str, Any]:
         norms = {
-            f"grad_norm/layer{i}.weight": [factor ** (n - 1 - i) * (1 + 0.1 * ((k + i) % 3)) for k in range(60)] for i in range(n)
+            f"grad_norm/layer{i}.weight": [size * factor ** (n - 1 - i) * (1.0 + 0.1 * ((k + i) % 3)) for k in range(60)]
+            for i in range(n)
         }
         moves = {f"weight_norm/layer{i}.weight": [5.0 + 0.01 * k for k in range(60)] for i in range(n)}
         return norms | moves
@@ -181,7 +181,7 @@ def examples() -> Examples:
         Example("three layers", run_of(spec, loss=flat, **layers(0.05, 3))),
         Example(
             "small as a whole, in every layer",
-            run_of(spec, loss=flat, **{k: [1e-9 * v for v in values] for k, values in layers(1.0).items()}),
+            run_of(spec, loss=flat, **layers(1.0, size=1e-9)),
         ),
         Example("explodes", run_of(spec, loss=flat, **layers(3.0))),
     )

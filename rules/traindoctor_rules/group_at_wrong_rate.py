@@ -6,20 +6,20 @@ many times over, or stays the same to three digits, while the rest of the networ
 are logged, they are decades apart.
 
 ## Why it happens
-A group with a rate that was meant for another run, a factor applied twice, or a rate in a unit of its own (a tenth of a percent of the
-backbone's) in the parameter groups of the optimizer.
+A group with a rate that was meant for another run, a factor applied twice, or a rate in a unit of its own (a tenth of a
+percent of the backbone's) in the parameter groups of the optimizer.
 
 ## When it is wrong
-Fine-tuning lowers the rates of the first layers by a factor of up to a hundred, on purpose, and biases and gains move on a scale of
-their own. A frozen layer is frozen to the last bit; that is another cause (TD305).
+Fine-tuning lowers the rates of the first layers by a factor of up to a hundred, on purpose, and biases and gains move on a
+scale of their own. A frozen layer is frozen to the last bit; that is another cause (TD305).
 
 ## What repairs it
 One rate for all groups, then factors of at most ten.
 
 ## References
-Howard and Ruder 2018, Universal language model fine-tuning for text classification, arXiv:1801.06146, section 3.2 (a factor of 2.6
-a layer). Karpathy, CS231n, "Ratio of weights:updates" (about 1e-3 in every layer). PyTorch documentation, torch.optim, "Per-parameter
-options".
+Howard and Ruder 2018, Universal language model fine-tuning for text classification, arXiv:1801.06146, section 3.2 (a factor
+of 2.6 a layer). Karpathy, CS231n, "Ratio of weights:updates" (about 1e-3 in every layer). PyTorch documentation, torch.optim,
+"Per-parameter options".
 """
 
 from __future__ import annotations
@@ -30,14 +30,12 @@ from traindoctor.rule import (
     MODERATE,
     PROOF,
     STRONG,
-    WEAK,
     Cause,
     Example,
     Examples,
     Limits,
     Statement,
     Threshold,
-    against,
     run_of,
     supports,
 )
@@ -60,7 +58,9 @@ CAUSE = Cause(
         Threshold("far", 1.8, "decades between a layer's update ratio and the others'", STUDY),
         Threshold("grown", 1.0, "decades between a layer's growth of weights and the others'", STUDY),
         Threshold("moved", 1.5, "decades between how far a layer's weight norm moved and the others'", STUDY),
-        Threshold("rates", 30.0, "highest over lowest rate of the groups", "arXiv:1801.06146: 2.6 a layer, 2.6**3 = 18 over four"),
+        Threshold(
+            "rates", 30.0, "highest over lowest rate of the groups", "arXiv:1801.06146: 2.6 a layer, 2.6**3 = 18 over four"
+        ),
         Threshold("absurd", 900.0, "highest over lowest rate of the groups", "2.6**7 = 800 over eight layers"),
     ),
     look_alikes=("TD201", "TD305"),
@@ -86,7 +86,7 @@ def layer_stands_out(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             weight=STRONG if size >= limits["far"] else MODERATE,
             onset=int(m.loss.step[0]),
             source=m.layers.source("update_ratio"),
-            text=f"The updates of {odd.name} are {10.0 ** size:,.0f} times as {'large' if odd.updates > 0 else 'small'} over its "
+            text=f"The updates of {odd.name} are {10.0**size:,.0f} times as {'large' if odd.updates > 0 else 'small'} over its "
             "weights as those of the other layers.",
         )
     if odd.growth >= limits["grown"]:
@@ -107,8 +107,8 @@ def layer_stands_out(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             weight=STRONG,
             onset=int(m.loss.step[0]),
             source=m.layers.source("weight_norm"),
-            text=f"The weight norm of {odd.name} moves {10.0 ** abs(odd.moved):,.0f} times {'less' if odd.moved < 0 else 'more'} than "
-            "the others'.",
+            text=f"The weight norm of {odd.name} moves {10.0 ** abs(odd.moved):,.0f} times "
+            f"{'less' if odd.moved < 0 else 'more'} than the others'.",
         )
 
 

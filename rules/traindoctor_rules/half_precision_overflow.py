@@ -63,6 +63,7 @@ CAUSE = Cause(
         Threshold("largest", 65504.0, "largest finite number", "IEEE 754-2019, binary16"),
         Threshold("near", 4.0, "times below it that count as near", "definition: two powers of two"),
         Threshold("growth", 3.0, "median of the last three finite losses over the lowest", "benchmarks/study, tuning part"),
+        Threshold("calm", 10.0, "last gradient norms over their median", "benchmarks/study, tuning part"),
         Threshold("share", 0.5, "of the losses that are not finite from the first one on", "as TD401: the run does not come back"),
         Threshold("eps", 2.0**-25, "eps that float16 stores as 0", "IEEE 754-2019, binary16: half the smallest subnormal"),
         Threshold("early", 0.2, "share of the run before the first NaN that an eps of 0 brings", "as TD102"),
@@ -182,21 +183,23 @@ def gradient_overflows(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     norm, loss = m.grad_norm.series, m.loss
     infinite = np.flatnonzero(np.isinf(norm.value))
     lost = overflow(m)
-    if not infinite.size or lost is None or m.is_adversarial or not loss.is_positive:
+    if not infinite.size or lost is None or m.is_adversarial or not loss.is_positive or lost.growth > limits["growth"]:
         return
     step = int(norm.step[infinite[0]])
-    beside = loss.value[loss.step == step]
-    first_bad = m.grad_norm.first_not_finite()
-    if beside.size and first_bad == step and 0.0 < float(beside[0]) < 2.0 * loss.highest and not lost.growth > limits["growth"]:
-        yield supports(
-            "gradient",
-            step,
-            unit="step",
-            weight=STRONG,
-            onset=step,
-            source=m.grad_norm.source,
-            text=f"At step {step:,} the gradient is infinite, and the loss {float(beside[0]):.3g} is not: in float32 that takes 1e38.",
-        )
+    beside, before = loss.value[loss.step == step], m.grad_norm.before(step)
+    if not beside.size or m.grad_norm.first_not_finite() != step:
+        return
+    calm = before.size >= 3 and float(np.median(before[-3:])) < limits["calm"] * float(np.median(before))
+    yield supports(
+        "gradient",
+        step,
+        unit="step",
+        weight=PROOF if calm else STRONG,
+        onset=step,
+        source=m.grad_norm.source,
+        text=f"At step {step:,} the gradient is infinite, and the loss {float(beside[0]):.3g} is not: in float32 that takes 1e38"
+        + (f", and the norm before was {before[-1]:.3g}." if calm else "."),
+    )
 
 
 @CAUSE.in_logs(needs=("loss_scale",))
@@ -297,8 +300,8 @@ def examples() -> Examples:
         Example("from above 65,504 down to it", run_of(sgd, loss=[inf] * 10 + sums, grad_norm=norms[:70])),
         Example("a static loss scale", run_of(sgd, loss=[*fall, *[nan] * 20], loss_scale=[65536.0] * 80)),
         Example(
-            "infinite gradient of a finite loss, in float16",
-            run_of(sgd, precision="fp16", loss=[*fall, *[nan] * 20], grad_norm=[*norms[:59], inf, *[nan] * 20]),
+            "infinite gradient of a finite loss",
+            run_of(sgd, loss=[*fall, *[nan] * 20], grad_norm=[*norms[:59], inf, *[nan] * 20]),
         ),
     )
     return valid, invalid

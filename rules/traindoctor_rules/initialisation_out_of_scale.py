@@ -6,13 +6,13 @@ moves, for it is all initialisation. Too small: the loss stands exactly at ln C,
 equal; the gradient is tiny and grows by an order of magnitude, the weights grow many times over, and only then the loss falls.
 
 ## Why it happens
-Each layer multiplies the signal by a factor that its weights set. Above 1 it explodes over depth, below 1 it vanishes, and so do the
-gradients on their way back. All weights at zero is a saddle: units that are equal stay equal.
+Each layer multiplies the signal by a factor that its weights set. Above 1 it explodes over depth, below 1 it vanishes, and so
+do the gradients on their way back. All weights at zero is a saddle: units that are equal stay equal.
 
 ## When it is wrong
-A last layer that begins at zero is good practice: the loss begins exactly at ln C, and falls at once. A warmup keeps a loss at its
-start, too. Inputs that are not normalised give a large first loss, while the weights move on. A target far from zero is learnt by
-the last bias first, and the loss falls from far up.
+A last layer that begins at zero is good practice: the loss begins exactly at ln C, and falls at once. A warmup keeps a loss at
+its start, too. Inputs that are not normalised give a large first loss, while the weights move on. A target far from zero is
+learnt by the last bias first, and the loss falls from far up.
 
 ## What repairs it
 The initialisation that belongs to the activation (He for ReLU, Glorot for tanh), 1 / sqrt(2 layers) on residual branches.
@@ -58,6 +58,7 @@ CAUSE = Cause(
     severity="warning",
     thresholds=(
         Threshold("drop", 5.0, "first loss over the loss after three hundredths of the run", STUDY),
+        Threshold("beyond", 12.5, "first loss", "ln C of 260,000 classes, the largest vocabulary in use"),
         Threshold("bottom", 1e-3, "tail over initial loss, below which a steep fall is a good fit", STUDY),
         Threshold("gradient_drop", 12.0, "first gradient norm over its median", STUDY),
         Threshold("unmoved", 0.08, "largest relative change of the weight norm", STUDY),
@@ -65,7 +66,9 @@ CAUSE = Cause(
         Threshold("waits", 0.04, "share of the run for which the loss stands at its start", STUDY),
         Threshold("weights_grown", 30.0, "last over first weight norm", "sound runs: 25 at most, benchmarks/study, tuning part"),
         Threshold("weights_larger", 10.0, "last over first weight norm", STUDY),
-        Threshold("gradient_grown", 12.0, "highest early over first gradient norm", "sound runs: 11.5, benchmarks/study, tuning part"),
+        Threshold(
+            "gradient_grown", 12.0, "highest early over first gradient norm", "sound runs: 11.5, benchmarks/study, tuning part"
+        ),
     ),
     look_alikes=("TD201", "TD202"),
     experiment="print the standard deviation of each layer's output on one batch: it should stay near 1 over depth",
@@ -81,8 +84,9 @@ def begins_far_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     loss = m.loss
     if m.is_adversarial or not loss.is_positive or loss.n < 20 or loss.n_not_finite:
         return
-    drop = first_over_next(loss.value)
-    if not drop > limits["drop"] or loss.tail < limits["bottom"] * loss.value[0] or loss.value[0] < 12.5:
+    drop, first = first_over_next(loss.value), float(loss.value[0])
+    of_classes = m.has("val_accuracy") or m.has("accuracy")
+    if first < limits["beyond"] or loss.tail < limits["bottom"] * first or not (drop > limits["drop"] or of_classes):
         return
     known = m.has("weight_norm") and m.weight_norm.n >= 3
     if known and m.weight_norm.relative_change > 4.0 * limits["unmoved"]:
@@ -97,11 +101,12 @@ def begins_far_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         return
     yield supports(
         "drop",
-        drop,
-        unit="first loss / soon after",
+        first,
+        unit="loss",
         weight=MODERATE,
         source=loss.source,
-        text=f"The loss begins at {loss.value[0]:.3g}, {drop:.0f} times what it is a few points later.",
+        text=f"The loss begins at {first:.3g}, {drop:.1f} times what it is a few points later"
+        + (", and above ln C of any number of classes." if of_classes else "."),
     )
     if known and m.weight_norm.relative_change < limits["unmoved"]:
         yield supports(
@@ -144,7 +149,8 @@ def begins_at_zero(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             unit="noise / level",
             weight=STRONG if start.share > 2.0 * limits["waits"] else MODERATE,
             source=loss.source,
-            text=f"For {start.share:.0%} of the run the loss stands at {start.level:.4f}, ln {start.classes}, to {start.noise:.1g} of "
+            text=f"For {start.share:.0%} of the run the loss stands at {start.level:.4f}, ln {start.classes}, to "
+            f"{start.noise:.1g} of "
             "itself: all outputs are equal.",
         )
     if m.has("weight_norm") and m.weight_norm.n >= 4 and m.weight_norm.value[0] > 0.0:
@@ -208,8 +214,14 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 
     start, last = int(m.loss.step[0]), int(m.loss.series.step[-1]) + 1
     large = any(e.name == "drop" for e in evidence)
-    what = f"too large: the loss began at {m.loss.value[0]:.3g}" if large else "too small: the outputs were equal, and learning waited"
-    return Statement(f"The initial weights were {what}.", " ".join(e.text for e in evidence if e.supports), Segment(start, last, start))
+    what = (
+        f"too large: the loss began at {m.loss.value[0]:.3g}"
+        if large
+        else "too small: the outputs were equal, and learning waited"
+    )
+    return Statement(
+        f"The initial weights were {what}.", " ".join(e.text for e in evidence if e.supports), Segment(start, last, start)
+    )
 
 
 def _wave(k: int) -> float:
@@ -228,7 +240,10 @@ def examples() -> Examples:
     grows = [0.1 + 0.1 * min(k, 60) for k in range(100)]
     valid = (
         Example("a usual start", run_of(loss=usual, weight_norm=[9.0 + 0.02 * k for k in range(100)])),
-        Example("a head of zeros", run_of(loss=[math.log(10.0) * 0.95**k for k in range(100)], weight_norm=[9.0 + 0.02 * k for k in range(100)])),
+        Example(
+            "a head of zeros",
+            run_of(loss=[math.log(10.0) * 0.95**k for k in range(100)], weight_norm=[9.0 + 0.02 * k for k in range(100)]),
+        ),
         Example("waits at ln 10, alone", run_of(loss=waits)),
         Example("waits for a warmup", run_of(loss=waits, learning_rate=[1e-3 * min(1.0, k / 30.0) for k in range(100)])),
         Example("an exact fit", run_of(loss=[100.0 * 0.5**k for k in range(100)], weight_norm=[9.0] * 99 + [9.1])),
@@ -236,7 +251,13 @@ def examples() -> Examples:
         Example("two points", run_of(loss=[100.0, 1.0])),
     )
     invalid = (
-        Example("far up, weights hardly move", run_of(loss=steep, weight_norm=[90.0 + 0.01 * k for k in range(100)], grad_norm=[500.0, *[3.0] * 99])),
-        Example("equal outputs, weights grow", run_of(loss=waits, weight_norm=grows, grad_norm=[0.02 + 0.1 * min(k, 30) for k in range(100)])),
+        Example(
+            "far up, weights hardly move",
+            run_of(loss=steep, weight_norm=[90.0 + 0.01 * k for k in range(100)], grad_norm=[500.0, *[3.0] * 99]),
+        ),
+        Example(
+            "equal outputs, weights grow",
+            run_of(loss=waits, weight_norm=grows, grad_norm=[0.02 + 0.1 * min(k, 30) for k in range(100)]),
+        ),
     )
     return valid, invalid

@@ -5,8 +5,8 @@ The loss stands at ln C (or the entropy of the class shares, or the variance of 
 are there and the weights move, but nothing comes of it; the accuracy is that of guessing.
 
 ## Why it happens
-What the model is given says nothing of the row: a mask that hides everything, inputs that are all zero or the same for all rows, a
-batch dimension that was mixed up so that rows and targets do not belong together, a wrong column.
+What the model is given says nothing of the row: a mask that hides everything, inputs that are all zero or the same for all
+rows, a batch dimension that was mixed up so that rows and targets do not belong together, a wrong column.
 
 ## When it is wrong
 Targets that cannot be predicted give the same curve, and are no fault of the code. So do weights that the optimizer does not hold
@@ -81,14 +81,15 @@ def stands_at_the_prior(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             unit="loss",
             weight=STRONG,
             source=m.loss.source,
-            text=f"The loss stands at {still.level:.4g} from first to last, ln {still.classes}: the output says nothing of the row.",
+            text=f"The loss stands at {still.level:.4g} from first to last, ln {still.classes}: the output says nothing of "
+            "the row.",
         )
     elif still.at_variance:
         yield supports(
             "variance",
             still.level,
             unit="loss",
-            weight=MODERATE,
+            weight=MODERATE + WEAK,
             source=m.loss.source,
             text=f"The loss stands at {still.level:.3g}, the variance of standardised targets.",
         )
@@ -118,7 +119,8 @@ def weights_move(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             unit="times the last bias's gradient",
             weight=MODERATE if still.weights_moved >= limits["moved"] else WEAK,
             source=m.grad_norm.source,
-            text=f"The gradient is {ratio:.1f} times that of the last bias alone: weights have gradients, and nothing comes of it.",
+            text=f"The gradient is {ratio:.1f} times that of the last bias alone: weights have gradients, and nothing comes "
+            "of it.",
         )
     if still.gradient == "zero" or still.weights == "constant":
         yield against(

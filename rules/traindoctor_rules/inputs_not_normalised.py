@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING
 from traindoctor.rule import (
     MODERATE,
     STRONG,
+    WEAK,
     Cause,
     Example,
     Examples,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
     from traindoctor.model import Evidence, Fix
     from traindoctor.signals.measurements import Measurements
+    from traindoctor.signals.start import Start
 
 STUDY = "benchmarks/study, tuning part"
 
@@ -65,8 +67,17 @@ CAUSE = Cause(
         Threshold(
             "falls", 4.0, "first loss over that at a tenth of the run", f"{STUDY}: faulty 6.7 to 91; large vocabularies below 4"
         ),
-        Threshold("vocabulary", 13.0, "first loss, nats", "ln 440,000: more than any vocabulary in use"),
-        Threshold("falls_far", 2.0, "as falls, above that", "arithmetic: no number of classes makes such a start"),
+        Threshold(
+            "falls_far", 2.0, "as falls, where the first loss is above any vocabulary", "arithmetic: it then ends below ln 700"
+        ),
+        Threshold("above_guess", 2.5, "first loss over the ln C at which it stands at the end", f"{STUDY}: faulty 3.1 to 84"),
+        Threshold("vocabulary", 13.0, "first loss, nats", "ln 440,000: more classes than any vocabulary has"),
+        Threshold(
+            "later", 4.0, "loss at a tenth of the run, nats", f"{STUDY}: 0.15 to 3.0; losses that are sums over a batch 19 to 70"
+        ),
+        Threshold(
+            "unmoved", 0.02, "largest change of the weight norm over its first value", "as for initialisation-out-of-scale"
+        ),
         Threshold("rate", 20.0, "learning rate over the usual one", "a rate alone loses a loss within steps there"),
         Threshold("gradient", 8.0, "first gradient norm over its median later", f"{STUDY}: faulty 8.4 to 630"),
     ),
@@ -81,16 +92,26 @@ CAUSE = Cause(
 def huge_start(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a first loss far above that of a guess, how fast it falls, and the first gradient."""
     start = m.start
-    if start is None or not start.is_classifier or m.is_adversarial or m.run.step_unit != "step":
+    if start is None or m.is_adversarial or m.run.step_unit != "step":
         return
-    falls = limits["falls_far"] if start.loss > limits["vocabulary"] else limits["falls"]
-    if start.loss < limits["start"] or start.over_later < falls:
+    stands = start.classes is not None and start.loss > limits["above_guess"] * m.loss.tail
+    if not stands and not _falls_from_above(start, limits):
         return
+    if stands:
+        yield supports(
+            "ends_at_guess",
+            start.loss / m.loss.tail,
+            unit="times ln C",
+            weight=STRONG,
+            source=m.loss.source,
+            text=f"The loss came to stand at {m.loss.tail:.4g}, ln {start.classes}, the cost of a guess; it had begun "
+            f"{start.loss / m.loss.tail:.3g} times as high, before any update.",
+        )
     yield supports(
         "start",
         start.loss,
         unit="nats",
-        weight=STRONG,
+        weight=WEAK if stands else STRONG,
         onset=int(m.loss.step[0]),
         source=m.loss.source,
         text=f"The loss is {start.loss:.3g} before the first update; a guess among C classes costs ln C, which is 2.3 for ten.",
@@ -112,6 +133,25 @@ def huge_start(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=m.grad_norm.source,
             text=f"The first gradient norm is {start.gradient:.3g} times its median later.",
         )
+    if m.has("weight_norm") and m.weight_norm.n >= 4 and m.weight_norm.relative_change < limits["unmoved"]:
+        yield against(
+            "weights",
+            m.weight_norm.relative_change,
+            unit="relative change",
+            weight=MODERATE,
+            source=m.weight_norm.source,
+            text="The weight norm hardly moves against what it was at the start: the weights themselves were large.",
+        )
+    for key in ("batch_size", "gradient.accumulation_steps"):
+        if (classes := start.classes_over(m.setting(key))) is not None:
+            yield against(
+                "sum",
+                start.loss,
+                unit="nats",
+                weight=STRONG,
+                source=m.origin(key),
+                text=f"Over {key} of {m.setting(key)} it is ln {classes}: the loss may be a sum where a mean was meant.",
+            )
     if m.rate_ratio is not None and m.rate_ratio > limits["rate"]:
         yield against(
             "rate",
@@ -119,8 +159,15 @@ def huge_start(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             unit="times the usual rate",
             weight=STRONG,
             source=m.lr_source,
-            text="The learning rate is so high that the loss may be lost within the first point, where that is a mean of several.",
+            text="The rate is so high that the loss may be lost within the first point, where that is a mean of several.",
         )
+
+
+def _falls_from_above(start: Start, limits: Limits) -> bool:
+    """Return whether a classifier begins above any usual number of classes, and is soon at a loss that is no sum over a batch."""
+    falls = limits["falls_far"] if start.loss > limits["vocabulary"] else limits["falls"]
+    high = start.is_classifier and start.loss >= limits["start"] and start.over_later >= falls
+    return high and start.loss <= limits["later"] * start.over_later
 
 
 @CAUSE.fixes

@@ -16,6 +16,7 @@ gap between the two opens from the first evaluation on. A rate that is too low, 
 ## When it is wrong
 Labels that are right, and inputs that say nothing about them. A validation part of another task, or prepared in another way,
 makes the same curves; the labels of that part are then the wrong ones. Without a validation part the log cannot tell.
+In regression the loss of knowing nothing is not known, and the same curves are taken for overfitting.
 
 ## What repairs it
 Print some inputs beside their labels as the loader yields them, after all mixing. Then a simple model on the same arrays.
@@ -75,6 +76,7 @@ CAUSE = Cause(
             "rank correlation of that gap with time",
             "benchmarks/study, tuning part: faulty 0.86 to 1.00, other runs that never fall at most 0.45",
         ),
+        Threshold("good", 0.7, "held-out accuracy", "above it something is known, however low the loss was at the start"),
         Threshold(
             "chance", 2.0, "held-out accuracy over that of a guess, exp(-loss)", "benchmarks/study, tuning part: faulty below 1.6"
         ),

@@ -1,8 +1,8 @@
 """Logits drift: attention or output scores grow a little each step, for long, until the loss turns.
 
 ## What it looks like
-The run learns, and then slowly gets worse over a large part of it, with no spike to begin with. The largest attention logit, or the
-logarithm of the softmax's sum (log Z), grows all the time and faster and faster; so do gradient and weight norm.
+The run learns, and then slowly gets worse over a large part of it, with no spike to begin with. The largest attention logit, or
+the logarithm of the softmax's sum (log Z), grows all the time and faster and faster; so do gradient and weight norm.
 
 ## Why it happens
 Nothing holds the scale of queries and keys, or of the last layer, where only differences of scores count. Large scores saturate
@@ -16,9 +16,9 @@ noisily. Overfitting raises the validation loss alone.
 Normalised queries and keys (qk-norm), a penalty on log Z squared (z-loss, 1e-4), weight decay, a lower rate.
 
 ## References
-Wortsman et al. 2023, Small-scale proxies for large-scale transformer training instabilities, arXiv:2309.14322 (attention logit growth,
-output logit divergence). Dehghani et al. 2023, Scaling vision transformers to 22 billion parameters, arXiv:2302.05442 (qk-norm).
-Chowdhery et al. 2022, PaLM, arXiv:2204.02311, section 5 (z-loss 1e-4).
+Wortsman et al. 2023, Small-scale proxies for large-scale transformer training instabilities, arXiv:2309.14322 (attention logit
+growth, output logit divergence). Dehghani et al. 2023, Scaling vision transformers to 22 billion parameters, arXiv:2302.05442
+(qk-norm). Chowdhery et al. 2022, PaLM, arXiv:2204.02311, section 5 (z-loss 1e-4).
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ CAUSE = Cause(
     explanation=__doc__,
     thresholds=(
         Threshold("grown", 4.0, "last over first level of the logits", STUDY),
-        Threshold("attention_logit", 50.0, "level at which a softmax is saturated", "exp(-50) is below the float32 epsilon squared"),
+        Threshold(
+            "attention_logit", 50.0, "level at which a softmax is saturated", "exp(-50) is below the float32 epsilon squared"
+        ),
         Threshold("log_z", 20.0, "level that no sound model of the study has", STUDY),
         Threshold("faster", 1.2, "late over early pace of the growth; sound runs level off", STUDY),
         Threshold("steady", 0.9, "rank correlation of time and level", STUDY),
@@ -152,7 +154,12 @@ def rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     ratio = m.rate_ratio
     if ratio is not None and ratio >= 30.0:
         yield against(
-            "rate", m.peak_lr, kind="config", weight=STRONG, source=m.lr_source, text=f"The rate is {ratio:.0f} times the usual one."
+            "rate",
+            m.peak_lr,
+            kind="config",
+            weight=STRONG,
+            source=m.lr_source,
+            text=f"The rate is {ratio:.0f} times the usual one.",
         )
 
 
@@ -198,6 +205,9 @@ def examples() -> Examples:
         Example("infinite logits", run_of(loss=fall, log_z=[float("inf")] * 100)),
     )
     invalid = (
-        Example("attention logits grow, the loss turns", run_of(loss=turn, attention_logit=grow, grad_norm=[0.5 * 1.02**k for k in range(160)])),
+        Example(
+            "attention logits grow, the loss turns",
+            run_of(loss=turn, attention_logit=grow, grad_norm=[0.5 * 1.02**k for k in range(160)]),
+        ),
     )
     return valid, invalid

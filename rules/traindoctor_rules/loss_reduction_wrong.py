@@ -6,8 +6,8 @@ size. The gradient norm is off by the same factor. Under SGD, whose step follows
 rate, or goes nowhere. A cross-entropy below (1 - accuracy) ln 2 cannot be a mean: each wrong answer alone costs ln 2.
 
 ## Why it happens
-`reduction="sum"` was set, or `loss / batch_size` was written after a loss that is a mean already, or gradients are averaged twice,
-by the loss and by the accumulation.
+`reduction="sum"` was set, or `loss / batch_size` was written after a loss that is a mean already, or gradients are averaged
+twice, by the loss and by the accumulation.
 
 ## When it is wrong
 Sums are a choice: with a rate that suits them nothing is lost, and Adam does not see the scale of a loss at all. A sum over the
@@ -140,7 +140,8 @@ def starts_at_a_multiple(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             unit="learning rate",
             weight=STRONG if blew_up else MODERATE,
             source=m.lr_source,
-            text=f"At a usual rate the run {'blew up' if blew_up else 'went nowhere'}: each step is {batch:.0f} times what is meant.",
+            text=f"At a usual rate the run {'blew up' if blew_up else 'went nowhere'}: each step is {batch:.0f} times what "
+            "is meant.",
         )
     elif found.factor < 1.0 and left > limits["well"]:
         yield supports(

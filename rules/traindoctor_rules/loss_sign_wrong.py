@@ -2,8 +2,8 @@
 
 ## What it looks like
 Logged with its sign, the loss begins below zero, at -ln C or minus the variance, and falls faster and faster, without a bound.
-Logged without it, the loss rises from the first step on, steadily, at a usual learning rate. The accuracy goes below that of guessing:
-nobody gets there by noise.
+Logged without it, the loss rises from the first step on, steadily, at a usual learning rate. The accuracy goes below that of
+guessing: nobody gets there by noise.
 
 ## Why it happens
 A minus too many, or one too few: a score that is to be maximised is minimised, `maximize=True`, a gradient that is reversed
@@ -94,7 +94,8 @@ def falls_without_bound(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         unit="last / first loss",
         weight=PROOF if last > limits["beyond"] * first or (faster and steady) else STRONG,
         source=loss.source,
-        text=f"The loss goes from {loss.value[0]:.3g} to {loss.tail:.3g}{', faster and faster' if faster else ''}: it has no bound.",
+        text=f"The loss goes from {loss.value[0]:.3g} to {loss.tail:.3g}{', faster and faster' if faster else ''}: it has "
+        "no bound.",
     )
     classes = classes_at(first, limits["start"])
     if classes is not None:

@@ -30,8 +30,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from traindoctor.rule import (
-    MODERATE,
     STRONG,
+    WEAK,
     Cause,
     Example,
     Examples,
@@ -138,7 +138,7 @@ def one_number(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 "moves",
                 fell,
                 unit="of the first loss",
-                weight=MODERATE,
+                weight=WEAK,
                 source=m.loss.source,
                 text=f"The training loss fell by {fell:.0%} meanwhile, so that the weights do move.",
             )

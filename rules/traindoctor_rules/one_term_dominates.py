@@ -55,9 +55,11 @@ CAUSE = Cause(
     explanation=__doc__,
     severity="warning",
     thresholds=(
-        Threshold("most", 0.95, "share of the largest term, median over the run", STUDY),
-        Threshold("all", 0.99, "share of the largest term, median over the run", STUDY),
-        Threshold("large", 30.0, "first level of the largest term", "above ln C of any vocabulary, and any standardised variance"),
+        Threshold("most", 0.95, "share of the largest term, median over the first half", STUDY),
+        Threshold("all", 0.99, "share of the largest term, median over the first half", STUDY),
+        Threshold(
+            "large", 30.0, "first level of the largest term", "above ln C of any vocabulary, and any standardised variance"
+        ),
         Threshold("least", 0.01, "first level of a term that is meant to fall", "smaller ones are regularisers"),
         Threshold("stands", 0.7, "last over first level of a term that does not fall", STUDY),
         Threshold("slower", 4.0, "what is left of a term over what is left of the largest", STUDY),

@@ -26,7 +26,7 @@ PyTorch tutorials, Transfer learning for computer vision (the layer is replaced,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from traindoctor.mistake import Mistake
 from traindoctor.rule import (
@@ -214,6 +214,8 @@ def gradients_pile_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     pile = pile_up(grad.step, grad.value) if m.run.step_unit == "step" or grad.n >= 8 else None
     if pile is None or m.is_adversarial or loss.n < 8:
         return
+    if m.has("loss_scale") and not m.series("loss_scale").is_constant:
+        return  # a norm that carries the loss scale grows with it
     piles = (
         limits["power"] < pile.power < limits["steepest"] and pile.grown > limits["grown"] and pile.scatter < limits["scatter"]
     )
@@ -230,12 +232,12 @@ def gradients_pile_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     moved = m.weight_norm.relative_change if m.has("weight_norm") else None
     unmoved = moved is not None and moved < limits["moved"]
     flat = loss.best > limits["fell"] * loss.initial and loss.tail < loss.initial / limits["fell"]
-    if unmoved or (moved is None and flat):
+    if unmoved or flat:
         yield supports(
             "piles",
             pile.power,
             unit="log g / log t",
-            weight=STRONG + MODERATE,
+            weight=STRONG + (MODERATE if unmoved or moved is None else WEAK),
             onset=0,
             source=grad.source,
             text=f"The gradient norm grows {pile.grown:,.0f} times, as the step count to the power {pile.power:.2f}, and "
@@ -328,6 +330,16 @@ def examples() -> Examples:
     spec = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
     flat = [2.3 + 0.01 * ((k * 7) % 11) for k in range(60)]
     noisy = [0.5 + 0.05 * ((k * 3) % 7) for k in range(60)]
+
+    def of_layers(still: list[float], moving: list[float]) -> dict[str, Any]:
+        """Gradient norms of a first layer that stands still, and of a second one that moves."""
+        return {
+            "weight_norm/first": [5.0123457] * 60,
+            "weight_norm/second": [1.0 + 0.02 * k for k in range(60)],
+            "grad_norm/first": still,
+            "grad_norm/second": moving,
+        }
+
     valid = (
         Example("weights move", run_of(spec, loss=flat, grad_norm=noisy, weight_norm=[5.0 + 0.01 * k for k in range(60)])),
         Example("gradient of 0", run_of(spec, loss=flat, grad_norm=[0.0] * 60, weight_norm=[5.0] * 60)),
@@ -339,16 +351,7 @@ def examples() -> Examples:
         Example("two points", run_of(spec, loss=[2.0, 2.0], grad_norm=[1.0, 1.0], weight_norm=[5.0, 5.0])),
         Example(
             "a head is trained on a frozen body",
-            run_of(
-                spec,
-                loss=[2.0 * 0.98**k for k in range(60)],
-                **{
-                    "weight_norm/body": [5.0] * 60,
-                    "weight_norm/head": [1.0 + 0.02 * k for k in range(60)],
-                    "grad_norm/body": [0.0] * 60,
-                    "grad_norm/head": noisy,
-                },
-            ),
+            run_of(spec, loss=[2.0 * 0.98**k for k in range(60)], **of_layers([0.0] * 60, noisy)),
         ),
         Example(
             "a sum of gradients that moves the weights",
@@ -374,16 +377,7 @@ def examples() -> Examples:
         ),
         Example(
             "one layer has a gradient and never moves",
-            run_of(
-                spec,
-                loss=[2.0 * 0.98**k for k in range(60)],
-                **{
-                    "weight_norm/first": [5.0123457] * 60,
-                    "weight_norm/second": [1.0 + 0.02 * k for k in range(60)],
-                    "grad_norm/first": [0.5 * (k + 1) for k in range(60)],
-                    "grad_norm/second": noisy,
-                },
-            ),
+            run_of(spec, loss=[2.0 * 0.98**k for k in range(60)], **of_layers([0.5 * (k + 1) for k in range(60)], noisy)),
         ),
     )
     return valid, invalid

@@ -189,15 +189,15 @@ def rises_at_once(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     if found is None or m.loss.first_not_finite() is not None:
         return
     jump, gap = found
-    if jump.z < limits["sure"] or jump.lasting < limits["lasting"]:
-        return
+    if jump.z < limits["sure"] or jump.lasting < limits["lasting"] or jump.late > jump.before * jump.ratio**0.5:
+        return  # a single batch, or other data: these do not come down again over some steps
     grad = jump_at(m.grad_norm, jump.step, 1.0) if m.has("grad_norm") and m.grad_norm.stride == 1.0 else None
     normal = grad is not None and grad.first < limits["usual_gradient"] * grad.before
     yield supports(
         "sudden",
         jump.ratio,
         unit="times the level before",
-        weight=(STRONG + WEAK if gap > limits["abrupt"] else MODERATE) + (WEAK if normal else 0.0),
+        weight=(STRONG if gap > limits["abrupt"] else MODERATE) + (WEAK if normal else 0.0),
         onset=jump.step,
         source=m.loss.source,
         text=f"The loss jumps from {jump.before:.3g} to {jump.peak:.3g} at step {jump.step:,}"

@@ -56,7 +56,9 @@ CAUSE = Cause(
     explanation=__doc__,
     severity="warning",
     thresholds=(
-        Threshold("rise", 0.1, "end over best of the validation loss, less 1", "sound runs: 0.03 at the 90th percentile, 0.16 at most"),
+        Threshold(
+            "rise", 0.1, "end over best of the validation loss, less 1", "sound runs: 0.03 at the 90th percentile, 0.16 at most"
+        ),
         Threshold("far", 0.3, "end over best of the validation loss, less 1", STUDY),
         Threshold("noises", 5.0, "rise in standard deviations of the noise from one evaluation to the next", STUDY),
         Threshold("steady", 0.6, "rank correlation of time and validation loss after its best", STUDY),
@@ -86,7 +88,12 @@ def validation_turns(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     seen, validation = _turned(m), m.series("val_loss")
     if seen is None or seen.rise < limits["rise"]:
         return
-    if seen.n_after < limits["after"] or seen.share < limits["share"] or seen.noises < limits["noises"] or seen.order < limits["steady"]:
+    if (
+        seen.n_after < limits["after"]
+        or seen.share < limits["share"]
+        or seen.noises < limits["noises"]
+        or seen.order < limits["steady"]
+    ):
         return
     yield supports(
         "rise",
@@ -95,7 +102,8 @@ def validation_turns(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         weight=STRONG + WEAK if seen.rise > limits["far"] else STRONG,
         onset=seen.step,
         source=validation.source,
-        text=f"Since {m.name_of(seen.step)} the validation loss rises, from {seen.best:.3g} by {seen.rise:.0%}, over {seen.n_after} evaluations.",
+        text=f"Since {m.name_of(seen.step)} the validation loss rises, from {seen.best:.3g} by {seen.rise:.0%}, over "
+        f"{seen.n_after} evaluations.",
     )
     if seen.train < limits["train"]:
         yield supports(
@@ -187,7 +195,8 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     onset = next((e.onset for e in evidence if e.onset is not None), 0)
     validation = m.series("val_loss")
     return Statement(
-        f"The model overfitted from {m.name_of(onset)} on: its validation loss rose from {validation.best:.3g} to {validation.tail:.3g}.",
+        f"The model overfitted from {m.name_of(onset)} on: its validation loss rose from {validation.best:.3g} to "
+        f"{validation.tail:.3g}.",
         " ".join(e.text for e in evidence if e.supports),
         Segment(onset, int(m.loss.series.step[-1]) + 1, onset),
     )
@@ -207,7 +216,9 @@ def examples() -> Examples:
     valid = (
         Example("both fall", run_of(loss=train, val_loss=falls)),
         Example("a plateau", run_of(loss=train, val_loss=[2.3 * 0.8**k + 0.6 + 0.02 * _wave(k) for k in range(60)])),
-        Example("a noisy validation", run_of(loss=train, val_loss=[(2.3 * 0.9**k + 0.5) * (1.0 + 0.4 * _wave(k)) for k in range(60)])),
+        Example(
+            "a noisy validation", run_of(loss=train, val_loss=[(2.3 * 0.9**k + 0.5) * (1.0 + 0.4 * _wave(k)) for k in range(60)])
+        ),
         Example("a last evaluation that is off", run_of(loss=train, val_loss=[*falls[:59], 3.0])),
         Example("training rises too", run_of(loss=turns, val_loss=turns)),
         Example("surer, not worse", run_of(loss=train, val_loss=turns, val_accuracy=[0.5 + 0.008 * k for k in range(60)])),

@@ -5,8 +5,8 @@ The learning rate is cut by one factor again and again, at uneven distances and 
 falling all the while, and stands from then on.
 
 ## Why it happens
-`ReduceLROnPlateau` counts the calls without a new best value. The loss of a batch swings by several percent, its best value is a
-lucky batch, and a few calls without a luckier one are no plateau. Its threshold of 1e-4 is far below the noise.
+`ReduceLROnPlateau` counts the calls without a new best value. The loss of a batch swings by several percent, its best value
+is a lucky batch, and a few calls without a luckier one are no plateau. Its threshold of 1e-4 is far below the noise.
 
 ## When it is wrong
 A run that had arrived before the first cut: then the cuts are its work. Losses of games need not fall.
@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING
 
 from traindoctor.rule import (
     MODERATE,
-    PROOF,
     STRONG,
     Cause,
     Example,
@@ -176,7 +175,9 @@ def examples() -> Examples:
     valid = (
         Example("patient", run_of(adam, loss=fall, learning_rate=late)),
         Example("a staircase", run_of(adam, loss=fall, learning_rate=[1e-3 * 0.3 ** (k // 50) for k in range(300)])),
-        Example("a tenth every five batches", run_of(adam, loss=stuck, learning_rate=[1e-3 * 0.1 ** (k // 5) for k in range(300)])),
+        Example(
+            "a tenth every five batches", run_of(adam, loss=stuck, learning_rate=[1e-3 * 0.1 ** (k // 5) for k in range(300)])
+        ),
         Example("constant", run_of(adam, loss=stuck, learning_rate=[1e-3] * 300)),
         Example("one value", run_of(adam, loss=[1.0], learning_rate=[1e-3])),
     )

@@ -86,17 +86,9 @@ def stands_at_the_variance(m: Measurements, limits: Limits) -> Iterator[Evidence
             unit="loss",
             weight=STRONG,
             source=m.loss.source,
-            text=f"The loss stands at {still.level:.3g}, the variance of standardised targets: the mean of them was learnt, no more.",
+            text=f"The loss stands at {still.level:.3g}, the variance of standardised targets: the mean of them was learnt, "
+            "no more.",
         )
-        if still.from_start:
-            yield supports(
-                "whole_run",
-                still.share,
-                unit="share of the run",
-                weight=WEAK,
-                source=m.loss.source,
-                text=f"It stands there for {still.share:.0%} of the run.",
-            )
     elif still.classes is None and still.noise > 0.05:
         yield supports(
             "stands",

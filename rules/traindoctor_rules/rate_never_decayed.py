@@ -1,24 +1,25 @@
 """The learning rate keeps the loss up: a plateau whose level is the noise of the steps, and that a lower rate would leave.
 
 ## What it looks like
-The loss stands at a level from early on. When the rate is lowered, by a schedule or by hand, the loss falls at once and stands again;
-the rate stays high to the end. The validation loss jumps from one evaluation to the next, on the same data.
+The loss stands at a level from early on. When the rate is lowered, by a schedule or by hand, the loss falls at once and
+stands again; the rate stays high to the end. The validation loss jumps from one evaluation to the next, on the same data.
 
 ## Why it happens
-With noisy gradients, SGD at a constant rate settles at a distance from the minimum whose loss is proportional to the rate and to the
-variance of the gradient. More steps do not help; a lower rate does.
+With noisy gradients, SGD at a constant rate settles at a distance from the minimum whose loss is proportional to the rate and
+to the variance of the gradient. More steps do not help; a lower rate does.
 
 ## When it is wrong
-A plateau at a constant rate says nothing by itself: label noise and a model that has learnt what it can look the same. So this is
-named only where the run itself shows that its level follows the rate; otherwise it is at most one of several.
+A plateau at a constant rate says nothing by itself: label noise and a model that has learnt what it can look the same. So
+this is named only where the run itself shows that its level follows the rate; otherwise it is at most one of several.
 
 ## What repairs it
 A decay to zero over the run, or over its last fifth.
 
 ## References
-Zhang et al. 2019, Which algorithmic choices matter at which batch sizes?, arXiv:1907.04164 (the noisy quadratic model: the level is
-proportional to the rate). Hu et al. 2024, MiniCPM, arXiv:2404.06395, section 4 (the loss falls at once in the decay). Defazio
-et al. 2023, When, why and how much? Adaptive learning rate scheduling by refinement, arXiv:2310.07831 (linear decay to zero).
+Zhang et al. 2019, Which algorithmic choices matter at which batch sizes?, arXiv:1907.04164 (the noisy quadratic model: the
+level is proportional to the rate). Hu et al. 2024, MiniCPM, arXiv:2404.06395, section 4 (the loss falls at once in the
+decay). Defazio et al. 2023, When, why and how much? Adaptive learning rate scheduling by refinement, arXiv:2310.07831 (linear
+decay to zero).
 """
 
 from __future__ import annotations

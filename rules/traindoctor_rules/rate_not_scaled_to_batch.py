@@ -9,8 +9,8 @@ The variance of a gradient over B rows goes as 1 / B, and the level that SGD kee
 sixteenth, for want of memory or by a changed number of processes, is a rate sixteen times as high for the noise.
 
 ## When it is wrong
-Larger batches in place of a decay are meant so. Other data from that step on change level and noise too (TD508); only the logged
-batch size, or the number of rows in an epoch, tells the two apart.
+Larger batches in place of a decay are meant so. Other data from that step on change level and noise too (TD508); only the
+logged batch size, or the number of rows in an epoch, tells the two apart.
 
 ## What repairs it
 The rate by the factor of the batch under SGD, by its root under Adam; or accumulation that keeps the batch as it was.
@@ -29,7 +29,6 @@ from traindoctor.rule import (
     MODERATE,
     PROOF,
     STRONG,
-    WEAK,
     Cause,
     Example,
     Examples,
@@ -55,12 +54,16 @@ CAUSE = Cause(
     summary="the batch size changed and the learning rate did not",
     explanation=__doc__,
     thresholds=(
-        Threshold("factor", 2.0, "batch before over after", "arXiv:1706.02677, section 2: half a batch is within what runs forgive"),
+        Threshold(
+            "factor", 2.0, "batch before over after", "arXiv:1706.02677, section 2: half a batch is within what runs forgive"
+        ),
         Threshold("kept", 0.7, "rate after over before", "the root of a half, what Adam asks for at half the batch"),
         Threshold("rise", 1.15, "loss after over before", STUDY),
         Threshold("sure", 4.0, "standard errors of the rise", "chance of noise below 1e-4"),
         Threshold("noise", 1.5, "noise of the loss after over before", "a batch cut to less than a half"),
-        Threshold("unlogged", 2.0, "noise of the loss after over before, where the batch is not logged", "a batch cut to a quarter"),
+        Threshold(
+            "unlogged", 2.0, "noise of the loss after over before, where the batch is not logged", "a batch cut to a quarter"
+        ),
     ),
     explains=("TD508", "TD201"),
     look_alikes=("TD508",),
@@ -78,7 +81,9 @@ def batch_is_logged(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     if change is None or change.before < limits["factor"] * change.after:
         return
     if change.rate < limits["kept"]:
-        yield against("scaled", change.rate, unit="rate after over before", weight=PROOF, text="The learning rate was lowered with it.")
+        yield against(
+            "scaled", change.rate, unit="rate after over before", weight=PROOF, text="The learning rate was lowered with it."
+        )
         return
     yield supports(
         "batch",
@@ -128,7 +133,8 @@ def noise_jumps(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         weight=MODERATE,
         onset=jump[0],
         source=loss.source,
-        text=f"From {m.name_of(jump[0])} on the loss swings {jump[1]:.1f} times as much, as with {jump[1] ** 2:.0f} times smaller batches.",
+        text=f"From {m.name_of(jump[0])} on the loss swings {jump[1]:.1f} times as much, as with batches "
+        f"{jump[1] ** 2:.0f} times smaller.",
     )
     yield supports(
         "rise",

@@ -1,9 +1,10 @@
 """The learning-rate schedule and the run have different lengths, so that the rate does not fall when it was meant to.
 
 ## What it looks like
-A learning rate that is at its end while most of the run is to come, and a loss that stands from there on; or one that is still
-above half its peak when the planned run is over. In configs: milestones of a step schedule beyond the last step; `lr_decay_iters: 600000` for `max_iters: 2000`; `T_max` of a cosine far
-from the number of epochs; a schedule that needs a length and has none.
+A learning rate that is at its end while most of the run is to come, and a loss that stands from there on; or one that is
+still above half its peak when the planned run is over. In configs: milestones of a step schedule beyond the last step;
+`lr_decay_iters: 600000` for `max_iters: 2000`; `T_max` of a cosine far from the number of epochs; a schedule that needs a
+length and has none.
 
 ## Why it matters
 The decay is where much of the final accuracy comes from. A schedule that is longer than the run stops while the rate is still
@@ -65,7 +66,9 @@ CAUSE = Cause(
         Threshold("longer", 1.5, "lengths of the run", "arXiv:2203.15556, appendix B: 1.25 costs already; some margin"),
         Threshold("shorter", 0.5, "lengths of the run", "Megatron-LM's example for GPT decays over 0.64 of the run"),
         Threshold("few_steps", 20.0, "steps", "the smoke tests in the examples of torchtitan and nanoGPT take 5 to 10"),
-        Threshold("over", 0.55, "share of the run after which the rate is spent", "as `shorter`, with the last hundredth of a decay"),
+        Threshold(
+            "over", 0.55, "share of the run after which the rate is spent", "as `shorter`, with the last hundredth of a decay"
+        ),
         Threshold("stands", 0.8, "loss at the end over that when the rate was spent", "benchmarks/study, tuning part"),
         Threshold("left", 0.5, "rate at the end over its peak", "a run of two thirds of a cosine ends at a quarter"),
         Threshold("begun", 0.995, "rate at the end over its peak of a schedule that moves", "a constant rate has no end"),
@@ -131,7 +134,7 @@ def over_before_the_run(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 
 @CAUSE.in_logs(needs=("loss", "schedule.total_steps"))
 def configured_shorter(m: Measurements, limits: Limits) -> Iterator[Evidence]:
-    """Yield a configured schedule that is over long before the run, and a loss that stands from there on; the rate is not logged."""
+    """Yield a configured schedule that is over long before the run, and a loss that stands since, where no rate is logged."""
     from traindoctor.signals import rates
 
     loss, total, length = m.loss, m.setting("schedule.total_steps"), rates.planned_length(m.run)
@@ -168,7 +171,13 @@ def hardly_begun(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     from traindoctor.signals import rates
 
     rate, length = m.learning_rate, rates.planned_length(m.run)
-    if m.rate_reset is not None or rate.n < 8 or not rate.highest > 0.0 or length is None or rate.step[-1] + rate.stride < 0.9 * length:
+    if (
+        m.rate_reset is not None
+        or rate.n < 8
+        or not rate.highest > 0.0
+        or length is None
+        or rate.step[-1] + rate.stride < 0.9 * length
+    ):
         return
     left = float(rate.value[-1]) / rate.highest
     if not limits["left"] < left < limits["begun"]:
@@ -183,7 +192,8 @@ def hardly_begun(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         weight=STRONG,
         onset=int(rate.step[-1]),
         source=rate.source,
-        text=f"The run of {length:,.0f} steps ends at {left:.0%} of the peak rate: the decay would have ended near step {ends:,.0f}.",
+        text=f"The run of {length:,.0f} steps ends at {left:.0%} of the peak rate: the decay would have ended near step "
+        f"{ends:,.0f}.",
     )
     total = m.setting("schedule.total_steps")
     if isinstance(total, int | float) and total > limits["longer"] * length:

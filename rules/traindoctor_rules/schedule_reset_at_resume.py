@@ -8,15 +8,15 @@ what it did from the first step on. The loss rises with it. Often half an hour o
 The checkpoint held the weights and perhaps the optimizer, but not the scheduler. A new one counts from zero.
 
 ## When it is wrong
-Schedules with warm restarts come back when a cycle is over, and again after the next: such jumps are left alone. A second stage of
-training with a schedule of its own is meant so; then the jump comes where the first one had ended.
+Schedules with warm restarts come back when a cycle is over, and again after the next: such jumps are left alone. A second
+stage of training with a schedule of its own is meant so; then the jump comes where the first one had ended.
 
 ## What repairs it
 `scheduler.state_dict()` in the checkpoint and `load_state_dict` at the resume; or `last_epoch` when it is built.
 
 ## References
-PyTorch documentation, torch.optim.lr_scheduler.LRScheduler: state_dict, load_state_dict, last_epoch. Loshchilov and Hutter 2017,
-SGDR: stochastic gradient descent with warm restarts, arXiv:1608.03983 (restarts that are meant).
+PyTorch documentation, torch.optim.lr_scheduler.LRScheduler: state_dict, load_state_dict, last_epoch. Loshchilov and Hutter
+2017, SGDR: stochastic gradient descent with warm restarts, arXiv:1608.03983 (restarts that are meant).
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING
 
 from traindoctor.rule import (
     MODERATE,
-    PROOF,
     STRONG,
     WEAK,
     Cause,
@@ -52,7 +51,9 @@ CAUSE = Cause(
     summary="the schedule began anew where the run was resumed",
     explanation=__doc__,
     thresholds=(
-        Threshold("before", 0.1, "rate over the peak before the jump", "half a cycle of a cosine is over at 0.5, nine tenths at 0.02"),
+        Threshold(
+            "before", 0.1, "rate over the peak before the jump", "half a cycle of a cosine is over at 0.5, nine tenths at 0.02"
+        ),
         Threshold("gap", 10.0, "times the usual time between two points", STUDY),
         Threshold("rise", 1.1, "loss after over before", STUDY),
         Threshold("sure", 4.0, "standard errors of the rise", "chance of noise below 1e-4"),
@@ -78,8 +79,8 @@ def begins_anew(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         weight=STRONG,
         onset=reset.step,
         source=rate.source,
-        text=f"At {m.name_of(reset.step)} the learning rate goes from {reset.before:.0%} of its peak back to {how}, and does again "
-        "what it did from the first step on.",
+        text=f"At {m.name_of(reset.step)} the learning rate goes from {reset.before:.0%} of its peak back to {how}, and does "
+        "again what it did from the first step on.",
     )
     if reset.at_restart or reset.gap > limits["gap"]:
         text = f"The process was restarted there: {reset.gap:,.0f} times the usual time lies between the two points."
@@ -94,7 +95,7 @@ def begins_anew(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
     if m.schedule.answer in ("reset-at-resume", "rewarmed-at-resume"):
         yield supports("configured", reset.step, unit=m.run.step_unit, weight=STRONG, onset=reset.step, source=rate.source,
-                       text="The configured schedule has no such jump, and explains the log when it begins anew there.")  # fmt: skip
+                       text="The configured schedule has no such jump; begun anew there, it explains the log.")  # fmt: skip
     else:
         yield supports("not_over", reset.before, unit="of the peak before", weight=WEAK, source=rate.source,
                        text="Its decay was not over: a schedule with restarts comes back when it is.")  # fmt: skip
@@ -168,6 +169,9 @@ def examples() -> Examples:
     )
     invalid = (
         Example("warms up again at a restart", resumed),
-        Example("back to the peak", run_of(adam, loss=risen, learning_rate=[1e-3 * (1 - (k if k < 170 else k - 170) / 300) for k in range(300)])),
+        Example(
+            "back to the peak",
+            run_of(adam, loss=risen, learning_rate=[1e-3 * (1 - (k if k < 170 else k - 170) / 300) for k in range(300)]),
+        ),
     )
     return valid, invalid

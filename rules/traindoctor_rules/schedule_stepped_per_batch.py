@@ -10,8 +10,9 @@ its minimum after as many batches as there are epochs, and then climbs again: th
 `StepLR(optimizer, 30)` divides the rate by ten every 30 batches.
 
 ## When it is wrong
-A horizon that is meant in batches and named as if it were in epochs. One that counts both (`epochs * len(loader)`) is left alone,
-and so is `CosineAnnealingWarmRestarts.step(epoch + i / iterations)`, and a schedule whose numbers say nothing of epochs.
+A horizon that is meant in batches and named as if it were in epochs. One that counts both (`epochs * len(loader)`) is left
+alone, and so is `CosineAnnealingWarmRestarts.step(epoch + i / iterations)`, and a schedule whose numbers say nothing of
+epochs.
 
 ## What repairs it
 Step the scheduler after the batch loop, or give it a horizon in batches: `T_max=epochs * len(loader)`.
@@ -66,7 +67,9 @@ CAUSE = Cause(
             "share of the run after which the rate is below a hundredth of its peak for good",
             "benchmarks/study, tuning part: at most 0.14 with the fault, no sound run before 0.7",
         ),
-        Threshold("stands", 0.8, "loss at the end over that when the rate was spent", "benchmarks/study, tuning part: 0.97 or more"),
+        Threshold(
+            "stands", 0.8, "loss at the end over that when the rate was spent", "benchmarks/study, tuning part: 0.97 or more"
+        ),
     ),
     explains=("TD204", "TD202", "TD209"),
     look_alikes=("TD209", "TD218"),
@@ -98,7 +101,8 @@ def is_spent_at_once(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         weight=STRONG,
         onset=spent.step,
         source=rate.source,
-        text=f"The learning rate is below a hundredth of its peak from {m.name_of(spent.step)} on, after {spent.share:.1%} of the run.",
+        text=f"The learning rate is below a hundredth of its peak from {m.name_of(spent.step)} on, after {spent.share:.1%} of "
+        "the run.",
     )
     yield supports(
         "decades",
@@ -165,14 +169,18 @@ def examples() -> Examples:
     stuck = [2.0 + 0.3 * 0.7**k + 0.01 * ((k * 7) % 5) for k in range(300)]
     valid = (
         Example("decayed once an epoch", run_of(adam, loss=fall, learning_rate=[1e-3 * 0.9 ** (k // 10) for k in range(300)])),
-        Example("a staircase over the run", run_of(adam, loss=fall, learning_rate=[1e-3 * 0.1 ** (k // 100) for k in range(300)])),
+        Example(
+            "a staircase over the run", run_of(adam, loss=fall, learning_rate=[1e-3 * 0.1 ** (k // 100) for k in range(300)])
+        ),
         Example("linear to zero over the run", run_of(adam, loss=fall, learning_rate=[1e-3 * (1 - k / 300) for k in range(300)])),
         Example("not logged", run_of(adam, loss=stuck)),
         Example("one value", run_of(adam, loss=[1.0], learning_rate=[1e-3])),
     )
     invalid = (
         Example("0.7 a batch", run_of(adam, loss=stuck, learning_rate=[1e-3 * 0.7**k for k in range(300)])),
-        Example("a tenth every five batches", run_of(adam, loss=stuck, learning_rate=[1e-3 * 0.1 ** (k // 5) for k in range(300)])),
+        Example(
+            "a tenth every five batches", run_of(adam, loss=stuck, learning_rate=[1e-3 * 0.1 ** (k // 5) for k in range(300)])
+        ),
     )
     return valid, invalid
 

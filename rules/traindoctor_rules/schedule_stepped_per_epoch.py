@@ -115,7 +115,9 @@ def each_batch(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield where the call belongs."""
     from traindoctor.model import Fix
 
-    yield Fix("Call scheduler.step() in the batch loop, after optimizer.step()", note="or give the schedule its lengths in epochs")
+    yield Fix(
+        "Call scheduler.step() in the batch loop, after optimizer.step()", note="or give the schedule its lengths in epochs"
+    )
 
 
 @CAUSE.says
@@ -141,13 +143,18 @@ def examples() -> Examples:
     slow = [2.3 - 1e-5 * k**1.7 for k in range(300)]
     valid = (
         Example("a usual warmup", run_of(adam, loss=fall, learning_rate=[1e-3 * min(1.0, (k + 1) / 30) for k in range(300)])),
-        Example("one cycle", run_of(adam, loss=fall, learning_rate=[1e-3 * min((k + 1) / 120, (301 - k) / 180) for k in range(300)])),
+        Example(
+            "one cycle", run_of(adam, loss=fall, learning_rate=[1e-3 * min((k + 1) / 120, (301 - k) / 180) for k in range(300)])
+        ),
         Example("a step once an epoch", run_of(adam, loss=fall, learning_rate=[1e-3 * 0.9 ** (k // 20) for k in range(300)])),
         Example("constant", run_of(adam, loss=fall, learning_rate=[1e-3] * 300)),
         Example("the first points of a warmup", run_of(adam, loss=slow[:6], learning_rate=[1e-5 * k for k in range(6)])),
     )
     invalid = (
-        Example("a warmup of batches, once an epoch", run_of(adam, loss=slow, learning_rate=[4e-5 * (1 + k // 20) for k in range(300)])),
+        Example(
+            "a warmup of batches, once an epoch",
+            run_of(adam, loss=slow, learning_rate=[4e-5 * (1 + k // 20) for k in range(300)]),
+        ),
         Example("far below the configured rate", run_of(adam, loss=slow, learning_rate=[1e-6 * (1 + k) for k in range(300)])),
     )
     return valid, invalid

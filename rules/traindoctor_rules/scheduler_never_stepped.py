@@ -58,7 +58,9 @@ CAUSE = Cause(
     explanation=__doc__,
     thresholds=(
         Threshold("points", 8.0, "logged rates", "fewer may lie within a warmup or before the first milestone"),
-        Threshold("below", 0.6, "logged rate over the configured one", "benchmarks/study, tuning part: 0.04 at most of a warmup's"),
+        Threshold(
+            "below", 0.6, "logged rate over the configured one", "benchmarks/study, tuning part: 0.04 at most of a warmup's"
+        ),
         Threshold("seen", 0.5, "share of the planned run that the log holds", "a decay may be left to the second half"),
     ),
     explains=("TD202", "TD215"),

@@ -13,8 +13,8 @@ the logarithm is missing, and given logits it has no lower bound.
 ## When it is wrong
 In the logs: strong label smoothing has a floor near that of a softmax applied twice (0.4 with 10 classes: 1.44), but its
 validation loss is lower, and it begins further from ln C. Of two classes the range is that of any loss, and no more is said.
-In scripts: softmax for an accuracy, for printing, inside of attention, or of the target (the second argument), is no mistake, and is
-not reported. `log_softmax` before `CrossEntropyLoss` is superfluous, but changes nothing.
+In scripts: softmax for an accuracy, for printing, inside of attention, or of the target (the second argument), is no mistake,
+and is not reported. `log_softmax` before `CrossEntropyLoss` is superfluous, but changes nothing.
 
 ## What repairs it
 Give the logits to `CrossEntropyLoss`; apply softmax only where probabilities are shown or compared. Or `log_softmax` and
@@ -153,7 +153,8 @@ def goes_with_the_accuracy(m: Measurements, limits: Limits) -> Iterator[Evidence
         unit="validation loss + accuracy - 1",
         weight=weight,
         source=validation.source,
-        text=f"With an accuracy of {seen.best:.0%} the validation loss is still {lowest:.3g}: it is {seen.intercept:.3g} plus the share "
+        text=f"With an accuracy of {seen.best:.0%} the validation loss is still {lowest:.3g}: it is {seen.intercept:.3g} "
+        "plus the share "
         f"of wrong answers at each evaluation, and ln(1 + {classes - 1}/e) = {floor:.3g}.",
     )
 
@@ -190,7 +191,9 @@ def examples() -> Examples:
         Example("a usual run", run_of(loss=usual, val_loss=usual[::10], val_accuracy=right)),
         Example("on its way", run_of(loss=usual[:20])),
         Example("noisy labels, a floor elsewhere", run_of(loss=[1.7 + 0.6 * 0.95**k for k in range(200)])),
-        Example("smoothed labels", run_of(loss=[1.4445 + 0.86 * 0.9**k for k in range(200)], val_loss=usual[::10], val_accuracy=right)),
+        Example(
+            "smoothed labels", run_of(loss=[1.4445 + 0.86 * 0.9**k for k in range(200)], val_loss=usual[::10], val_accuracy=right)
+        ),
         Example("two classes", run_of(loss=[0.6931 - 0.38 * (1.0 - 0.9**k) for k in range(200)])),
         Example("two points", run_of(loss=[2.3, 1.46])),
     )

@@ -6,8 +6,8 @@ at which it jumped there. The gradient of every weight matrix is exactly 0. What
 bias: small, steady, of the size that chance leaves in a batch. The weights agree to three digits from then on.
 
 ## Why it happens
-A ReLU is 0 and flat for negative input. Biases far below zero, or one wild step (a spike, a learning rate far too high), bring all
-units of a layer there for all rows. No gradient reaches them any more, so they never come back.
+A ReLU is 0 and flat for negative input. Biases far below zero, or one wild step (a spike, a learning rate far too high), bring
+all units of a layer there for all rows. No gradient reaches them any more, so they never come back.
 
 ## When it is wrong
 Single dead units are common and cost little: half of a layer's outputs are 0 in any sound ReLU network. Inputs that say nothing
@@ -119,7 +119,8 @@ def stands_at_the_prior(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             unit="loss",
             weight=STRONG,
             source=loss.source,
-            text=f"The loss stands at {still.level:.4g} from first to last, ln {still.classes}: the output says nothing of the row.",
+            text=f"The loss stands at {still.level:.4g} from first to last, ln {still.classes}: the output says nothing of "
+            "the row.",
         )
     elif still.from_start and still.at_variance:
         yield supports(
@@ -186,7 +187,8 @@ def no_gradient_passes(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             weight=PROOF,
             onset=still.step,
             source=layers.source("grad_norm"),
-            text=f"The gradient of each of the {len(matrices)} weight matrices is exactly 0; only {', '.join(living[:2])} has one.",
+            text=f"The gradient of each of the {len(matrices)} weight matrices is exactly 0; only {', '.join(living[:2])} "
+            "has one.",
         )
     elif all(matrices):
         yield against(

@@ -1,25 +1,25 @@
 """The run begins at its full learning rate, and its first steps do lasting harm.
 
 ## What it looks like
-The loss, the gradient norm or the weights jump within the first percent of the run, at the peak of the learning rate. Afterwards the
-same rate is well borne, but the run ends high.
+The loss, the gradient norm or the weights jump within the first percent of the run, at the peak of the learning rate.
+Afterwards the same rate is well borne, but the run ends high.
 
 ## Why it happens
 At random weights the curvature is at its highest, and the second moment of Adam holds few gradients: until it has averaged over
 2 / (1 - beta2) steps, updates are larger and noisier than later.
 
 ## When it is wrong
-Many runs rise in their first steps and are none the worse for it: a run that ends low is left alone, whatever its start looked like.
-No warmup is no finding by itself. A rate that is too high for the whole run looks alike where it never falls (TD201);
-a smaller rate cures both.
+Many runs rise in their first steps and are none the worse for it: a run that ends low is left alone, whatever its start
+looked like. No warmup is no finding by itself. A rate that is too high for the whole run looks alike where it never falls
+(TD201); a smaller rate cures both.
 
 ## What repairs it
 A warmup over a few hundred steps or a tenth of the run; a smaller rate.
 
 ## References
-Ma and Yarats 2021, On the adequacy of untuned warmup for adaptive optimization, arXiv:1910.04209. Goyal et al. 2017, Accurate,
-large minibatch SGD, arXiv:1706.02677, section 2.2. Gotmare et al. 2019, A closer look at deep learning heuristics: learning rate
-restarts, warmup and distillation, arXiv:1810.13243. 
+Ma and Yarats 2021, On the adequacy of untuned warmup for adaptive optimization, arXiv:1910.04209. Goyal et al. 2017,
+Accurate, large minibatch SGD, arXiv:1706.02677, section 2.2. Gotmare et al. 2019, A closer look at deep learning heuristics:
+learning rate restarts, warmup and distillation, arXiv:1810.13243.
 """
 
 from __future__ import annotations
@@ -57,7 +57,12 @@ CAUSE = Cause(
     severity="warning",
     thresholds=(
         Threshold("warmup", 0.02, "share of the run until the rate is at its peak", "one logged point of fifty"),
-        Threshold("overshoot", 1.5, "highest level of the first tenth over the first loss", "sound runs that end high: 1.45 at most, " + STUDY),
+        Threshold(
+            "overshoot",
+            1.5,
+            "highest level of the first tenth over the first loss",
+            "sound runs that end high: 1.45 at most, " + STUDY,
+        ),
         Threshold("violent", 3.0, "highest level of the first tenth over the first loss", STUDY),
         Threshold("left", 0.05, "loss at the end over the first", "sound runs that rise first end below 0.03: " + STUDY),
         Threshold("far", 25.0, "learning rate over the usual one", "TD201 speaks from 30 on"),
@@ -77,7 +82,7 @@ def early_anomaly(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     if start is None or m.is_adversarial or not loss.is_positive or not start.warmup <= limits["warmup"]:
         return
     first = float(loss.value[0])
-    if start.overshoot < limits["overshoot"] or loss.tail < limits["left"] * first:
+    if start.overshoot < limits["overshoot"] or loss.tail < limits["left"] * first or loss.rebound is not None:
         return
     when = f"at the full rate of {rate.value[0]:.3g}"
     yield supports(
@@ -100,20 +105,20 @@ def early_anomaly(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
     if m.rate_ratio is not None and m.rate_ratio > limits["far"]:
         yield against("rate", m.rate_ratio, unit="times the usual rate", weight=STRONG, kind="config", source=m.lr_source,
-                      text=f"The rate is {m.rate_ratio:.0f} times the usual one: too high for the whole run, not for its start alone.")  # fmt: skip
+                      text=f"The rate is {m.rate_ratio:.0f} times the usual one: too high throughout.")  # fmt: skip
     if loss.best < limits["recovered"] * first and loss.first_not_finite() is None:
         calm = m.lr_at(loss.step)[int(loss.smooth.argmin())] >= 0.3 * rate.highest
         yield supports(
             "recovered",
             loss.best / first,
             unit="of the first loss",
-            weight=STRONG if calm else MODERATE,
+            weight=MODERATE if calm else WEAK,
             source=loss.source,
             text=f"Later it gets down to {loss.best:.3g}"
             + (", at much the same rate: only the start was too violent." if calm else ", and ends at " + f"{loss.tail:.3g}."),
         )
     elif loss.tail > first:
-        yield against("never_recovered", loss.tail / first, unit="of the first loss", weight=MODERATE, source=loss.source,
+        yield against("never_recovered", loss.tail / first, unit="of the first loss", weight=STRONG, source=loss.source,
                       text="The loss never gets below its start: the rate is too high for the whole run.")  # fmt: skip
 
 
@@ -135,7 +140,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 
     onset = next(e.onset or 0 for e in evidence if e.name == "overshoot")
     return Statement(
-        f"The loss rose within the first steps: the run began at its full learning rate, without a warmup.",
+        "The loss rose within the first steps: the run began at its full learning rate, without a warmup.",
         " ".join(e.text for e in evidence if e.supports),
         Segment(int(m.loss.step[0]), int(m.loss.step[-1]) + 1, onset),
     )

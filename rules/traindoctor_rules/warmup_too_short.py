@@ -5,22 +5,22 @@ A warmup over a percent or so of the run, and a jump of the loss, the gradient n
 get over it, or only in part.
 
 ## Why it happens
-Curvature falls while the rate is low, and the second moment of Adam needs 2 / (1 - beta2) steps to settle. A rate that rises faster
-than that meets the curvature of the start.
+Curvature falls while the rate is low, and the second moment of Adam needs 2 / (1 - beta2) steps to settle. A rate that rises
+faster than that meets the curvature of the start.
 
 ## When it is wrong
-Many runs rise in their first steps and are none the worse for it: a run that ends low is left alone, whatever its start looked like.
-No warmup is no finding by itself. A rate that is too high for the whole run looks alike where it never falls (TD201);
-a smaller rate cures both.
+Many runs rise in their first steps and are none the worse for it: a run that ends low is left alone, whatever its start
+looked like. No warmup is no finding by itself. A rate that is too high for the whole run looks alike where it never falls
+(TD201); a smaller rate cures both.
 
 ## What repairs it
 A warmup over a tenth of the run; a smaller rate.
 
 ## References
-Ma and Yarats 2021, On the adequacy of untuned warmup for adaptive optimization, arXiv:1910.04209. Goyal et al. 2017, Accurate,
-large minibatch SGD, arXiv:1706.02677, section 2.2. Gotmare et al. 2019, A closer look at deep learning heuristics: learning rate
-restarts, warmup and distillation, arXiv:1810.13243. BigScience 2022, chronicles of the
-104B training: glitches near the end of the warmup.
+Ma and Yarats 2021, On the adequacy of untuned warmup for adaptive optimization, arXiv:1910.04209. Goyal et al. 2017,
+Accurate, large minibatch SGD, arXiv:1706.02677, section 2.2. Gotmare et al. 2019, A closer look at deep learning heuristics:
+learning rate restarts, warmup and distillation, arXiv:1810.13243. BigScience 2022, chronicles of the 104B training: glitches
+near the end of the warmup.
 """
 
 from __future__ import annotations
@@ -58,8 +58,18 @@ CAUSE = Cause(
     severity="warning",
     thresholds=(
         Threshold("least", 0.002, "share of the run until the rate is at its peak", "no warmup at all is TD203"),
-        Threshold("warmup", 0.12, "share of the run until the rate is at its peak", "a tenth is usual: the Deep learning tuning playbook"),
-        Threshold("overshoot", 1.5, "highest level of the first tenth over the first loss", "sound runs that end high: 1.45 at most, " + STUDY),
+        Threshold(
+            "warmup",
+            0.12,
+            "share of the run until the rate is at its peak",
+            "a tenth is usual: the Deep learning tuning playbook",
+        ),
+        Threshold(
+            "overshoot",
+            1.5,
+            "highest level of the first tenth over the first loss",
+            "sound runs that end high: 1.45 at most, " + STUDY,
+        ),
         Threshold("violent", 3.0, "highest level of the first tenth over the first loss", STUDY),
         Threshold("left", 0.05, "loss at the end over the first", "sound runs that rise first end below 0.03: " + STUDY),
         Threshold("far", 25.0, "learning rate over the usual one", "TD201 speaks from 30 on"),
@@ -79,7 +89,7 @@ def early_anomaly(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     if start is None or m.is_adversarial or not loss.is_positive or not limits["least"] < start.warmup <= limits["warmup"]:
         return
     first = float(loss.value[0])
-    if start.overshoot < limits["overshoot"] or loss.tail < limits["left"] * first:
+    if start.overshoot < limits["overshoot"] or loss.tail < limits["left"] * first or loss.rebound is not None:
         return
     when = f"after a warmup of {start.warmup:.1%} of the run"
     yield supports(
@@ -102,20 +112,20 @@ def early_anomaly(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
     if m.rate_ratio is not None and m.rate_ratio > limits["far"]:
         yield against("rate", m.rate_ratio, unit="times the usual rate", weight=STRONG, kind="config", source=m.lr_source,
-                      text=f"The rate is {m.rate_ratio:.0f} times the usual one: too high for the whole run, not for its start alone.")  # fmt: skip
+                      text=f"The rate is {m.rate_ratio:.0f} times the usual one: too high throughout.")  # fmt: skip
     if loss.best < limits["recovered"] * first and loss.first_not_finite() is None:
         calm = m.lr_at(loss.step)[int(loss.smooth.argmin())] >= 0.3 * rate.highest
         yield supports(
             "recovered",
             loss.best / first,
             unit="of the first loss",
-            weight=STRONG if calm else MODERATE,
+            weight=MODERATE if calm else WEAK,
             source=loss.source,
             text=f"Later it gets down to {loss.best:.3g}"
             + (", at much the same rate: only the start was too violent." if calm else ", and ends at " + f"{loss.tail:.3g}."),
         )
     elif loss.tail > first:
-        yield against("never_recovered", loss.tail / first, unit="of the first loss", weight=MODERATE, source=loss.source,
+        yield against("never_recovered", loss.tail / first, unit="of the first loss", weight=STRONG, source=loss.source,
                       text="The loss never gets below its start: the rate is too high for the whole run.")  # fmt: skip
 
 
@@ -127,7 +137,9 @@ def longer(m: Measurements, limits: Limits) -> Iterator[Fix]:
 
     length = rates.planned_length(m.run) or float(m.loss.step[-1] + 1)
     steps = max(1, round(0.1 * length))
-    yield Fix(f"Warm up over {steps:,} steps, a tenth of the run", {"schedule.warmup_steps": steps}, note="or a third of the rate")
+    yield Fix(
+        f"Warm up over {steps:,} steps, a tenth of the run", {"schedule.warmup_steps": steps}, note="or a third of the rate"
+    )
 
 
 @CAUSE.says
@@ -137,7 +149,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 
     onset = next(e.onset or 0 for e in evidence if e.name == "overshoot")
     return Statement(
-        f"The loss rose when the learning rate reached its peak: the warmup was too short.",
+        "The loss rose when the learning rate reached its peak: the warmup was too short.",
         " ".join(e.text for e in evidence if e.supports),
         Segment(int(m.loss.step[0]), int(m.loss.step[-1]) + 1, onset),
     )

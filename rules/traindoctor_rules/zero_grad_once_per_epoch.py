@@ -59,11 +59,16 @@ CAUSE = Cause(
         Threshold("beside", 0.15, "by how much that share is above the one at lengths beside it", STUDY),
         Threshold("flattest", 0.25, "growth of the norm within a tooth, log over log of the step", LAW),
         Threshold("steepest", 1.5, "growth of the norm within a tooth, log over log of the step", LAW),
+        Threshold(
+            "resets", 0.75, "share of the epochs at whose start the norm falls most", "one over the points of an epoch by chance"
+        ),
+        Threshold("drop", 2.0, "gradient norm before over behind the start of an epoch", STUDY),
+        Threshold("over_noise", 3.0, "log of that drop over the median change from point to point", STUDY),
         Threshold("found", 0.6, "the same share where no length of an epoch is known", STUDY),
         Threshold("points", 4.0, "logged points within a tooth of unknown length", STUDY),
         Threshold("none", 0.15, "the same share below which nothing adds up within an epoch", STUDY),
     ),
-    explains=("TD201", "TD301", "TD401"),
+    explains=("TD201", "TD301", "TD401", "TD501", "TD507", "TD508"),
     look_alikes=("TD301", "TD501"),
     experiment="print the gradient norm right before the backward pass: it must be 0 at every step",
     refutation="A gradient norm of 0 right before each backward pass.",
@@ -73,7 +78,7 @@ CAUSE = Cause(
 @CAUSE.in_logs(needs=("loss", "grad_norm"))
 def grows_within_epochs(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a gradient norm that starts anew with each epoch and grows within it as a sum does."""
-    from traindoctor.signals.gradients import sawtooth
+    from traindoctor.signals.gradients import resets, sawtooth
     from traindoctor.signals.periodicity import epoch_lengths
 
     grad = m.grad_norm
@@ -94,6 +99,25 @@ def grows_within_epochs(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             f"steps to the power {known.power:.2f}: that explains {known.share:.0%} of its variance.",
         )
         return
+    for told in lengths:
+        reset = resets(grad.step, grad.value, told.steps)
+        if (
+            reset is not None
+            and reset.share > max(limits["resets"], 2.0 / reset.points)
+            and reset.drop > limits["drop"]
+            and reset.over_noise > limits["over_noise"]
+        ):
+            yield supports(
+                "resets",
+                reset.share,
+                unit="share of the epochs",
+                weight=PROOF,
+                onset=0,
+                source=grad.source,
+                text=f"The gradient norm falls by a factor of {reset.drop:.3g} at the first step of {reset.share:.0%} of the "
+                f"{reset.n} epochs by {told.words}, and nowhere else as much.",
+            )
+            return
     found = sawtooth(grad.step, grad.value)
     if found is not None and found.length >= limits["points"] * grad.stride and _is_clear(found, limits, limits["found"]):
         yield supports(
@@ -150,6 +174,8 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 @CAUSE.examples
 def examples() -> Examples:
     """Return runs on which the cause is silent, and on which it speaks."""
+    import math
+
     from traindoctor.model import OptimizerSpec
 
     spec = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
@@ -157,6 +183,7 @@ def examples() -> Examples:
     loss = [2.0 * 0.995**k * jitter[k] for k in range(400)]
     teeth = [0.5 * (1 + k % 20) ** 0.7 * jitter[(3 * k) % 400] for k in range(400)]
     epochs = [float(k // 20) for k in range(400)]
+    swinging = [0.5 * (1.0 + k % 20) * (1.1 + math.cos(0.55 * (k % 20))) * 1.01**k for k in range(400)]
     valid = (
         Example("noise", run_of(spec, loss=loss, grad_norm=jitter, epoch=epochs)),
         Example(
@@ -171,6 +198,7 @@ def examples() -> Examples:
     )
     invalid = (
         Example("teeth of an epoch", run_of(spec, loss=loss, grad_norm=teeth, epoch=epochs)),
+        Example("up and down within an epoch, and anew at its start", run_of(spec, loss=loss, grad_norm=swinging, epoch=epochs)),
         Example("teeth in a log that names no epoch", run_of(spec, loss=loss, grad_norm=teeth)),
         Example(
             "every fourth step is logged",

@@ -174,3 +174,8 @@ class TestEpochs:
         m = Measurements(run_of(loss=LEVEL * NOISE))
         assert (m.epochs.length, m.epochs.fold, m.epochs.peak) == (None, None, None)
         assert np.isnan(m.epochs.swing)
+
+    def test_a_gradient_that_is_summed_over_the_epoch(self):
+        summed = (1.0 + STEP % LENGTH) * NOISE
+        assert Measurements(run_of(loss=LEVEL, grad_norm=summed, epoch=STEP // LENGTH)).epochs.gradient_growth > 0.9
+        assert np.isnan(Measurements(run_of(loss=LEVEL, grad_norm=NOISE, epoch=STEP // LENGTH)).epochs.gradient_growth)

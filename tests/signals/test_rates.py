@@ -79,7 +79,7 @@ class TestReset:
 
 
 class TestCuts:
-    AT = (4, 7, 12, 14, 19, 27, 30, 34)
+    AT = (4, 7, 12, 14, 19, 37, 40, 64)
 
     def uneven(self):
         return 1e-3 * 0.3 ** np.array([sum(k >= a for a in self.AT) for k in STEP], dtype=float)
@@ -151,14 +151,14 @@ class TestBeginning:
     def test_a_rise_at_once(self):
         value = np.array([2.3, 9.0, 14.0, 12.0, *(1.4 + 6.0 * 0.9 ** np.arange(96))])
         run = run_of(loss=value, learning_rate=[1e-3] * 100)
-        found = rates.beginning((np.arange(100), value), run.primary["learning_rate"])
+        found = rates.beginning(np.arange(100), value, run.primary["learning_rate"])
         assert found is not None
         assert found.overshoot == pytest.approx(12.0 / 2.3, rel=0.1)
         assert found.warmup == 0.0
         assert np.isnan(found.grad)
 
     def test_short_logs_have_none(self):
-        assert rates.beginning((np.arange(8), np.ones(8))) is None
+        assert rates.beginning(np.arange(8), np.ones(8)) is None
 
 
 @pytest.mark.parametrize(("rate", "share"), [(linear(400), 0.0), (warmed(STEP), 0.04), (STEP / 400.0, 0.9)])
@@ -189,7 +189,7 @@ class TestOddLayer:
         assert odd is not None
         assert odd.name == "fc2"
         assert odd.updates > 2.0
-        assert odd.growth > 1.5
+        assert odd.growth > 1.0
 
     def test_one_that_stands_still(self):
         odd = rates.odd_layer(self.layers((1.00001, 1.2, 1.3), (1e-6, 2e-3, 1e-3)))
@@ -231,5 +231,5 @@ def test_hostile_values_do_not_crash(value):
         rates.held(step, value)
         rates.noise_jump(step[good], value[good])
         rates.floor_of_rate((step, value), (step[good], value[good]))
-        rates.beginning((step[good], value[good]))
+        rates.beginning(step[good], value[good])
         rates.answer(step[good], value[good], 5)

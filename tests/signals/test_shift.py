@@ -60,6 +60,7 @@ class TestBeside:
         assert seen.gradient == 0.0
         assert seen.gradient_led == 30.0
         assert seen.validation == 0.0
+        assert seen.held_share == 0.0
 
     def test_not_logged(self):
         _, loss = stepped()

@@ -40,3 +40,18 @@ def test_too_little_or_not_positive(loss):
 
 def test_no_gradient_norm():
     assert np.isnan(Measurements(run_of(loss=CRASH)).start.gradient)
+
+
+def test_a_loss_that_came_to_stand_at_the_cost_of_a_guess():
+    start = Measurements(run_of(loss=np.log(10.0) + 20.0 * np.exp(-STEP / 2.0))).start
+    assert start.classes == 10
+    assert not start.is_classifier
+    assert Measurements(run_of(loss=CRASH)).start.classes is None
+
+
+def test_a_sum_over_parts():
+    start = Measurements(run_of(loss=64.0 * np.log(10.0) * np.exp(-STEP / 30.0))).start
+    assert start.classes_over(64) == 10
+    assert start.classes_over(2) is None
+    assert start.classes_over(None) is None
+    assert start.classes_over(1) is None

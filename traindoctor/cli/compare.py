@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from traindoctor import __version__
+from traindoctor.cli.packs import rules_option
 from traindoctor.cli.progress import telling
 from traindoctor.cli.reading import checked_format, tag_aliases
 from traindoctor.errors import TraindoctorError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 )
 @click.option("--format-in", metavar="NAME", help="Read every file as this format, e.g. csv; recognised by content if not given.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="What to print.")
+@rules_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 def compare(
     paths: tuple[str, ...],
@@ -38,6 +40,7 @@ def compare(
     tags: tuple[str, ...],
     format_in: str | None,
     form: str,
+    packs: tuple[str, ...],
     quiet: bool,
 ) -> int:
     """Say what changed between good runs and a bad one, the last PATH: settings, scripts, the step at which the curves part.
@@ -58,7 +61,10 @@ def compare(
         step_column=step_column,
         format=checked_format(format_in),
         tags={**settings.tags, **tag_aliases(tags)},
+        select=settings.select,
+        ignore=settings.ignore,
         thresholds=settings.thresholds,
+        rules=packs,
     )
     with telling(quiet=quiet) as progress:
         ours = [report for path in good for report in diagnose([path], options, progress).runs]

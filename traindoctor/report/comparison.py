@@ -205,11 +205,12 @@ def _curve_words(one: Compared, unit: str) -> list[Words]:
             said = f"is lost at {unit} {w.count(p.step)} in the bad run alone (NaN or infinite)"
             return [(f"{name}  ", "bold"), (said, "fault")]
         case Parting() as p:
-            since = f"together up to {w.count(p.since)}" if p.since is not None else "apart from the start"
+            apart = "is apart from the start" if p.since is None else f"parts by {unit} {w.count(p.step)}"
+            since = f"beyond noise by {unit} {w.count(p.step)}" if p.since is None else f"together up to {w.count(p.since)}"
             told = f"{since}; {w.number(p.bad)} where the good run has {w.number(p.good)}"
             told += f" and noise allows {w.number(p.low)} to {w.number(p.high)}" if p.high > 1.05 * p.low else ""
             told += f"; together again from {w.count(p.until)}" if p.until is not None else ""
-            return [(f"{name}  ", "bold"), (f"parts by {unit} {w.count(p.step)}", "fault"), (f", {told}", "")]
+            return [(f"{name}  ", "bold"), (apart, "fault"), (f", {told}", "")]
         case Together() as t:
             points = w.plural(t.n_points, "point")
             return [(f"{name}  ", "bold"), (f"together over {unit}s {w.count(t.start)} to {w.count(t.stop)}, {points}", "")]

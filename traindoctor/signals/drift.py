@@ -21,8 +21,8 @@ class Drift(NamedTuple):
     """How a series moves over its blocks.
 
     `order`: Kendall's rank correlation of block and level, 1 for rising throughout, -1 for falling. `first`, `last`: levels of
-    the first and of the last block. `pace`: movement over the last third of the blocks over that of the first third; above 1 where it
-    speeds up, NaN where it did not move at first. `n`: blocks.
+    the first and of the last block. `pace`: movement over the last third of the blocks over that of the first third; above 1
+    where it speeds up, NaN where it did not move at first. `n`: blocks.
     """
 
     order: float
@@ -122,11 +122,12 @@ class Rest(NamedTuple):
     n: int
 
 
-def at_rest(step: IntArray, value: FloatArray, lr: FloatArray, share: float = 0.02) -> Rest | None:
-    """Return how a validation loss moves where the rate is below a share of its peak; None where it never is, or too shortly.
+def at_rest(value: FloatArray, lr: FloatArray, share: float = 0.02) -> Rest | None:
+    """Return how a validation loss moves where the rate is below a share of its peak.
 
-    The same rows are evaluated each time, so that only the weights can move the loss, and they stand. `step`, `value`, `lr`
-    (n,): evaluations, in order, with the learning rate of each. An interval counts where the rate at both of its ends is low.
+    None where it never is, too shortly, or where the loss moves on in one direction. The same rows are evaluated each time,
+    so that only the weights can move the loss, and they stand. `value`, `lr` (n,): evaluations in order, with the learning
+    rate of each. An interval counts where the rate at both of its ends is low.
     """
     peak = float(lr.max()) if lr.size else 0.0
     if value.size < 6 or not peak > 0.0 or not np.all(value > 0.0):
@@ -136,5 +137,8 @@ def at_rest(step: IntArray, value: FloatArray, lr: FloatArray, share: float = 0.
     slow, fast = top <= share, top >= 10.0 * share
     if slow.sum() < 1 or fast.sum() < 3:
         return None
+    signs = np.sign(np.diff(value)[slow])
+    if slow.sum() >= 3 and abs(signs.sum()) == slow.sum():
+        return None  # it goes one way: something still moves it
     jump, before = float(change[slow].max()), float(np.median(change[fast][-8:]))
     return Rest(jump, float(top[slow].max()), jump / before if before > 0.0 else float("nan"), int(slow.sum()))

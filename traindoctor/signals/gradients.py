@@ -11,11 +11,12 @@ import numpy as np
 
 from traindoctor.signals import robust
 from traindoctor.signals.periodicity import detrended
+from traindoctor.signals.second_moment import second_moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from traindoctor.model import FloatArray, IntArray
+    from traindoctor.model import FloatArray, IntArray, OptimizerSpec
     from traindoctor.signals.layers import Layers
     from traindoctor.signals.measurements import Measurements, SeriesMeasurements
 
@@ -24,6 +25,8 @@ SEARCHED_POINTS = 1500
 SEARCHED_LENGTH = 400
 #: Teeth below which a sawtooth of a known length is none, and one whose length is searched.
 FEWEST_TEETH, FEWEST_FOUND = 2.5, 4
+#: Range of the logarithm of a norm that is constant but for rounding.
+FLAT = 1e-9
 
 
 # -- a sum that is cleared once in an epoch ----------------------------------------------------------------------------
@@ -85,7 +88,7 @@ def _teeth(step: IntArray, log: FloatArray, length: float, stride: float) -> tup
     window = max(3, round(length / stride))
     x, y = detrended(_phase(step, length), window), detrended(log, window)
     together = robust.correlation(x, y)
-    if not together > 0.0:
+    if not together > 0.0 or np.ptp(y) < FLAT:
         return 0.0, 0.0
     return together**2, together * float(np.std(y) / np.std(x))
 
@@ -101,7 +104,7 @@ def _searched(step: IntArray, log: FloatArray, stride: float) -> float | None:
     basis, _ = np.linalg.qr(trend.T)
     rest = log - basis @ (basis.T @ log)
     total = float(np.sqrt(rest @ rest))
-    if not total > 0.0:
+    if np.ptp(rest) < FLAT:
         return None
     best, found = 0.0, None
     for length in range(shortest, longest + 1):
@@ -112,6 +115,47 @@ def _searched(step: IntArray, log: FloatArray, stride: float) -> float | None:
         if together > best:
             best, found = together, float(length)
     return found
+
+
+class Resets(NamedTuple):
+    """How a gradient norm falls where epochs begin.
+
+    `share`: of the boundaries at which the largest fall from one logged point to the next, within half an epoch on each side,
+    is the one across the boundary. `drop`: its median, as a factor. `over_noise`: log of the drop over the median change from
+    point to point. `n`: boundaries. `points`: logged points of an epoch; by chance the share is one over it.
+    """
+
+    share: float
+    drop: float
+    over_noise: float
+    n: int
+    points: float
+
+
+def resets(step: IntArray, norm: FloatArray, length: float) -> Resets | None:
+    """Return what a norm does at the boundaries of epochs; None with fewer than three, or four points in an epoch.
+
+    Unlike the share of a sawtooth this does not mind a norm that goes up and down within the epoch, or grows all along.
+    """
+    keep = norm > 0.0
+    step, change = step[keep][1:], np.diff(np.log(norm[keep]))
+    if change.size < 12 or not length > 1.0:
+        return None
+    stride = float(np.median(np.diff(step)))
+    points = length / stride
+    epoch = np.floor((step - min(1, int(step[0] - stride))) / length + 1e-9)
+    across = np.flatnonzero(np.diff(epoch) > 0.0) + 1
+    half = int(points / 2.0)
+    across = across[(across >= half) & (across + half < change.size)]
+    if across.size < 3 or points < 4.0:
+        return None
+    around = np.lib.stride_tricks.sliding_window_view(change, 2 * half + 1)[across - half]
+    drop = -float(np.median(change[across]))
+    noise = float(np.median(np.abs(change)))
+    over = drop / noise if noise > 0.0 else float("inf")
+    return Resets(
+        float(np.mean(change[across] <= around.min(axis=1))), float(np.exp(min(drop, 300.0))), over, across.size, points
+    )
 
 
 # -- a sum that is never cleared ---------------------------------------------------------------------------------------
@@ -221,19 +265,19 @@ def reach(step: IntArray, lr: FloatArray, entering: FloatArray, momentum: float)
 class Bursts(NamedTuple):
     """Isolated gradients that are many times as large as those around them.
 
-    `steps`: at which they were logged. `times`: median of their size over the running median. `loss_follows`: share of them
-    at which the loss stands far above its own surroundings at the same or the next logged point. `after`: median, over the
-    bursts, of the loss at the first three points behind them over that before them: above 1 where they did harm.
-    `level_after`: the same of the norm, at the second to fifth point behind them: near 1 where they are isolated.
-    `evenness`: standard deviation of the gaps over their mean, near 1 for chance, 0 for a clock; NaN below four.
+    `steps`: at which they were logged. `times`: median of their size over the running median. `sudden`: share of them before
+    which the norm was at most three times as large as usual. `follows`: share of them at which the loss stands far above its
+    own surroundings at the same or the next logged point. `after`: median, over the bursts, of the loss at the first three
+    points behind them over that before them: above 1 where they did harm. `off_clock`: how far their gaps are from whole
+    multiples of the smallest one, mean, over it: 0 for a clock that may miss a beat, about 0.25 for chance; NaN below four gaps.
     """
 
     steps: IntArray
     times: float
-    loss_follows: float
+    sudden: float
+    follows: float
     after: float
-    level_after: float
-    evenness: float
+    off_clock: float
 
 
 def bursts(step: IntArray, norm: FloatArray, loss_step: IntArray, loss: FloatArray, times: float) -> Bursts | None:
@@ -244,40 +288,58 @@ def bursts(step: IntArray, norm: FloatArray, loss_step: IntArray, loss: FloatArr
     n = norm.size
     if n < 32 or loss.size < 8:
         return None
-    level = robust.running_median(norm, max(9, min(51, n // 8)))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        size = norm / level
+    size = _over_level(norm)
     high = np.flatnonzero(np.isfinite(size) & (size > times))
     if not high.size or high.size > n // 10:
         return None
     at = high[np.append(True, np.diff(high) > 2)]
     around = robust.running_median(loss, max(9, min(51, loss.size // 8)))
     noise = robust.spread(loss - around)
-    position = np.searchsorted(loss_step, step[at])
     follows, after = [], []
-    for p in position:
-        near = slice(int(p), int(p) + 2)
-        here = around[min(int(p), loss.size - 1)]
-        jump = float(np.max(loss[near] - around[near], initial=-np.inf))
-        follows.append(jump > max(6.0 * noise, 0.2 * abs(here)))
-        before, later = loss[max(0, p - 6) : p], loss[p + 1 : p + 4]
-        if before.size >= 3 and later.size >= 2 and np.median(before) > 0.0:
-            after.append(float(np.median(later) / np.median(before)))
-    behind = [
-        float(np.median(norm[k + 2 : k + 6]) / np.median(norm[max(0, k - 6) : k]))
-        for k in at
-        if k >= 3 and k + 4 <= n and np.median(norm[max(0, k - 6) : k]) > 0.0
-    ]
+    for p in np.searchsorted(loss_step, step[at]).tolist():
+        jump = float(np.max(loss[p : p + 2] - around[p : p + 2], initial=-np.inf))
+        follows.append(jump > max(6.0 * noise, 0.2 * abs(float(around[min(p, loss.size - 1)]))))
+        before, behind = loss[max(0, p - 6) : p], loss[p + 1 : p + 4]
+        if before.size >= 3 and behind.size >= 2 and np.median(before) > 0.0:
+            after.append(float(np.median(behind) / np.median(before)))
     gaps = np.diff(step[at]).astype(np.float64)
-    evenness = float(gaps.std() / gaps.mean()) if gaps.size >= 3 else float("nan")
     return Bursts(
         step[at],
         float(np.median(size[high])),
+        float(np.mean(size[np.maximum(at - 1, 0)] <= 3.0)),
         float(np.mean(follows)),
         float(np.median(after)) if after else float("nan"),
-        float(np.median(behind)) if behind else float("nan"),
-        evenness,
+        _off_clock(gaps),
     )
+
+
+def _off_clock(gaps: FloatArray) -> float:
+    if gaps.size < 4:
+        return float("nan")
+    beats = gaps / gaps.min()
+    return float(np.mean(np.abs(beats - np.round(beats))))
+
+
+def slowed_by_bursts(step: IntArray, norm: FloatArray, spec: OptimizerSpec, times: float) -> float:
+    """Return by what factor bursts lengthen the memory of Adam's second moment, and so shorten its steps; 1 for no burst.
+
+    Median over the run of sqrt(v) with the norms as they are, over that with those of more than `times` the running median
+    brought down to it.
+    """
+    if norm.size < 32:
+        return 1.0
+    size = _over_level(norm)
+    without = np.where(size > times, norm / size, norm)
+    quotient = second_moment(norm, step, spec) / second_moment(without, step, spec)
+    quotient = quotient[np.isfinite(quotient) & (quotient > 0.0)]
+    return float(np.sqrt(np.median(quotient))) if quotient.size else 1.0
+
+
+def _over_level(norm: FloatArray) -> FloatArray:
+    """Return a norm over its running median; infinite or NaN where that is 0."""
+    level = robust.running_median(norm, max(9, min(51, norm.size // 8)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(norm / level)
 
 
 # -- a loss scale that the gradients still carry -----------------------------------------------------------------------
@@ -542,6 +604,33 @@ def _rises(level: FloatArray, least: float) -> list[tuple[int, float]]:
             if x - low > least:
                 direction, high, high_at = 1, x, i
     return rises
+
+
+class FirstDepth(NamedTuple):
+    """How gradient norms of the weight matrices go over depth at the first logged point; see `layers.DepthTrend`.
+
+    NaN, and `n` 0, below four matrices with a norm above 0.
+    """
+
+    factor: float
+    span: float
+    order: float
+    n: int
+
+
+def depth_at_first(layers: Layers) -> FirstDepth:
+    """Return the trend at the first logged point: units that explode saturate within a few steps, and then hide it."""
+    rows = layers.rows("grad_norm")
+    first = rows[0][layers.matrices] if len(rows) else np.zeros(0)
+    first = np.log10(first[np.isfinite(first) & (first > 0.0)])
+    n = int(first.size)
+    if n < 4:
+        return FirstDepth(float("nan"), float("nan"), float("nan"), 0)
+    slope = -robust.slope(np.arange(n, dtype=np.float64), first)
+    i, j = np.triu_indices(n, k=1)
+    order = float(np.mean(np.sign(first[j] - first[i])))
+    factor, span = (float(10.0 ** np.clip(k * slope, -300.0, 300.0)) for k in (1, n - 1))
+    return FirstDepth(factor, span, order, n)
 
 
 def split_piles(layers: Layers) -> tuple[str, ...]:

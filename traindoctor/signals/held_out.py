@@ -24,8 +24,8 @@ FEWEST = 4
 class HeldOut(NamedTuple):
     """The held-out loss against the training loss at each evaluation.
 
-    `step` (n,), `value` (n,): of the held-out loss. `before`, `after` (n,): mean training loss between this evaluation and the
-    one before it, or after it; NaN where none was logged. `start`: training loss before anything was learned: its first value,
+    `step` (n,), `value` (n,): of the held-out loss. `before`, `after` (n,): mean training loss since the evaluation before, and
+    geometric mean until the next; NaN where none was logged. `start`: training loss before anything was learned: its first value,
     or the first held-out one where that is higher and the log has one value an epoch.
     """
 
@@ -90,7 +90,9 @@ def held_out(m: Measurements) -> HeldOut | None:
         return None
     edges = np.searchsorted(loss.step, held.step, side="right")
     before = _means(loss.value, np.concatenate([[0], edges[:-1]]), edges)
-    after = _means(loss.value, edges, np.append(edges[1:], loss.n))
+    # in the middle of the logs: a spike would make any held-out loss look small
+    with np.errstate(divide="ignore", invalid="ignore"):
+        after = np.exp(_means(np.log(np.maximum(loss.value, 1e-300)), edges, np.append(edges[1:], loss.n)))
     start = float(loss.value[0])
     if m.run.step_unit == "epoch" and loss.stride <= 1.0:  # the mean over the first epoch has learned already
         start = max(start, float(held.value[0]))

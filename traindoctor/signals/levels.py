@@ -6,7 +6,7 @@ than what stands anywhere else. All functions take and give losses in nats.
 
 from __future__ import annotations
 
-from math import e, exp, expm1, isfinite, log, pi
+from math import e, exp, expm1, isfinite, log, pi, sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -43,7 +43,8 @@ def double_softmax_classes(floor: float) -> float:
 def smoothed_floor(classes: int, smoothing: float) -> float:
     """Return the lowest cross-entropy under label smoothing, the entropy of the smoothed target.
 
-    Source: Szegedy et al. 2016, arXiv:1512.00567, section 7: the target is 1 - smoothing of the label, plus smoothing / C of each.
+    Source: Szegedy et al. 2016, arXiv:1512.00567, section 7: the target is 1 - smoothing of the label, plus smoothing / C of
+    each.
     """
     rest = smoothing / classes
     true = 1.0 - smoothing + rest
@@ -146,8 +147,8 @@ def bounded_by_accuracy(step: IntArray, loss: FloatArray, accuracy_step: IntArra
 class Batch(NamedTuple):
     """A start that is a known level times the rows of a batch.
 
-    `factor`: start over level, the batch size or one over it. `level`: the start of one row. `classes`: C where that is near ln C,
-    0 where it is near the variance of standardised targets.
+    `factor`: start over level, the batch size or one over it. `level`: the start of one row. `classes`: C where that is near ln
+    C, 0 where it is near the variance of standardised targets.
     """
 
     factor: float
@@ -184,8 +185,8 @@ def bias_gradient(level: float, classes: int | None, batch: int) -> float:
     expected |2 times the mean of `batch` deviations|, 2 sqrt(2 level / (pi batch)).
     """
     if classes is not None:
-        return ((1.0 - 1.0 / classes) / batch) ** 0.5
-    return 2.0 * (2.0 * level / (pi * batch)) ** 0.5
+        return sqrt((1.0 - 1.0 / classes) / batch)
+    return 2.0 * sqrt(2.0 * level / (pi * batch))
 
 
 def share_of_bound(step: IntArray, loss: FloatArray, accuracy_step: IntArray, accuracy: FloatArray) -> float:

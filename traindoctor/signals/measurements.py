@@ -155,12 +155,11 @@ class SeriesMeasurements:
         return fall / error if error > 0.0 else float("nan")
 
     @cached_property
-    def jump_from_start(self) -> float:
-        """Level at the end above the first value, in standard deviations of the noise at the end; NaN below eight points."""
-        if self.n < 8:
+    def late_low(self) -> float:
+        """Tenth percentile of the last third over the first value: above 1 where it never came back; NaN where that is not above 0."""
+        if self.n < 8 or not self.value[0] > 0.0:
             return float("nan")
-        noise = robust.step_noise(self.value[-max(8, self.n // 3) :])
-        return (self.tail - float(self.value[0])) / max(noise, 1e-9 * abs(self.tail), 1e-300)
+        return float(np.quantile(self.value[-(self.n // 3) :], 0.1) / self.value[0])
 
     @cached_property
     def since_second(self) -> float:
@@ -401,9 +400,9 @@ class Measurements:
 
     @cached_property
     def beginning(self) -> rates.Beginning | None:
-        """What happened to loss, gradient and weights in the first tenth of the run."""
-        of = self.run.primary.get
-        return rates.beginning((self.loss.step, self.loss.value), of("learning_rate"), of("grad_norm"), of("weight_norm"))
+        """What happened to loss and gradient in the first tenth of the run."""
+        primary = self.run.primary
+        return rates.beginning(self.loss.step, self.loss.value, primary.get("learning_rate"), primary.get("grad_norm"))
 
     @cached_property
     def spent_rate(self) -> rates.Spent | None:

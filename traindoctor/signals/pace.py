@@ -101,7 +101,8 @@ def tail(m: Measurements) -> Tail | None:
         gaps = np.diff(step[long])
         middle = float(np.median(gaps))
         stride = float(np.median(np.diff(step)))
-        if float(np.mean(np.abs(gaps - middle) <= max(stride, 0.02 * middle))) > 0.8:
+        even = np.abs(gaps - middle) <= max(stride, 0.02 * middle)
+        if middle >= 4.0 * stride and float(np.mean(even)) > 0.8:  # nearer ones are even by the grain of the log
             period = middle
     return Tail(
         lost,

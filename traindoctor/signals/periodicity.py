@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from traindoctor.signals import robust
+from traindoctor.signals.held_out import order
 from traindoctor.signals.schedule import steps_per_epoch
 from traindoctor.signals.shape import cleaned
 
@@ -225,14 +226,14 @@ def phase_peak(step: IntArray, value: FloatArray, length: float) -> PhasePeak | 
     rest = log - robust.running_median(log, max(5, 2 * round(length / stride) + 1))
     n_phases = int(min(round(length), MOST_PHASES, value.size / FEWEST_EPOCHS))
     phase = _phases(step, length, n_phases)
-    order = np.lexsort((rest, phase))
-    bounds = np.searchsorted(phase[order], np.arange(n_phases + 1))
+    by_phase = np.lexsort((rest, phase))
+    bounds = np.searchsorted(phase[by_phase], np.arange(n_phases + 1))
     count = np.diff(bounds)
     known = np.flatnonzero(count >= 3)
     if known.size < FEWEST_PHASES:
         return None
     # the lower of the two middle values: at least half of the epochs are as high
-    profile = rest[order][bounds[known] + (count[known] - 1) // 2]
+    profile = rest[by_phase][bounds[known] + (count[known] - 1) // 2]
     high = np.argsort(profile)[::-1]
     middle, noise = float(np.median(profile)), robust.spread(profile)
     noise = max(noise, 0.25 * robust.spread(rest) / np.sqrt(float(np.median(count[known]))), 1e-9)
@@ -389,6 +390,18 @@ class Epochs:
         mean = np.bincount(number, weights=rest) / count
         variance = np.bincount(number, weights=(rest - mean[number]) ** 2) / count
         return float(np.sqrt(np.median(variance[1:]))) / abs(float(loss.value[0]))
+
+    @cached_property
+    def gradient_growth(self) -> float:
+        """Rank correlation of the gradient norm, folded over the epoch, with the place in it: 1 where it only grows; NaN if unknown.
+
+        Near 1 where gradients add up over an epoch, near 0 where the batches of an epoch differ.
+        """
+        if self.length is None or not self._m.has("grad_norm"):
+            return float("nan")
+        grad = self._m.grad_norm
+        made = fold(grad.step, grad.value, self.length.steps)
+        return float("nan") if made is None or made.share < 0.3 else order(made.profile)
 
     @property
     def restarts_the_rate(self) -> bool:

@@ -22,7 +22,9 @@ DIFFERENT = 12
 WHOLE = 2048.0
 #: Updates below this share of a weight are lost in bfloat16 whatever the weight; below twice as much, for the larger mantissas.
 LOST_BF16 = 2.0**-9
-#: A step count that `grain` looks at, at least.
+#: A cross-entropy below this, in nats, has probabilities of 0.999 and more: softmax is saturated.
+SATURATED = 1e-3
+#: Moves that `stillness` looks at, at least.
 LEAST_MOVES = 8
 
 
@@ -180,6 +182,40 @@ def stillness(weight: SeriesMeasurements) -> Stillness | None:
         float(np.median(move[move.size // 2 :])),
         float(np.median(move[: max(3, move.size // 10)])),
     )
+
+
+def slingshots(loss: SeriesMeasurements) -> IntArray:
+    """Return the steps at which a loss that was almost 0 shoots up, to come down again: (k,), often none.
+
+    Almost 0: three logged points in a row below 1e-5 of the first loss, and of 1. Up: above a thousandth of the first loss, which is
+    what a log of every fiftieth step still sees of it. The last one need not have come down. Source of the pattern: Thilak et al.
+    2022, arXiv:2206.04817, figure 1.
+    """
+    if loss.n < 2 or loss.positive_share < 0.25 or not loss.initial > 0.0:
+        return loss.step[:0]
+    start = max(loss.initial, float(loss.value[0]))
+    low = loss.value < 0.01 * SATURATED * min(1.0, start)
+    calm = low & np.roll(low, 1) & np.roll(low, 2)
+    calm[:2] = False
+    state = np.where(loss.value > SATURATED * start, 1, np.where(calm, -1, 0))
+    known = np.flatnonzero(state)
+    turns = known[1:][(state[known][1:] == 1) & (state[known][:-1] == -1)]
+    return loss.step[turns]
+
+
+def jumps_with(series: SeriesMeasurements, steps: IntArray, within: float) -> float:
+    """Return the share of steps around which a series moves further, in `within` steps, than in nine of ten such windows."""
+    if not steps.size or series.n < 20:
+        return float("nan")
+    at = np.arange(series.step[0], series.step[-1], max(1.0, within))
+    if at.size < 5:
+        return float("nan")
+
+    def moves(start: FloatArray) -> FloatArray:
+        before, after = (np.interp(start + k * within, series.step, series.value) for k in (-0.5, 1.0))
+        return np.abs(after - before)
+
+    return float(np.mean(moves(steps.astype(np.float64)) > np.quantile(moves(at), 0.9)))
 
 
 def share_that_arrives(m: Measurements) -> float:

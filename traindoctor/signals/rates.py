@@ -5,6 +5,7 @@ Steps are those of the log. All levels are medians, so that one point decides no
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -115,17 +116,14 @@ class Change(NamedTuple):
 class Beginning(NamedTuple):
     """The start of a run.
 
-    `overshoot`: highest level of the loss within the first tenth over its first value. `at`: the step of it. `recovered`:
-    lowest later level over that highest one. `grad`: highest gradient norm in that tenth over the first one, NaN where it was
-    not logged. `weights`: norm of the weights after that tenth over the first one. `warmup`: share of the run until the rate
-    is at its peak, NaN where it was not logged.
+    `overshoot`: highest level of the loss within the first tenth over its first value. `at`: the step of it. `grad`: highest
+    gradient norm in that tenth over the first one, NaN where it was not logged. `warmup`: share of the run until the rate is
+    at its peak, NaN where it was not logged.
     """
 
     overshoot: float
     at: int
-    recovered: float
     grad: float
-    weights: float
     warmup: float
 
 
@@ -206,9 +204,10 @@ def answer(step: IntArray, value: FloatArray, at: int, reach: float = 0.15) -> A
     if min(before.size, after.size) < LEAST:
         return None
     noise = [robust.step_noise(part) for part in (before, after)]
-    error = 1.25 * float(np.sqrt(noise[0] ** 2 / before.size + noise[1] ** 2 / after.size))  # of medians
-    levels = float(np.median(before)), float(np.median(after))
-    return Answer(*levels, *noise, (levels[1] - levels[0]) / error if error > 0.0 else float("nan"))
+    error = 1.25 * math.hypot(noise[0] / math.sqrt(before.size), noise[1] / math.sqrt(after.size))  # of medians
+    level = [float(np.median(part)) for part in (before, after)]
+    errors = (level[1] - level[0]) / error if error > 0.0 else float("nan")
+    return Answer(level[0], level[1], noise[0], noise[1], errors)
 
 
 def stands_since(step: IntArray, value: FloatArray, at: int) -> float:
@@ -241,10 +240,8 @@ def reset(step: IntArray, rate: FloatArray, restarts: Sequence[int] = (), wall_t
     step, rate = step[order], rate[order]
     keep = np.isfinite(rate)
     step, rate, wall = step[keep], rate[keep], wall[keep] if wall is not None else None
-    if rate.size < 12:
-        return None
-    peak = float(rate.max())
-    if not peak > 0.0:
+    peak = float(rate.max()) if rate.size else 0.0
+    if rate.size < 8 or not peak > 0.0:
         return None
     move = np.abs(np.diff(rate))
     ahead = np.concatenate([[np.inf], move[:-1]])  # what follows may be the warmup that the jump begins
@@ -252,14 +249,17 @@ def reset(step: IntArray, rate: FloatArray, restarts: Sequence[int] = (), wall_t
     if found.size == 0 or found.size > 3:
         return None
     stride = float(np.median(np.diff(step)))
+    # once an epoch, a resume falls between two points: the start is gone on with to before its first one
+    known = np.concatenate([[step[0] - stride], step]), np.concatenate([[2.0 * rate[0] - rate[1]], rate])
     for j in found:
-        left = step[j:] - step[j]
-        if rate.size - j < 5 or j < 5:
+        if rate.size - j < 4 or j < 4 or np.ptp(rate[j:]) <= 0.01 * peak:
             continue
-        again = np.interp(left + step[0], step, rate)
-        again_late = np.interp(left + step[0] + stride, step, rate)
-        near = min(float(np.quantile(np.abs(rate[j:] - one), 0.9)) for one in (again, again_late)) / peak
-        if near > SAME or np.ptp(rate[j:]) <= 0.01 * peak:
+        since = step[j:] - step[j] + step[0]
+        near = min(
+            float(np.quantile(np.abs(rate[j:] - np.interp(since + shift * stride, *known)), 0.75)) / peak
+            for shift in np.linspace(-1.0, 1.0, 9)
+        )
+        if near > SAME:
             continue
         before = float(rate[j - 1]) / peak
         end = end_of_decay(step[:j], rate[:j])
@@ -346,31 +346,25 @@ def rates_of_groups(run: Run) -> tuple[str, str, float] | None:
 
 
 def beginning(
-    loss: tuple[IntArray, FloatArray], rate: Series | None = None, grad: Series | None = None, weights: Series | None = None
+    step: IntArray, loss: FloatArray, rate: Series | None = None, grad_norm: Series | None = None
 ) -> Beginning | None:
     """Return what happened in the first tenth of a run; None where fewer than four points of the loss lie in it.
 
-    `loss`: steps and values, finite. The first value is that before any step, or close to it.
+    `step`, `loss` (n,): finite. The first value is taken as that before any step.
     """
-    step, value = loss
-    early = max(4, value.size // 10)
-    if value.size < 3 * early or not value[0] > 0.0:
+    early = max(4, loss.size // 10)
+    if loss.size < 3 * early or not loss[0] > 0.0:
         return None
-    level = robust.running_median(value[: early + 1], 3)
+    level = 0.5 * (loss[:early] + loss[1 : early + 1])  # one point stands for itself only by half
     top = int(np.argmax(level))
-    later = robust.running_median(value, max(3, value.size // 40))[early:]
-    grown = []
-    for one, of in ((grad, np.max), (weights, np.median)):
-        share = float("nan")
-        if one is not None:
-            at, values = cleaned(one.step, one.value)
-            first = values[at <= step[early]]
-            if first.size >= 3 and first[0] > 0.0:
-                share = float(of(first[-2:] if of is np.median else first)) / float(first[0])
-        grown.append(share)
-    highest = float(level[top])
+    grown = float("nan")
+    if grad_norm is not None:
+        at, norms = cleaned(grad_norm.step, grad_norm.value)
+        norms = norms[at <= step[early]]
+        if norms.size >= 3 and norms[0] > 0.0:
+            grown = float(norms.max()) / float(norms[0])
     warmup = warmup_share(rate.step, rate.value) if rate is not None else float("nan")
-    return Beginning(highest / float(value[0]), int(step[top]), float(later.min()) / highest, grown[0], grown[1], warmup)
+    return Beginning(float(level[top]) / float(loss[0]), int(step[top]), grown, warmup)
 
 
 def warmup_share(step: IntArray, rate: FloatArray) -> float:
@@ -404,7 +398,7 @@ def noise_jump(step: IntArray, value: FloatArray) -> tuple[int, float] | None:
     """Return the step at which the point-to-point noise of a series changes most, and noise after over before; None if unclear.
 
     The change is sought in the logarithm of the second differences, whose mean moves with the noise and not with the level;
-    it must stand out by eight standard errors, from a tenth to nine tenths of the points.
+    it must stand out by six standard errors, from a tenth to nine tenths of the points.
     """
     n = value.size
     if n < 60:
@@ -424,7 +418,7 @@ def noise_jump(step: IntArray, value: FloatArray) -> tuple[int, float] | None:
     j = int(at[best])
     error_inside = float(np.sqrt(log[:j].var() * 3.0 / j + log[j:].var() * 3.0 / (log.size - j)))
     jump = float(after[best] - before[best])
-    if not error_inside > 0.0 or abs(jump) < 8.0 * error_inside:
+    if not error_inside > 0.0 or abs(jump) < 6.0 * error_inside:
         return None
     return int(step[min(j + 1, n - 1)]), float(np.exp(jump))
 

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 #: Points of a long series that a step is looked for in: medians over equal stretches.
 SEEN = 400
+#: Points below which there is no room on both sides of a step.
+FEWEST = 14
 #: Points on each side of a step, as a share of the series and at least.
-SIDE, LEAST = 0.1, 5
+SIDE, LEAST = 0.1, 4
 
 
 class Shift(NamedTuple):
@@ -38,11 +40,11 @@ class Shift(NamedTuple):
 
 
 def largest_shift(step: IntArray, value: FloatArray) -> Shift | None:
-    """Return the largest step up within the middle 80 % of a positive series; None below 24 points, or where none goes up.
+    """Return the largest step up within the middle 80 % of a positive series; None below 14 points, or where none goes up.
 
     `step` (n,) int64 in order, `value` (n,) float64, finite, above 0.
     """
-    if value.size < 24 or not np.all(value > 0.0):
+    if value.size < FEWEST or not np.all(value > 0.0):
         return None
     each = -(-value.size // SEEN)
     n = value.size // each
@@ -88,15 +90,18 @@ def largest_shift(step: IntArray, value: FloatArray) -> Shift | None:
 
 
 class Beside(NamedTuple):
-    """What else did at a shift: logs of a level after it over the level before; NaN where it was not logged.
+    """What else did at a shift; NaN where it was not logged.
 
-    `validation`, `gradient`, `rate`. `gradient_led`: largest gradient norm in the ten points before over its median.
+    `validation`, `gradient`, `rate`, `batch`: log of the level after it over the level before. `held_share`: rise of the validation loss
+    over that of the training loss. `gradient_led`: largest gradient norm in the ten points before over its median.
     """
 
     validation: float
+    held_share: float
     gradient: float
     rate: float
     gradient_led: float
+    batch: float
 
 
 def beside(m: Measurements, shift: Shift) -> Beside:
@@ -107,17 +112,25 @@ def beside(m: Measurements, shift: Shift) -> Beside:
         usual = m.grad_norm.value[m.grad_norm.step < shift.step][-60:]
         led = float(earlier.max() / np.median(usual)) if usual.size and np.median(usual) > 0.0 else led
     reach = max(1.0, SIDE * float(m.loss.step[-1] - m.loss.step[0]))
-    return Beside(*(_change(m, quantity, shift.step, reach) for quantity in ("val_loss", "grad_norm", "learning_rate")), led)
+    held, gradient, rate = (_levels(m, q, shift.step, reach) for q in ("val_loss", "grad_norm", "learning_rate"))
+    batch = _levels(m, "batch_size", shift.step, reach)
+    share = (held[1] - held[0]) / (shift.after - shift.before)
+    return Beside(_log_ratio(held), share, _log_ratio(gradient), _log_ratio(rate), led, _log_ratio(batch))
 
 
-def _change(m: Measurements, quantity: str, step: int, reach: float) -> float:
-    """Return the log of a quantity's median soon after a step over that before; NaN where one is missing or not above 0."""
+def _levels(m: Measurements, quantity: str, step: int, reach: float) -> tuple[float, float]:
+    """Return the medians of a quantity soon before and soon after a step; NaN where one was not logged."""
     if not m.has(quantity):
-        return float("nan")
+        return float("nan"), float("nan")
     one = m.series(quantity)
     early = one.value[(one.step < step) & (one.step >= step - 2.0 * reach)][-5:]
     late = one.value[(one.step >= step) & (one.step < step + 2.0 * reach)]
     late = late[:5] if quantity == "learning_rate" else late
-    if not early.size or not late.size or min(float(np.median(early)), float(np.median(late))) <= 0.0:
-        return float("nan")
-    return float(np.log(np.median(late) / np.median(early)))
+    if not early.size or not late.size:
+        return float("nan"), float("nan")
+    return float(np.median(early)), float(np.median(late))
+
+
+def _log_ratio(levels: tuple[float, float]) -> float:
+    """Return the log of the second level over the first; NaN where one is not above 0."""
+    return float(np.log(levels[1] / levels[0])) if min(levels) > 0.0 else float("nan")

@@ -42,13 +42,14 @@ FACTOR = 1.4
 class Stillness:
     """A loss that stands, and what else was logged meanwhile.
 
-    `level`: median of its last third. `left`: level over the start, 1 where noise explains the difference. `index`, `step`: from where on it stands. `share`: of the
-    run that it stands. `noise`: point-to-point noise over the level. `classes`: C where the level is ln C within 2 %, else
-    None. `at_variance`: whether it is within a tenth of 1, the variance of standardised targets.
-    `gradient`: what its norm does while the loss stands; `gradient_left`: its end over its start; `gradient_noise`: noise over
-    level; `gradient_over_bias`: its level over that of the gradient of the last bias alone, `levels.bias_gradient`, NaN where
-    the batch size is not known. `weights`: what their norm does while the loss stands; `weights_moved`: its largest distance from where it was, over
-    that. "still" are weights that agree to three digits, "constant" those that are the same to the last bit.
+    `level`: median of its last third. `left`: level over the start, 1 where noise explains the difference. `index`, `step`:
+    from where on it stands. `share`: of the run that it stands. `noise`: point-to-point noise over the level. `classes`: C
+    where the level is ln C within 2 %, else None. `at_variance`: whether it is within a tenth of 1, the variance of
+    standardised targets. `gradient`: what its norm does while the loss stands; `gradient_left`: its end over its start;
+    `gradient_noise`: noise over level; `gradient_over_bias`: its level over that of the gradient of the last bias alone,
+    `levels.bias_gradient`, NaN where the batch size is not known. `weights`: what their norm does while the loss stands;
+    `weights_moved`: its largest distance from where it was, over that. "still" are weights that agree to three digits,
+    "constant" those that are the same to the last bit.
     """
 
     level: float
@@ -178,8 +179,8 @@ class Brake:
 def brake(m: Measurements) -> Brake | None:
     """Return the setting that holds a run back by itself, None when none is known to.
 
-    A rate far below the usual, or decayed to nothing for most of the run, an eps that no framework and no recipe uses unasked, a weight decay beyond any recipe, a clip
-    that leaves next to nothing under SGD.
+    A rate far below the usual, or decayed to nothing for most of the run, an eps that no framework and no recipe uses unasked,
+    a weight decay beyond any recipe, a clip that leaves next to nothing under SGD.
     """
     spec, ratio = m.run.optimizer, m.rate_ratio
     if ratio is not None and spec is not None and ratio < (0.03 if spec.is_adaptive else 0.005):

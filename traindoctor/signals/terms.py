@@ -17,7 +17,10 @@ HOLDING = re.compile(
 
 
 class Term(NamedTuple):
-    """One term. `first`: median of its first twentieth. `share`: of the sum of all, median over the run. `left`: last over first level."""
+    """One term of a loss.
+
+    `first`: median of its first twentieth. `share`: of the sum of all terms, median over the first half. `left`: last over first level.
+    """
 
     tag: str
     first: float
@@ -51,7 +54,7 @@ def dominance(m: Measurements) -> Dominance | None:
         return None
     value = np.stack([series.value for series in found])
     total = value.sum(axis=0)
-    keep = total > 0.0
+    keep = (total > 0.0) & (np.arange(n) < (n + 1) // 2)  # what is learnt late is learnt beside what is left
     if not keep.any():
         return None
     share = np.median(value[:, keep] / total[keep], axis=1)

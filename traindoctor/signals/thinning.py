@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from traindoctor.model import FloatArray, IntArray
 
 #: Stretches of equally many points of which the lowest, the middle and the highest are kept. A page of many runs draws 150.
-STRETCHES = 300
+STRETCHES = 200
 #: Points that are not finite which are kept, evenly, in a series: more than a page marks.
 MOST_BAD = 400
 
@@ -47,7 +47,7 @@ def whole_of(series: Series | Curve) -> Whole:
 
 
 def kept_points(value: FloatArray) -> IntArray:
-    """Return the positions, ascending, of the points that tell the course of a series: at most about 1,300.
+    """Return the positions, ascending, of the points that tell the course of a series: at most about 1,200.
 
     Of each of `STRETCHES` stretches of equally many points the lowest, the highest and the one in the middle of the order;
     the first and the last point; and some of those that are not finite.
@@ -85,7 +85,8 @@ def _series(series: Series, *, keep: bool) -> Series:
     at = kept_points(series.value) if keep else np.zeros(0, dtype=np.int64)
     if at.size == len(series):
         return series
-    return replace(series, step=series.step[at], value=series.value[at], wall_time=series.wall_time[at], whole=whole_of(series))
+    unknown = np.broadcast_to(np.nan, at.shape)  # no report shows the time of a point
+    return replace(series, step=series.step[at], value=series.value[at], wall_time=unknown, whole=whole_of(series))
 
 
 def _curve(curve: Curve) -> Curve:

@@ -7,10 +7,11 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import torch
-from faults.declare import Fault, Sound, hooked, with_hook
 from hooks import Hook, State, hook
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from faults.declare import Fault, Sound, hooked, with_hook
 
 if TYPE_CHECKING:
     from recipes import Recipe
@@ -219,17 +220,6 @@ class Imbalance(Hook):
         s.per_epoch = p.steps_per_epoch
 
 
-@hook("leak")
-class Leak(Hook):
-    """Each row of the validation part this many times in the training part, in place of others."""
-
-    def prepare(self, s: State) -> None:
-        p = s.problem
-        again = torch.arange(len(p.x_val)).repeat(self.value)[: len(p.x) - p.batch]
-        p.x, p.y = p.x.clone(), p.y.clone()
-        p.x[: len(again)], p.y[: len(again)] = p.x_val[again], p.y_val[again]
-
-
 @hook("dropout")
 class Dropout(Hook):
     """Units left out at random behind each activation."""
@@ -323,7 +313,7 @@ def _bad_batch(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
 
 
 def _bad_rows(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
-    return hooked(plan, bad_rows=(draw.choice((1, 1, 2)), draw.choice((100.0, 300.0, 1000.0)), draw.choice((1.0, 50.0))))
+    return hooked(plan, bad_rows=(draw.choice((1, 1, 2)), draw.choice((1.0, 1.0, 30.0)), draw.choice((30.0, 100.0, 300.0))))
 
 
 def _shift(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
@@ -345,11 +335,6 @@ def _not_normalised(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
     ways = (("one_unit", 300.0), ("one_unit", 1000.0), ("shift_input", 100.0), ("shift_input", 300.0), ("scale_input", 255.0))
     way, size = draw.choice(ways)
     return hooked(plan, **{way: size})
-
-
-def _leak(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
-    # the noise is drawn before the rows are copied: what was copied is clean, and stands out
-    return hooked(plan, label_noise=draw.choice((0.2, 0.4)), leak=draw.choice((3, 6)))
 
 
 def _starved(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
@@ -379,28 +364,151 @@ def _augmented(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
 
 
 FAULTS: tuple[Fault, ...] = (
-    Fault("shuffled-labels", FAMILY, ("TD506",), _wrong_labels, ("classes", "batches", "val", "!imbalanced", "!attention"), measure="val", least=1.5, runs=12, held_back=8, habit={"val": True}),
-    Fault("shuffled-targets", FAMILY, ("TD506",), _wrong_labels, ("regression", "batches", "val", "relu", "!images"), measure="val", least=1.5, runs=4, held_back=3, habit={"val": True}),
-    Fault("unshuffled-data", FAMILY, ("TD501",), _unshuffled, ("batches", "val", "!attention"), measure="val", least=1.3, runs=14, held_back=8, habit={"every": 1}),
-    Fault("unshuffled-sparse", FAMILY, ("TD501",), _unshuffled, ("batches", "val", "!attention"), measure="val", least=1.3, runs=8, held_back=4, habit={"every": 5}),
-    Fault("bad-batch", FAMILY, ("TD507",), _bad_batch, ("batches", "!tokens", "!game", "!layer-norm", "!classes-of-pairs"), measure="max", least=2.0, runs=14, held_back=8, habit={"every": 1}),
-    Fault("outlier-rows", FAMILY, ("TD507",), _bad_rows, ("batches", "!tokens", "!game", "!layer-norm", "!classes-of-pairs"), measure="max", least=2.0, runs=12, held_back=6, habit={"every": 1}),
-    Fault("data-shift", FAMILY, ("TD508",), _shift, ("batches", "!game", "!classes-of-pairs"), measure="loss", least=1.3, runs=16, held_back=10, onset=lambda plan: plan.hook["shift_at"][0]),
-    Fault("majority-only", FAMILY, ("TD509",), _majority, ("classes", "batches", "val", "!tokens"), measure="majority", least=1.0, runs=18, held_back=8, habit={"val": True}),
-    Fault("inputs-not-normalised", FAMILY, ("TD510",), _not_normalised, ("classes", "batches", "!tokens", "!recurrent", "!batch-norm", "!layer-norm"), measure="loss", runs=18, held_back=10),
-    Fault("validation-leak", FAMILY, ("TD511",), _leak, ("classes", "batches", "val", "!tokens", "!imbalanced"), measure="present", runs=10, held_back=5, habit={"val": True}),
-    Fault("starved-loader", FAMILY, ("TD512",), _starved, ("batches",), measure="time", least=1.8, runs=14, held_back=8, habit={"form": "events"}),
-)  # fmt: skip
+    Fault(
+        "shuffled-labels",
+        FAMILY,
+        ("TD506",),
+        _wrong_labels,
+        ("classes", "batches", "val", "!imbalanced", "!attention"),
+        measure="val",
+        least=1.5,
+        runs=12,
+        held_back=8,
+        habit={"val": True},
+    ),
+    Fault(
+        "unshuffled-data",
+        FAMILY,
+        ("TD501",),
+        _unshuffled,
+        ("batches", "val", "!attention"),
+        measure="val",
+        least=1.3,
+        runs=14,
+        held_back=8,
+        habit={"every": 1},
+    ),
+    Fault(
+        "unshuffled-sparse",
+        FAMILY,
+        ("TD501",),
+        _unshuffled,
+        ("batches", "val", "!attention"),
+        measure="val",
+        least=1.3,
+        runs=8,
+        held_back=4,
+        habit={"every": 5},
+    ),
+    Fault(
+        "bad-batch",
+        FAMILY,
+        ("TD507",),
+        _bad_batch,
+        ("batches", "!tokens", "!game", "!layer-norm", "!classes-of-pairs"),
+        measure="max",
+        least=2.0,
+        runs=14,
+        held_back=8,
+        habit={"every": 1},
+    ),
+    Fault(
+        "outlier-rows",
+        FAMILY,
+        ("TD507",),
+        _bad_rows,
+        ("regression", "batches", "!game"),
+        measure="max",
+        least=2.0,
+        runs=12,
+        held_back=6,
+        habit={"every": 1},
+    ),
+    Fault(
+        "data-shift",
+        FAMILY,
+        ("TD508",),
+        _shift,
+        ("batches", "!game", "!classes-of-pairs"),
+        measure="loss",
+        least=1.3,
+        runs=16,
+        held_back=10,
+        onset=lambda plan: plan.hook["shift_at"][0],
+    ),
+    Fault(
+        "majority-only",
+        FAMILY,
+        ("TD509",),
+        _majority,
+        ("classes", "batches", "val", "!tokens"),
+        measure="majority",
+        least=1.0,
+        runs=18,
+        held_back=8,
+        habit={"val": True},
+    ),
+    Fault(
+        "inputs-not-normalised",
+        FAMILY,
+        ("TD510",),
+        _not_normalised,
+        ("classes", "batches", "!tokens", "!recurrent", "!batch-norm", "!layer-norm"),
+        measure="loss",
+        runs=18,
+        held_back=10,
+    ),
+    Fault(
+        "starved-loader",
+        FAMILY,
+        ("TD512",),
+        _starved,
+        ("batches",),
+        measure="time",
+        least=1.8,
+        runs=14,
+        held_back=8,
+        habit={"form": "events"},
+    ),
+)
 SOUND: tuple[Sound, ...] = (
-    Sound("label-noise", FAMILY, lambda plan, recipe, draw: hooked(plan, label_noise=draw.choice((0.1, 0.25, 0.4))), ("classes", "batches", "val"), runs=7),
-    Sound("imbalance-learns", FAMILY, lambda plan, recipe, draw: hooked(plan, imbalance=(draw.choice((0.8, 0.9)), 0.0)), ("classes", "batches", "val", "!tokens"), runs=5, habit={"val": True}),
+    Sound(
+        "label-noise",
+        FAMILY,
+        lambda plan, recipe, draw: hooked(plan, label_noise=draw.choice((0.1, 0.25, 0.4))),
+        ("classes", "batches", "val"),
+        runs=7,
+    ),
+    Sound(
+        "imbalance-learns",
+        FAMILY,
+        lambda plan, recipe, draw: hooked(plan, imbalance=(draw.choice((0.8, 0.9)), 0.0)),
+        ("classes", "batches", "val", "!tokens"),
+        runs=5,
+        habit={"val": True},
+    ),
     Sound("fixed-order", FAMILY, with_hook(fixed_order=1), ("batches", "!game"), runs=10, held_back=6, compare=True),
-    Sound("dropout", FAMILY, lambda plan, recipe, draw: hooked(plan, dropout=draw.choice((0.1, 0.3, 0.5))), ("batches", "val", "relu|attention"), runs=10, held_back=6, habit={"val": True}),
+    Sound(
+        "dropout",
+        FAMILY,
+        lambda plan, recipe, draw: hooked(plan, dropout=draw.choice((0.1, 0.3, 0.5))),
+        ("batches", "val", "relu|attention"),
+        runs=10,
+        held_back=6,
+        habit={"val": True},
+    ),
     Sound("augmented", FAMILY, _augmented, ("batches", "val", "!tokens"), runs=8, held_back=5, habit={"val": True}),
-    Sound("label-smoothing", FAMILY, lambda plan, recipe, draw: hooked(plan, smoothed=draw.choice((0.05, 0.1))), ("classes", "batches", "val"), runs=5, habit={"val": True}),
+    Sound(
+        "label-smoothing",
+        FAMILY,
+        lambda plan, recipe, draw: hooked(plan, smoothed=draw.choice((0.05, 0.1))),
+        ("classes", "batches", "val"),
+        runs=5,
+        habit={"val": True},
+    ),
     Sound("easy-first", FAMILY, _easy_first, ("classes", "batches", "val"), runs=8, held_back=5),
     Sound("epoch-restarts", FAMILY, _restarts, ("batches", "!game"), runs=6),
     Sound("one-bad-batch", FAMILY, _one_spike, ("batches", "!tokens", "!game"), runs=7),
     Sound("loader-is-fine", FAMILY, _fine_loader, ("batches",), runs=10, held_back=6, habit={"form": "events"}),
     Sound("epoch-means", FAMILY, lambda plan, recipe, draw: plan, ("batches", "val"), runs=5, habit={"every": 0, "val": True}),
-)  # fmt: skip
+)

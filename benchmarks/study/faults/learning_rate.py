@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from faults.declare import Fault, Sound, hooked
 from hooks import Hook, State, hook
 
+from faults.declare import Fault, Sound, hooked
+
 if TYPE_CHECKING:
+    from random import Random
+
     from recipes import Recipe
     from training import Plan
 
@@ -129,7 +131,7 @@ def scheduled(plan: Plan, name: str, law: dict[str, Any], **settings: Any) -> Pl
 
 
 def _hot(plan: Plan, draw: Random) -> Plan:
-    return replace(plan, lr=plan.lr * draw.choice((8, 10, 15) if plan.optimizer == "sgd" else (8, 12, 20, 30)))
+    return replace(plan, lr=plan.lr * draw.choice((4, 8) if plan.optimizer == "sgd" else (20, 30, 40)))
 
 
 def _no_warmup(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Plan]:
@@ -173,7 +175,7 @@ def _per_epoch(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Plan]:
 
 def _noisy(plan: Plan, recipe: Recipe, draw: Random, batch: int = 8) -> Plan:
     """The plan with small batches and a rate at which their noise sets the level."""
-    up = draw.choice((4, 8)) if plan.optimizer != "sgd" else draw.choice((2, 4))
+    up = draw.choice((8, 16)) if plan.optimizer != "sgd" else draw.choice((2, 4))
     return replace(plan, lr=plan.lr * up, steps=max(900, plan.steps), task_kw=plan.task_kw | {"batch": batch})
 
 
@@ -267,11 +269,20 @@ def _unlogged_batch(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Pla
 
 def _group_wild(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
     share = draw.choice((100.0, 300.0, 1000.0)) if plan.optimizer != "sgd" else draw.choice((50.0, 100.0, 300.0))
-    return hooked(plan, group={"which": draw.choice(("first", "last", "middle")), "share": share, "noted": draw.choice((None, 0, 1, 2, 3))})
+    return hooked(
+        plan, group={"which": draw.choice(("first", "last", "middle")), "share": share, "noted": draw.choice((None, 0, 1, 2, 3))}
+    )
 
 
 def _group_still(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
-    return hooked(plan, group={"which": draw.choice(("half", "first", "last")), "share": draw.choice((1e-4, 1e-3)), "noted": draw.choice((None, 0, 1, 2, 3))})
+    return hooked(
+        plan,
+        group={
+            "which": draw.choice(("half", "first", "last")),
+            "share": draw.choice((1e-4, 1e-3)),
+            "noted": draw.choice((None, 0, 1, 2, 3)),
+        },
+    )
 
 
 def _at_reset(plan: Plan) -> int:
@@ -350,37 +361,155 @@ def _grown_batch(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
 
 def _discriminative(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
     """Groups at rates that differ as they do in fine-tuning."""
-    return hooked(plan, group={"which": draw.choice(("half", "first", "last")), "share": draw.choice((0.1, 0.3, 3.0)), "noted": draw.choice((None, 0, 1))})
+    return hooked(
+        plan,
+        group={
+            "which": draw.choice(("half", "first", "last")),
+            "share": draw.choice((0.1, 0.3, 3.0)),
+            "noted": draw.choice((None, 0, 1)),
+        },
+    )
 
 
 def _slow_schedule(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
     """A decay to a tenth, an exponential once an epoch, a decay that ends a little before the run."""
     kind = draw.choice(("low", "exponential", "early"))
     if kind == "exponential":
-        return scheduled(plan, "exponential", {"shape": "exponential", "gamma": 0.93, "every": max(1, plan.steps // 30)}, gamma=0.93)
-    law = {"shape": "cosine", "total": int(plan.steps * (0.8 if kind == "early" else 1.0)), "held": True, "low": 0.1 if kind == "low" else 0.0}
+        return scheduled(
+            plan, "exponential", {"shape": "exponential", "gamma": 0.93, "every": max(1, plan.steps // 30)}, gamma=0.93
+        )
+    law = {
+        "shape": "cosine",
+        "total": int(plan.steps * (0.8 if kind == "early" else 1.0)),
+        "held": True,
+        "low": 0.1 if kind == "low" else 0.0,
+    }
     return scheduled(plan, "cosine", law)
 
 
 MINI = ("batches", "!game")
 ROWS = (*MINI, "!classes-of-pairs")
 FAULTS: tuple[Fault, ...] = (
-    Fault("warmup-missing", FAMILY, ("TD203", "TD201"), _no_warmup, ("batches", "!game"), ("adam", "adamw", "sgd"), least=1.5, runs=26, held_back=14, habit={"log_lr": True, "every": 2}),
-    Fault("warmup-too-short", FAMILY, ("TD216", "TD201"), _short_warmup, ("batches", "!game"), ("adam", "adamw", "sgd"), least=1.5, runs=26, held_back=14, habit={"log_lr": True, "every": 2}),
+    Fault(
+        "warmup-missing",
+        FAMILY,
+        ("TD203", "TD201"),
+        _no_warmup,
+        ("batches", "!game"),
+        ("adam", "adamw", "sgd"),
+        least=1.5,
+        runs=20,
+        held_back=10,
+        habit={"log_lr": True, "every": 2},
+    ),
+    Fault(
+        "warmup-too-short",
+        FAMILY,
+        ("TD216", "TD201"),
+        _short_warmup,
+        ("batches", "!game"),
+        ("adam", "adamw", "sgd"),
+        least=1.5,
+        runs=20,
+        held_back=10,
+        habit={"log_lr": True, "every": 2},
+    ),
     Fault("stepped-per-batch", FAMILY, ("TD206",), _per_batch, MINI, runs=12, held_back=8, habit={"log_lr": True}),
-    Fault("never-stepped", FAMILY, ("TD207",), _never_stepped, MINI, least=1.5, runs=14, held_back=8, habit={"log_lr": True, "config": "nested"}),
+    Fault(
+        "never-stepped",
+        FAMILY,
+        ("TD207",),
+        _never_stepped,
+        MINI,
+        least=1.5,
+        runs=14,
+        held_back=8,
+        habit={"log_lr": True, "config": "nested"},
+    ),
     Fault("stepped-per-epoch", FAMILY, ("TD208",), _per_epoch, MINI, runs=12, held_back=8, habit={"log_lr": True}),
     Fault("horizon-too-short", FAMILY, ("TD209",), _too_short, MINI, least=1.5, runs=12, held_back=8, habit={"log_lr": True}),
-    Fault("horizon-too-long", FAMILY, ("TD209",), _too_long, MINI, least=1.5, runs=12, held_back=8, habit={"log_lr": True, "config": "flat"}),
-    Fault("floor-of-the-rate", FAMILY, ("TD215",), _floor, MINI, least=1.5, runs=14, held_back=8, onset=_at_drop, habit={"log_lr": True}),
-    Fault("never-decayed", FAMILY, ("TD215", "TD201"), _floor_constant, ("batches", "!game", "val"), least=1.5, runs=12, held_back=8, habit={"val": True}),
-    Fault("reset-at-resume", FAMILY, ("TD217",), _reset, MINI, least=1.3, runs=14, held_back=8, onset=_at_reset, habit={"log_lr": True}),
+    Fault(
+        "horizon-too-long",
+        FAMILY,
+        ("TD209",),
+        _too_long,
+        MINI,
+        least=1.5,
+        runs=12,
+        held_back=8,
+        habit={"log_lr": True, "config": "flat"},
+    ),
+    Fault(
+        "floor-of-the-rate",
+        FAMILY,
+        ("TD215",),
+        _floor,
+        MINI,
+        least=1.5,
+        runs=14,
+        held_back=8,
+        onset=_at_drop,
+        habit={"log_lr": True},
+    ),
+    Fault(
+        "never-decayed",
+        FAMILY,
+        ("TD215", "TD201"),
+        _floor_constant,
+        ("batches", "!game", "val"),
+        least=1.5,
+        runs=12,
+        held_back=8,
+        habit={"val": True},
+    ),
+    Fault(
+        "reset-at-resume",
+        FAMILY,
+        ("TD217",),
+        _reset,
+        MINI,
+        least=1.3,
+        runs=14,
+        held_back=8,
+        onset=_at_reset,
+        habit={"log_lr": True},
+    ),
     Fault("impatient-plateau", FAMILY, ("TD218",), _impatient, MINI, least=1.5, runs=12, held_back=8, habit={"log_lr": True}),
     Fault("batch-changed", FAMILY, ("TD219",), _smaller_batch, ROWS, least=1.5, runs=10, held_back=8, onset=_at_change),
-    Fault("batch-changed-unlogged", FAMILY, ("TD219", "TD508"), _unlogged_batch, ROWS, least=1.5, runs=8, held_back=4, onset=_at_change),
-    Fault("group-too-fast", FAMILY, ("TD220",), _group_wild, ("batches", "!game"), least=1.5, runs=10, held_back=6, habit={"tier": 3}),
-    Fault("group-too-slow", FAMILY, ("TD220",), _group_still, ("batches", "!game"), least=1.5, runs=10, held_back=6, habit={"tier": 3}),
-)  # fmt: skip
+    Fault(
+        "batch-changed-unlogged",
+        FAMILY,
+        ("TD219", "TD508"),
+        _unlogged_batch,
+        ROWS,
+        least=1.5,
+        runs=8,
+        held_back=4,
+        onset=_at_change,
+    ),
+    Fault(
+        "group-too-fast",
+        FAMILY,
+        ("TD220",),
+        _group_wild,
+        ("batches", "!game"),
+        least=1.5,
+        runs=10,
+        held_back=6,
+        habit={"tier": 3},
+    ),
+    Fault(
+        "group-too-slow",
+        FAMILY,
+        ("TD220",),
+        _group_still,
+        ("batches", "!game"),
+        least=1.5,
+        runs=10,
+        held_back=6,
+        habit={"tier": 3},
+    ),
+)
 SOUND: tuple[Sound, ...] = (
     Sound("warmup-to-twice", FAMILY, _spike_with_warmup, MINI, runs=6),
     Sound("no-warmup-needed", FAMILY, _no_warmup_needed, MINI, runs=8),
@@ -392,4 +521,4 @@ SOUND: tuple[Sound, ...] = (
     Sound("batch-and-rate", FAMILY, _grown_batch, ROWS, runs=6),
     Sound("rates-by-group", FAMILY, _discriminative, MINI, runs=8, habit={"tier": 3}),
     Sound("slow-schedule", FAMILY, _slow_schedule, MINI, runs=6),
-)  # fmt: skip
+)

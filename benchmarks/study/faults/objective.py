@@ -89,7 +89,7 @@ class Broadcast(Hook):
 #: How people call the terms of a loss.
 NAMES = (
     ("loss/position", "loss/size", "loss/angle", "loss/score"),
-    ("loss_a", "loss_b", "loss_c", "loss_d"),
+    ("loss_heatmap", "loss_offset", "loss_size", "loss_depth"),
     ("train/depth_loss", "train/seg_loss", "train/normal_loss", "train/edge_loss"),
     ("losses/box", "losses/cls", "losses/obj", "losses/dfl"),
 )
@@ -334,8 +334,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault("init-too-narrow", FAMILY, ("TD614",), _narrow_init, ("relu|recurrent", "batches", "!layer-norm", "!batch-norm", "!classes-of-pairs", "!imbalanced"), measure="mean", least=1.5, runs=12),
     Fault("one-term-dominates", FAMILY, ("TD615",), _terms, ("regression", "!exact", "terms|images"), measure="term", runs=14),
     Fault("broadcast-target", FAMILY, ("TD616",), with_hook(broadcast=1), ("regression", "!terms", "!images", "!recurrent", "!exact"), runs=12),
-    Fault("inputs-ignored", FAMILY, ("TD617",), _ignored, ("val", "batches", "!tokens"), runs=12, held_back=8),
-    Fault("inputs-zero", FAMILY, ("TD617", "TD612"), with_hook(ignored="zero"), ("val", "batches", "!tokens", "!recurrent"), runs=8, held_back=5),
+    Fault("inputs-ignored", FAMILY, ("TD617",), _ignored, ("val", "batches", "!tokens", "!imbalanced"), runs=12, held_back=8),
+    Fault("inputs-zero", FAMILY, ("TD617", "TD612"), with_hook(ignored="zero"), ("val", "batches", "!tokens", "!recurrent", "!imbalanced"), runs=8, held_back=5),
     Fault("overfitting", FAMILY, ("TD704",), _overfit, ("batches", "val", "!tokens", "!recurrent"), measure="risen", least=1.15, runs=16, held_back=8, habit={"val": True}),
     Fault("no-evaluation-mode", FAMILY, ("TD701",), _no_eval, ("relu", "val", "!batch-norm"), measure="val-last", least=1.2, runs=16, held_back=8, habit={"val": True}),
 )

@@ -187,8 +187,8 @@ def poison(kind: str, loss: Tensor, model: torch.nn.Module, x: Tensor) -> Tensor
 
 def _slow_in_bf16(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Plan]:
     """Weights kept in bfloat16 under a rate at which a typical update is lost; its twin has them in float32."""
-    slow = replace(plan, lr=plan.lr / draw.choice((10, 20, 40)))
-    return hooked(slow, bf16=1, **_said(draw, "bf16-true", "bfloat16", "bf16")), slow
+    slow = replace(plan, lr=plan.lr / draw.choice((6, 10, 15)))
+    return hooked(slow, bf16=1, precision=draw.choice(("bf16-true", "bfloat16"))), slow
 
 
 def _said(draw: Random, *words: str) -> dict[str, str]:
@@ -197,7 +197,7 @@ def _said(draw: Random, *words: str) -> dict[str, str]:
 
 
 def _pure_bf16(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Plan]:
-    slow = replace(plan, lr=plan.lr / draw.choice((5, 10, 20)), kw=plan.kw | _betas(plan, 0.95))
+    slow = replace(plan, lr=plan.lr / draw.choice((5, 8, 12)), kw=plan.kw | _betas(plan, 0.95))
     return hooked(slow, brain=1, **_said(draw, "bf16-true", "bfloat16")), slow
 
 
@@ -207,7 +207,8 @@ def _betas(plan: Plan, beta2: float) -> dict[str, Any]:
 
 def _frozen_moment(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Plan]:
     """Early gradients that are loud, and moments in bfloat16 that cannot come down from them; its twin has float32."""
-    loud = hooked(replace(plan, kw=plan.kw | _betas(plan, 0.999)), loud_start=draw.choice((10.0, 30.0)))
+    longer = replace(plan, steps=max(1400, 2 * plan.steps), kw=plan.kw | _betas(plan, 0.998))
+    loud = hooked(longer, loud_start=draw.choice((30.0, 100.0)))
     return hooked(loud, bf16_moments=1, precision=draw.choice(("bf16-true", "bfloat16"))), loud
 
 
@@ -232,10 +233,12 @@ def _scale_runs_down(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Pl
     return hooked(plan, **sound, overflows=overflows), hooked(plan, **sound)
 
 
-def _slingshot(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
-    """A few rows learned by heart, and trained on for long at a constant rate, as in arXiv:2206.04817."""
-    long = replace(plan, steps=draw.choice((4000, 5000)), lr=plan.lr * draw.choice((2.0, 4.0)), task_kw=plan.task_kw | {"batch": None})
-    return hooked(long, rows=draw.choice((60, 100, 150)))
+def _slingshot(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Plan]:
+    """A few rows learned by heart in a full batch, and trained on with a short memory, as in arXiv:2206.04817; its twin has a long one."""
+    rate = draw.choice((5e-3, 1e-2))
+    long = replace(plan, steps=draw.choice((1600, 2400)), lr=rate, task_kw=plan.task_kw | {"batch": None, "layers": 3, "hidden": 64})
+    long = hooked(replace(long, kw={"betas": (0.9, 0.999)}), rows=draw.choice((60, 100, 150)))
+    return replace(long, kw={"betas": (0.9, draw.choice((0.9, 0.95)))}), long
 
 
 def _settling_scale(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
@@ -251,14 +254,14 @@ def _bf16_that_works(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
 
 ADAMS = ("adam", "adamw")
 FAULTS: tuple[Fault, ...] = (
-    Fault("bf16-weights", FAMILY, ("TD409",), _slow_in_bf16, ("batches",), least=1.5, runs=14, held_back=8),
-    Fault("bf16-throughout", FAMILY, ("TD409",), _pure_bf16, ("batches", "!recurrent"), least=1.5, runs=12, held_back=8),
-    Fault("bf16-moments", FAMILY, ("TD410",), _frozen_moment, ("batches", "!tokens"), ADAMS, least=1.5, runs=12, held_back=8),
+    Fault("bf16-weights", FAMILY, ("TD409",), _slow_in_bf16, ("batches",), least=1.25, runs=12, held_back=8, habit={"tier": 2, "weight_norm": True}),
+    Fault("bf16-throughout", FAMILY, ("TD409",), _pure_bf16, ("batches", "!recurrent"), least=1.25, runs=10, held_back=8, habit={"tier": 2, "weight_norm": True}),
+    Fault("bf16-moments", FAMILY, ("TD410",), _frozen_moment, ("batches", "!tokens"), ADAMS, least=1.2, runs=8, held_back=6, habit={"tier": 2, "config": "flat"}),
     Fault("half-summed-loss", FAMILY, ("TD407",), _summed, ("batches", "!game"), runs=9, held_back=6),
     Fault("half-without-check", FAMILY, ("TD407",), _unscaled, ("batches", "!game"), runs=12, held_back=6),
     Fault("half-growing", FAMILY, ("TD407",), _growing, ("batches", "!game"), runs=8, held_back=6, habit={"config": "flat"}),
     Fault("loss-scale-runs-down", FAMILY, ("TD408",), _scale_runs_down, ("batches", "!game"), least=1.4, runs=14, held_back=8),
-    Fault("slingshot", FAMILY, ("TD411",), _slingshot, ("classes", "relu", "images", "!batch-norm", "!deep"), ADAMS, measure="rebound", least=100.0, runs=4, held_back=0),
+    Fault("slingshot", FAMILY, ("TD411", "TD101"), _slingshot, ("classes", "relu", "images", "!convolution", "!deep"), ADAMS, measure="late", least=1e3, runs=8, held_back=0),
 )  # fmt: skip
 SOUND: tuple[Sound, ...] = (
     Sound("loss-scale-settles", FAMILY, _settling_scale, ("batches", "!game"), runs=8, held_back=5),

@@ -190,9 +190,9 @@ def _again(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Plan]:
     problem = TASKS[plan.task](**plan.task_kw)
     size = draw.choice((4, 6))
     apart = draw.choice((40, 50, 60))
-    at = tuple(range(apart, 16 * apart, apart))
-    rate = plan.lr * max(0.25, size / (problem.batch or 64))
-    small = replace(plan, lr=rate, steps=16 * apart, task_kw=plan.task_kw | {"batch": size})
+    at = tuple(range(apart, 18 * apart, apart))
+    rate = plan.lr * max(0.5, size / (problem.batch or 64))
+    small = replace(plan, lr=rate, steps=18 * apart, task_kw=plan.task_kw | {"batch": size})
     small = hooked(small, label_noise=0.3)
     return hooked(small, stream="again", resumed=at), hooked(small, stream="on", resumed=at)
 
@@ -202,7 +202,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("moments-zeroed", FAMILY, ("TD805",), _lost("moments"), optimizers=("adam", "adamw"), suits=("!game",), measure="late", runs=8, held_back=6, onset=_at),
     Fault("second-moment-lost", FAMILY, ("TD805",), _lost("second"), optimizers=("adam", "adamw", "rmsprop", "adagrad"), suits=("!game",), measure="late", runs=14, held_back=6, onset=_at),
     Fault("older-weights", FAMILY, ("TD805",), _lost("weights"), suits=("!game",), measure="late", runs=8, held_back=4, onset=_at),
-    Fault("data-again", FAMILY, ("TD806",), _again, ("classes", "batches", "val", "!tokens", "!recurrent"), measure="val", least=1.3, runs=8, held_back=6, habit={"every": 1}, onset=_at),
+    Fault("data-again", FAMILY, ("TD806",), _again, ("classes", "batches", "val", "!tokens", "!recurrent"), measure="val", least=1.2, runs=8, held_back=6, habit={"every": 1, "form": "events"}, onset=_at),
     Fault("gradients-not-averaged", FAMILY, ("TD807",), with_hook(ranks="apart"), ("batches", "val", "!game"), measure="present", runs=9, held_back=6, habit={"tier": 2, "form": "events"}),
 )  # fmt: skip
 SOUND: tuple[Sound, ...] = (
