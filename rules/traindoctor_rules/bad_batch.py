@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from traindoctor.model import Evidence, Fix
-    from traindoctor.signals.measurements import Measurements
+    from traindoctor.signals.measurements import Measurements, SeriesMeasurements
+    from traindoctor.signals.periodicity import Spikes
 
 STUDY = "benchmarks/study, tuning part"
 
@@ -90,53 +91,29 @@ CAUSE = Cause(
 
 @CAUSE.in_logs(needs=("loss",))
 def comes_again(m: Measurements, limits: Limits) -> Iterator[Evidence]:
-    """Yield spikes that keep to the epoch, how soon they pass, and what the gradient and the rate do there."""
+    """Yield spikes of the loss that keep to the epoch, how soon they pass, and what else would make them."""
     if not m.loss.is_positive or m.is_adversarial:
         return
     spikes, peak = m.epochs.spikes, m.epochs.peak
-    text = ""
-    inside = spikes.length / m.loss.stride >= limits["phases"]
-    if inside and spikes.step.size >= limits["spikes"] and spikes.same_phase >= limits["same_phase"]:
-        place = f"step {spikes.phase * spikes.length:.0f} of an epoch of {spikes.length:,.0f}"
-        text = f"{spikes.step.size} spikes, {spikes.same_phase:.0%} of them at {place}."
-        yield supports(
-            "same_phase",
-            spikes.same_phase,
-            unit="share of the spikes",
-            weight=STRONG,
-            onset=int(spikes.step[0]),
-            source=m.loss.source,
-            text=text,
-        )
-    elif inside and spikes.step.size >= limits["several"] and spikes.chance < limits["weak_chance"]:
-        text = f"{spikes.step.size} spikes in {spikes.n_epochs:.0f} epochs, never two in one: one sample, mixed, would do that."
-        yield supports(
-            "never_twice",
-            spikes.chance,
-            unit="probability",
-            weight=STRONG if spikes.chance < limits["chance"] else MODERATE,
-            onset=int(spikes.step[0]),
-            source=m.loss.source,
-            text=text,
-        )
-    if (
-        peak is not None
-        and m.loss.stride * limits["phases"] <= spikes.length
-        and peak.distance >= limits["distance"]
-        and peak.height >= limits["height"]
-        and peak.distance >= limits["single"] * peak.second
-    ):
+    found = [*_keeps_to_the_epoch(spikes, m.loss, limits)]
+    length = m.epochs.length
+    single = peak is not None and peak.distance >= max(limits["distance"], limits["single"] * peak.second)
+    fine = length is not None and m.loss.stride * limits["phases"] <= length.steps
+    if single and fine and peak is not None and peak.height >= limits["height"]:
         text = f"In most epochs the loss is {peak.height:.3g} times as high at {peak.phase:.0%} of the epoch, and nowhere else."
-        yield supports(
-            "one_phase",
-            peak.distance,
-            unit="standard deviations of the other phases",
-            weight=STRONG,
-            onset=peak.step,
-            source=m.loss.source,
-            text=text,
+        found.append(
+            supports(
+                "one_phase",
+                peak.distance,
+                unit="standard deviations of the other phases",
+                weight=STRONG,
+                onset=peak.step,
+                source=m.loss.source,
+                text=text,
+            )
         )
-    if not text:
+    yield from found
+    if not found:
         return
     if spikes.step.size and spikes.width <= max(limits["recovery"], 2.0 * m.loss.stride):
         yield supports(
@@ -158,7 +135,7 @@ def comes_again(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             text=f"The gradient norm is {rise:.3g} times its running median at the same steps, not before them.",
         )
     fold = m.epochs.fold
-    if fold is not None and fold.share > limits["whole_epoch"] and fold.beside < 0.5 * fold.share:
+    if not single and fold is not None and fold.share > limits["whole_epoch"] and fold.beside < 0.5 * fold.share:
         yield against(
             "whole_epoch",
             fold.share,
@@ -183,6 +160,52 @@ def comes_again(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             weight=PROOF,
             source=m.lr_source,
             text="The learning rate is raised at the same steps: the bumps are its restarts.",
+        )
+
+
+@CAUSE.in_logs(needs=("loss", "grad_norm"))
+def gradient_comes_again(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield spikes of the gradient norm that keep to the epoch: an outlier may move it and hardly the loss."""
+    if m.is_adversarial:
+        return
+    spikes = m.epochs.gradient_spikes
+    found = [*_keeps_to_the_epoch(spikes, m.grad_norm, limits)]
+    yield from found
+    if found and spikes.width <= max(limits["recovery"], 2.0 * m.grad_norm.stride):
+        yield supports(
+            "gradient_recovery",
+            spikes.width,
+            unit="steps",
+            weight=MODERATE,
+            source=m.grad_norm.source,
+            text=f"The gradient norm is back among its noise within {spikes.width:.0f} steps each time.",
+        )
+
+
+def _keeps_to_the_epoch(spikes: Spikes, series: SeriesMeasurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield that spikes come at one place of the epoch, or never twice in one."""
+    if not spikes.length / series.stride >= limits["phases"]:
+        return
+    if spikes.step.size >= limits["spikes"] and spikes.same_phase >= limits["same_phase"]:
+        place = f"step {spikes.phase * spikes.length:.0f} of an epoch of {spikes.length:,.0f}"
+        yield supports(
+            "same_phase",
+            spikes.same_phase,
+            unit="share of the spikes",
+            weight=STRONG,
+            onset=int(spikes.step[0]),
+            source=series.source,
+            text=f"{spikes.step.size} spikes, {spikes.same_phase:.0%} of them at {place}.",
+        )
+    elif spikes.step.size >= limits["several"] and spikes.chance < limits["weak_chance"]:
+        yield supports(
+            "never_twice",
+            spikes.chance,
+            unit="probability",
+            weight=STRONG if spikes.chance < limits["chance"] else MODERATE,
+            onset=int(spikes.step[0]),
+            source=series.source,
+            text=f"{spikes.step.size} spikes in {spikes.n_epochs:.0f} epochs, never two in one: one sample, mixed, does that.",
         )
 
 

@@ -200,7 +200,7 @@ def comes_again(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             unit="rank correlation with the place in the epoch",
             weight=STRONG,
             source=m.grad_norm.source,
-            text="The gradient norm grows all through each epoch and begins anew: gradients are summed, and cleared once an epoch.",
+            text="The gradient norm grows all through each epoch and begins anew: gradients are cleared once an epoch.",
         )
     if m.epochs.restarts_the_rate:
         yield against(

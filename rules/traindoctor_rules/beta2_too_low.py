@@ -60,6 +60,7 @@ CAUSE = Cause(
         Threshold("left", 0.03, "tail loss over initial loss", STUDY),
         Threshold("noise", 0.08, "point-to-point noise over the level", STUDY),
     ),
+    explains=("TD201", "TD215"),
     look_alikes=("TD201", "TD215"),
     experiment="a tenth of the run with beta2 = 0.999: it passes the old level if beta2 held it",
     refutation="A run with beta2 = 0.999 that stays at the same level.",
@@ -122,6 +123,24 @@ def stays_noisy(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
 
 
+@CAUSE.in_logs(needs=("loss", "optimizer.beta2"))
+def diverges(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a loss that grew beyond its start or was lost, where beta1 is above sqrt(beta2)."""
+    loss, beta1, beta2 = m.loss, m.optimizer.beta1, _beta2(m)
+    if beta1 is None or beta2 is None or beta1 <= beta2**0.5 or m.is_adversarial or not loss.is_positive or loss.n < 1:
+        return
+    lost = loss.first_not_finite() is not None
+    if lost or loss.highest > 10.0 * loss.initial:
+        yield supports(
+            "diverges",
+            loss.highest / loss.initial,
+            unit="times the initial loss",
+            weight=STRONG,
+            source=loss.source,
+            text=f"The loss {'was lost' if lost else f'rose to {loss.highest:.3g}'}; above sqrt(beta2) the momentum drives Adam apart.",
+        )
+
+
 @CAUSE.fixes
 def raise_it(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the usual moments."""
@@ -155,4 +174,9 @@ def examples() -> Examples:
         Example("low and harmless", run_of(spec(0.5, 0.0), loss=np.geomspace(2.0, 1e-4, 200))),
         Example("not Adam", run_of(OptimizerSpec("sgd", lr=0.1), loss=level)),
     )
-    return valid, (Example("low and noisy", run_of(spec(0.1), loss=level)),)
+    apart = np.geomspace(2.0, 1e6, 60)
+    invalid = (
+        Example("low and noisy", run_of(spec(0.1), loss=level)),
+        Example("below the square of beta1", run_of(spec(0.0), loss=apart)),
+    )
+    return valid, invalid

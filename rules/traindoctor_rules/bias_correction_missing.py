@@ -59,6 +59,7 @@ CAUSE = Cause(
         ),
         Threshold("overshoot", 1.3, "highest early level over the initial one", "benchmarks/study, tuning part"),
     ),
+    explains=("TD201", "TD203"),
     look_alikes=("TD201", "TD203"),
     experiment="log the norm of the update for the first fifty steps: it must not rise at a constant learning rate",
     refutation="An update norm over learning rate that is largest at the very first step.",

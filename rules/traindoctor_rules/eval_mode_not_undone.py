@@ -54,6 +54,7 @@ CAUSE = Cause(
     name="eval-mode-not-undone",
     summary="the model trains in evaluation mode, or is evaluated in training mode",
     explanation=__doc__,
+    concerns=("validation",),
     thresholds=(
         Threshold("rest", 0.02, "learning rate over its peak at which weights stand", "a fiftieth of the usual step"),
         Threshold("jump", 0.008, "relative change of the validation loss while the weights stand", STUDY),

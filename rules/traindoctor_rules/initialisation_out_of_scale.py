@@ -59,7 +59,8 @@ CAUSE = Cause(
     thresholds=(
         Threshold("drop", 5.0, "first loss over the loss after three hundredths of the run", STUDY),
         Threshold("beyond", 12.5, "first loss", "ln C of 260,000 classes, the largest vocabulary in use"),
-        Threshold("bottom", 1e-3, "tail over initial loss, below which a steep fall is a good fit", STUDY),
+        Threshold("absurd", 1000.0, "first cross-entropy", "no sum over a usual batch is as high"),
+        Threshold("bottom", 2e-5, "tail over initial loss, below which a steep fall is a good fit", STUDY),
         Threshold("gradient_drop", 12.0, "first gradient norm over its median", STUDY),
         Threshold("unmoved", 0.08, "largest relative change of the weight norm", STUDY),
         Threshold("even", 2e-3, "noise over level of the loss at the start; ln C of equal outputs has none", STUDY),
@@ -103,7 +104,7 @@ def begins_far_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         "drop",
         first,
         unit="loss",
-        weight=MODERATE,
+        weight=STRONG if of_classes and first > limits["absurd"] else MODERATE,
         source=loss.source,
         text=f"The loss begins at {first:.3g}, {drop:.1f} times what it is a few points later"
         + (", and above ln C of any number of classes." if of_classes else "."),
@@ -115,7 +116,7 @@ def begins_far_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             unit="relative change",
             weight=MODERATE + WEAK,
             source=m.weight_norm.source,
-            text=f"Meanwhile the weight norm moves by no more than {m.weight_norm.relative_change:.1%}: it is all initialisation.",
+            text=f"Meanwhile the weight norm moves by {m.weight_norm.relative_change:.1%} at most: it is all initialisation.",
         )
     if m.has("grad_norm") and m.grad_norm.n >= 8 and m.grad_norm.value[0] > limits["gradient_drop"] * _median(m):
         yield supports(

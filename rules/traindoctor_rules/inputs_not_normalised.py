@@ -63,6 +63,7 @@ CAUSE = Cause(
     explanation=__doc__,
     severity="warning",
     thresholds=(
+        Threshold("sum_falls", 30.0, "first loss over that at a tenth of the run", f"{STUDY}: losses that are sums 2.2 to 7.6"),
         Threshold("start", 6.0, "first loss of a classifier, nats", "ln 400; sound runs of the study at most 5.6"),
         Threshold(
             "falls", 4.0, "first loss over that at a tenth of the run", f"{STUDY}: faulty 6.7 to 91; large vocabularies below 4"
@@ -143,7 +144,8 @@ def huge_start(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             text="The weight norm hardly moves against what it was at the start: the weights themselves were large.",
         )
     for key in ("batch_size", "gradient.accumulation_steps"):
-        if (classes := start.classes_over(m.setting(key))) is not None:
+        classes = start.classes_over(m.setting(key))
+        if classes is not None and not stands and start.over_later < limits["sum_falls"]:
             yield against(
                 "sum",
                 start.loss,

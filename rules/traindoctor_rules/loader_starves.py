@@ -60,6 +60,7 @@ CAUSE = Cause(
     name="loader-starves",
     summary="the device waits for data for a large part of the time",
     explanation=__doc__,
+    concerns=("speed",),
     severity="warning",
     thresholds=(
         Threshold(

@@ -65,6 +65,7 @@ CAUSE = Cause(
         Threshold("steepest", 1.3, "growth of the gradient norm, log over log of the step", "1 for a sum of equal gradients"),
         Threshold("grown", 8.0, "last over first gradient norm", STUDY),
         Threshold("scatter", 0.12, "distance of the gradient norm from its power law, in decades", STUDY),
+        Threshold("equal", 0.015, "the same distance of gradients that are all equal; 0.026 at least where weights move", STUDY),
         Threshold("moved", 0.01, "relative change of the weight norm", STUDY),
         Threshold("usual", 0.3, "learning rate over the usual one, from which 16 bits do not swallow all updates", STUDY),
         Threshold("fell", 0.95, "lowest loss over the initial one of a run that never fell", STUDY),
@@ -237,7 +238,7 @@ def gradients_pile_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "piles",
             pile.power,
             unit="log g / log t",
-            weight=STRONG + (MODERATE if unmoved or moved is None else WEAK),
+            weight=PROOF if pile.scatter < limits["equal"] else STRONG + (MODERATE if unmoved or moved is None else WEAK),
             onset=0,
             source=grad.source,
             text=f"The gradient norm grows {pile.grown:,.0f} times, as the step count to the power {pile.power:.2f}, and "

@@ -75,6 +75,7 @@ CAUSE = Cause(
         Threshold("raised", 1.5, "learning rate behind the restart over that before", "definition: the rate was raised"),
         Threshold("kept", 1.2, "highest loss behind the restart over the level before: nothing happened", STUDY),
         Threshold("abrupt", 10.0, "lowest of three losses over the highest of six before, without a mark", STUDY),
+        Threshold("exact", 1e-4, "level before such a rise, over the initial loss", "as TD101: an exact fit, of one set of data"),
         Threshold("lasting", 3.0, "points that a rise without a mark lasts", "definition: a single batch is none"),
     ),
     explains=("TD101", "TD102", "TD201", "TD301", "TD401"),
@@ -193,11 +194,12 @@ def rises_at_once(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         return  # a single batch, or other data: these do not come down again over some steps
     grad = jump_at(m.grad_norm, jump.step, 1.0) if m.has("grad_norm") and m.grad_norm.stride == 1.0 else None
     normal = grad is not None and grad.first < limits["usual_gradient"] * grad.before
+    thrown = gap > limits["abrupt"] and jump.before < limits["exact"] * m.loss.initial  # new data would not have fitted exactly
     yield supports(
         "sudden",
         jump.ratio,
         unit="times the level before",
-        weight=(STRONG if gap > limits["abrupt"] else MODERATE) + (WEAK if normal else 0.0),
+        weight=(STRONG + WEAK if thrown else MODERATE) + (WEAK if normal else 0.0),
         onset=jump.step,
         source=m.loss.source,
         text=f"The loss jumps from {jump.before:.3g} to {jump.peak:.3g} at step {jump.step:,}"

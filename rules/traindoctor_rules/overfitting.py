@@ -54,6 +54,7 @@ CAUSE = Cause(
     name="overfitting",
     summary="training goes on to fall while the validation loss turned and rises",
     explanation=__doc__,
+    concerns=("validation",),
     severity="warning",
     thresholds=(
         Threshold(

@@ -54,6 +54,7 @@ CAUSE = Cause(
         Threshold(
             "before", 0.1, "rate over the peak before the jump", "half a cycle of a cosine is over at 0.5, nine tenths at 0.02"
         ),
+        Threshold("halfway", 0.3, "rate over the peak before the jump", "no cycle with restarts ends so high"),
         Threshold("gap", 10.0, "times the usual time between two points", STUDY),
         Threshold("rise", 1.1, "loss after over before", STUDY),
         Threshold("sure", 4.0, "standard errors of the rise", "chance of noise below 1e-4"),
@@ -97,7 +98,8 @@ def begins_anew(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         yield supports("configured", reset.step, unit=m.run.step_unit, weight=STRONG, onset=reset.step, source=rate.source,
                        text="The configured schedule has no such jump; begun anew there, it explains the log.")  # fmt: skip
     else:
-        yield supports("not_over", reset.before, unit="of the peak before", weight=WEAK, source=rate.source,
+        yield supports("not_over", reset.before, unit="of the peak before", source=rate.source,
+                       weight=MODERATE if reset.before >= limits["halfway"] else WEAK,
                        text="Its decay was not over: a schedule with restarts comes back when it is.")  # fmt: skip
 
 

@@ -59,6 +59,7 @@ CAUSE = Cause(
     name="validation-leaks",
     summary="rows of the validation part are in the training part as well",
     explanation=__doc__,
+    concerns=("validation",),
     severity="warning",
     thresholds=(
         Threshold(

@@ -70,7 +70,7 @@ CAUSE = Cause(
         Threshold("pull", 0.05, "weight decay times weight norm over gradient norm", f"{STUDY}: usual decays stay below 0.01"),
     ),
     look_alikes=("TD202", "TD103", "TD201"),
-    explains=("TD202", "TD617", "TD509"),
+    explains=("TD202", "TD612", "TD617", "TD509"),
     experiment="log the norm of the weights, or train a tenth of the run without decay: it passes the old level if decay held it",
     refutation="A norm of the weights that settles, or a run without decay that stays at the same level.",
 )

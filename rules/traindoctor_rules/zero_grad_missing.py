@@ -82,22 +82,36 @@ CAUSE = Cause(
             "growth of the norm, log over log of the step",
             "0.5 for a sum of independent gradients, 1 for equal ones",
         ),
+        Threshold(
+            "anew", 0.75, "share of the epochs at whose start the norm falls most", "one over the points of an epoch by chance"
+        ),
+        Threshold("teeth", 0.45, "share of the variance of log norm that teeth of an epoch explain", STUDY),
+        Threshold("law_points", 16, "logged gradient norms", STUDY),
+        Threshold("law_grown", 7.0, "late over early gradient norm; 5.4 is the most of a sound run that follows the law", STUDY),
+        Threshold("law_scatter", 0.09, "distance from a power of the step count, in decades; 0.11 in the best sound run", STUDY),
+        Threshold("law_scatter_of_equal", 0.015, "the same, below which all gradients are equal: the weights stand still", STUDY),
+        Threshold(
+            "law_power", 0.33, "growth over the whole run, log over log of the step", "0.5 for a sum of independent gradients"
+        ),
+        Threshold("law_steepest", 1.35, "growth over the whole run, log over log of the step", "1 for a sum of equal gradients"),
         Threshold("first", 4, "logged points in the first 20 steps", STUDY),
         Threshold(
             "first_power",
-            0.65,
+            0.69,
             "growth in the first steps, log over log of the step",
             "1 for a sum of equal gradients; benchmarks/study",
         ),
         Threshold("first_steepest", 1.2, "growth in the first steps, log over log of the step", "1 for a sum of equal gradients"),
-        Threshold("first_spread", 0.3, "how far that growth differs among the first points", STUDY),
+        Threshold("first_spread", 0.25, "how far that growth differs among the first points", STUDY),
         Threshold("left", 0.02, "tail loss over initial loss, below which swings are those of an exact fit", STUDY),
         Threshold(
             "momentum", 0.95, "momentum above which slow swings are its own", "damping of heavy-ball momentum; benchmarks/study"
         ),
         Threshold("not_high", 5.0, "learning rate over the usual one of the optimizer", STUDY),
-        Threshold("over_noise", 6.0, "logarithm of a slow rise over the noise of the log of the loss", STUDY),
+        Threshold("over_noise", 5.5, "logarithm of a slow rise over the noise of the log of the loss", STUDY),
         Threshold("points", 4.0, "logged points in a rise that is slow", STUDY),
+        Threshold("rise", 1.6, "times that the loss rises, median", STUDY),
+        Threshold("high_rise", 1.9, "times that the loss rises, median", STUDY),
         Threshold("usual", 10.0, "learning rate over the usual one of the optimizer", STUDY),
         Threshold(
             "explosive",
@@ -237,6 +251,59 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
 
 
+@CAUSE.in_logs(needs=("loss", "grad_norm"))
+def starts_anew(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a norm that falls back where epochs begin: something clears the gradients there (TD317)."""
+    from traindoctor.signals.gradients import resets, sawtooth
+    from traindoctor.signals.periodicity import epoch_lengths
+
+    grad = m.grad_norm
+    for told in epoch_lengths(m.run) if m.run.step_unit == "step" and grad.n >= limits["law_points"] else ():
+        tooth, reset = sawtooth(grad.step, grad.value, [told.steps]), resets(grad.step, grad.value, told.steps)
+        falls = reset is not None and reset.share > limits["anew"] and reset.drop > limits["rising"]
+        if falls or (tooth is not None and tooth.length == told.steps and tooth.share > limits["teeth"]):
+            yield against(
+                "anew",
+                told.steps,
+                unit="steps",
+                weight=PROOF + STRONG,
+                source=grad.source,
+                text=f"The gradient norm falls back every {told.steps:,.0f} steps, an epoch by {told.words}: something clears it.",
+            )
+            return
+
+
+@CAUSE.in_logs(needs=("loss", "grad_norm"))
+def grows_by_the_law(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a norm that grows as a power of the steps over the whole run, as a sum does whose gradients still differ."""
+    from traindoctor.signals.gradients import pile_up, split_piles, stands_still
+
+    grad = m.grad_norm
+    pile = pile_up(grad.step, grad.value) if grad.n >= limits["law_points"] and not m.is_adversarial else None
+    if pile is None or split_piles(m.layers) or stands_still(m) is not None or _carries_a_scale(m):
+        return
+    if (
+        pile.grown > limits["law_grown"]
+        and limits["law_scatter_of_equal"] < pile.scatter < limits["law_scatter"]
+        and limits["law_power"] < pile.power < limits["law_steepest"]
+    ):
+        yield supports(
+            "law",
+            pile.power,
+            unit="log g / log t",
+            weight=STRONG,
+            onset=0,
+            source=grad.source,
+            text=f"Over the whole run the gradient norm follows the step count to the power {pile.power:.2f}, within "
+            f"{pile.scatter:.2f} decades: 0.5 is a sum of unlike gradients, 1 one of like ones.",
+        )
+
+
+def _carries_a_scale(m: Measurements) -> bool:
+    """Return whether the norm may go along with a loss scale that changes."""
+    return m.has("loss_scale") and not m.series("loss_scale").is_constant
+
+
 def _begins_as_a_sum(m: Measurements, limits: Limits) -> bool:
     """Return whether the gradient norm grows with the steps taken from the first one on, by one and the same power."""
     from traindoctor.signals.gradients import first_steps
@@ -257,13 +324,13 @@ def adds_up_from_the_start(m: Measurements, limits: Limits) -> Iterator[Evidence
 
     grad = m.grad_norm
     first = first_steps(grad.step, grad.value)
-    if first is None or m.is_adversarial or not _begins_as_a_sum(m, limits) or split_piles(m.layers):
+    if first is None or grad.n < 12 or m.is_adversarial or not _begins_as_a_sum(m, limits) or split_piles(m.layers):
         return
     yield supports(
         "first_steps",
         0.5 * (first.lowest + first.highest),
         unit="log g / log t",
-        weight=STRONG,
+        weight=STRONG + MODERATE,
         onset=0,
         source=grad.source,
         text=f"From the first step on the gradient norm grows as the number of steps to the power {first.lowest:.2f} to "
@@ -343,11 +410,13 @@ def swings_at_a_usual_rate(m: Measurements, limits: Limits) -> Iterator[Evidence
     found = slow_swings(loss.value)
     if found is None or found.over_noise < limits["over_noise"] or found.points < limits["points"]:
         return
+    if found.rise < limits["rise"]:
+        return
     yield supports(
         "swings",
         found.rise,
         unit="times in a rise",
-        weight=MODERATE if found.n < 2 else STRONG + (WEAK if rate is not None else 0.0),
+        weight=MODERATE if found.n < 2 else STRONG + (WEAK if rate is not None and found.rise > limits["high_rise"] else 0.0),
         onset=0,
         source=loss.source,
         text=f"The loss rises slowly by a factor of {found.rise:.2f}, {found.n} times, over {found.points:.0f} logged points, "
@@ -357,9 +426,10 @@ def swings_at_a_usual_rate(m: Measurements, limits: Limits) -> Iterator[Evidence
 
 @CAUSE.in_logs(needs=("loss", "optimizer.lr"))
 def diverges_at_a_usual_rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
-    """Yield a divergence that the learning rate does not explain, where no gradient norm was logged to tell."""
+    """Yield a divergence that the learning rate does not explain, where no gradient norm speaks against a sum."""
     loss, ratio = m.loss, m.rate_ratio
-    if m.has("grad_norm") or m.is_adversarial or not loss.is_positive or loss.n < 8 or ratio is None:
+    unseen = not m.has("grad_norm") or _begins_as_a_sum(m, limits)
+    if not unseen or m.is_adversarial or not loss.is_positive or loss.n < 8 or ratio is None:
         return
     if ratio <= limits["usual"] and float(max(loss.smooth[-max(2, loss.n // 10) :])) > limits["risen"] * loss.initial:
         yield supports(
@@ -368,7 +438,8 @@ def diverges_at_a_usual_rate(m: Measurements, limits: Limits) -> Iterator[Eviden
             unit="of the usual rate",
             weight=MODERATE + WEAK,
             source=loss.source,
-            text="The loss grows at a usual learning rate; without a gradient norm a sum of gradients looks the same.",
+            text="The loss grows at a usual learning rate, as it does under a sum of gradients."
+            + ("" if m.has("grad_norm") else " Without a gradient norm the two look the same."),
         )
 
 

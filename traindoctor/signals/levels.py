@@ -22,11 +22,6 @@ MANY = 60
 MOST = 262_144
 
 
-def chance_loss(classes: float) -> float:
-    """Return the cross-entropy of a model that thinks all classes equally likely, ln C."""
-    return log(classes)
-
-
 def double_softmax_floor(classes: float) -> float:
     """Return the lowest cross-entropy when a softmax came before it, ln(1 + (C - 1) / e).
 
@@ -38,24 +33,6 @@ def double_softmax_floor(classes: float) -> float:
 def double_softmax_classes(floor: float) -> float:
     """Return the number of classes, with fraction, whose `double_softmax_floor` is this; NaN for none."""
     return 1.0 + e * expm1(floor) if 0.0 < floor < 700.0 else float("nan")
-
-
-def smoothed_floor(classes: int, smoothing: float) -> float:
-    """Return the lowest cross-entropy under label smoothing, the entropy of the smoothed target.
-
-    Source: Szegedy et al. 2016, arXiv:1512.00567, section 7: the target is 1 - smoothing of the label, plus smoothing / C of
-    each.
-    """
-    rest = smoothing / classes
-    true = 1.0 - smoothing + rest
-    spread = (classes - 1) * rest * log(rest) if rest > 0.0 else 0.0
-    return -(true * log(true) + spread)
-
-
-def prior_entropy(shares: FloatArray) -> float:
-    """Return the entropy of class shares, (C,) float64 that add up to 1: the loss of a model that ignores its input."""
-    known = shares[shares > 0.0]
-    return float(-(known * np.log(known)).sum())
 
 
 def classes_at(loss: float, tolerance: float) -> int | None:

@@ -296,11 +296,12 @@ class Spikes(NamedTuple):
     length: float
 
 
-def isolated_spikes(step: IntArray, value: FloatArray, epoch: float | None, skip: float = 0.02) -> Spikes:
+def isolated_spikes(step: IntArray, value: FloatArray, epoch: float | None, *, least: float = 1.1, skip: float = 0.02) -> Spikes:
     """Return the spikes of a positive series that rise at once and go back soon, above eight standard deviations of its noise.
 
     `step` (n,) int64 in order, `value` (n,) float64, finite, above 0: spikes are told on a log scale. `epoch`: steps in one.
-    `skip`: share of the points at the beginning in which nothing counts.
+    `least`: height over the level around it from which a spike counts. `skip`: share of the points at the beginning in which
+    nothing counts.
     """
     none = np.zeros(0, dtype=np.int64)
     if value.size < 24:
@@ -310,7 +311,7 @@ def isolated_spikes(step: IntArray, value: FloatArray, epoch: float | None, skip
     middle = robust.running_median(log, window)
     rest = log - middle
     noise = robust.running_median(np.abs(rest), max(31, value.size // 8)) * robust.MAD_TO_SIGMA
-    high = rest > np.maximum(8.0 * noise, 0.1)
+    high = rest > np.maximum(8.0 * noise, np.log(least))
     high[: int(skip * value.size)] = False
     begin = np.flatnonzero(high & ~np.concatenate([[False], high[:-1]]))
     back = rest < np.maximum(3.0 * noise, 0.05)
@@ -393,7 +394,7 @@ class Epochs:
 
     @cached_property
     def gradient_growth(self) -> float:
-        """Rank correlation of the gradient norm, folded over the epoch, with the place in it: 1 where it only grows; NaN if unknown.
+        """Rank correlation of the folded gradient norm with the place in the epoch: 1 where it only grows; NaN if unknown.
 
         Near 1 where gradients add up over an epoch, near 0 where the batches of an epoch differ.
         """
@@ -411,6 +412,13 @@ class Epochs:
         rate = self._m.learning_rate
         made = fold(rate.step, rate.value, self.length.steps)
         return made is not None and made.share > 0.5 and made.beside < 0.5 * made.share
+
+    @cached_property
+    def gradient_spikes(self) -> Spikes:
+        """The isolated spikes of the gradient norm, three times the level around them or more, and how they lie in the epochs."""
+        grad = self._m.grad_norm
+        above = grad.value > 0.0
+        return isolated_spikes(grad.step[above], grad.value[above], None if self.length is None else self.length.steps, least=3.0)
 
     @property
     def _positive(self) -> tuple[IntArray, FloatArray]:

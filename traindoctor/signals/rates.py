@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 SPENT = 0.01
 #: Change of a rate between two logged points, over the highest one, that is a jump.
 JUMP = 0.1
-#: A jump is that many times larger than what the rate moves beside it.
+#: Rate over the highest one at which no cycle of a schedule with restarts ends.
+HALFWAY = 0.3
+#: A jump is so many times what the rate moved before it; twice is enough where it turns from falling to rising.
 SUDDEN = 5.0
 #: Distance over the highest rate within which a schedule is the same as the one at the start.
 SAME = 0.03
@@ -182,7 +184,8 @@ def spent(step: IntArray, rate: FloatArray, length: float | None = None, peak: f
         return None
     above = np.flatnonzero(rate > SPENT * peak)
     first = int(above[-1]) + 1 if above.size else 0
-    whole = max(float(step[-1] - step[0]), (length or 0.0) - 1.0, 1.0)
+    span = max(1.0, float(step[-1] - step[0]))
+    whole = length if length is not None and span < length <= 2.0 * span else span  # a far longer plan may count something else
     low = rate[first:]
     deep = np.unique(low[(low > 0.0) & (low < SPENT**2 * peak)])
     left = float(rate[-1]) / peak
@@ -243,16 +246,17 @@ def reset(step: IntArray, rate: FloatArray, restarts: Sequence[int] = (), wall_t
     peak = float(rate.max()) if rate.size else 0.0
     if rate.size < 8 or not peak > 0.0:
         return None
-    move = np.abs(np.diff(rate))
-    ahead = np.concatenate([[np.inf], move[:-1]])  # what follows may be the warmup that the jump begins
-    found = np.flatnonzero((move > JUMP * peak) & (move > SUDDEN * ahead)) + 1
+    move = np.diff(rate)
+    ahead = np.concatenate([[np.inf], np.abs(move[:-1])])  # what follows may be the warmup that the jump begins
+    turns = (move > 2.0 * ahead) & (np.concatenate([[0.0], move[:-1]]) < 0.0)
+    found = np.flatnonzero((np.abs(move) > JUMP * peak) & (turns | (np.abs(move) > SUDDEN * ahead))) + 1
     if found.size == 0 or found.size > 3:
         return None
     stride = float(np.median(np.diff(step)))
     # once an epoch, a resume falls between two points: the start is gone on with to before its first one
     known = np.concatenate([[step[0] - stride], step]), np.concatenate([[2.0 * rate[0] - rate[1]], rate])
     for j in found:
-        if rate.size - j < 4 or j < 4 or np.ptp(rate[j:]) <= 0.01 * peak:
+        if rate.size - j < 4 or j < 4 or np.ptp(rate[j:]) <= 0.01 * peak or rate[j:].max() < rate[j - 1] + JUMP * peak:
             continue
         since = step[j:] - step[j] + step[0]
         near = min(
@@ -263,7 +267,7 @@ def reset(step: IntArray, rate: FloatArray, restarts: Sequence[int] = (), wall_t
             continue
         before = float(rate[j - 1]) / peak
         end = end_of_decay(step[:j], rate[:j])
-        over = end is not None and end < step[j] + max(1.5 * stride, 0.1 * float(step[j] - step[0]))
+        over = end is not None and end < step[j] + max(1.5 * stride, 0.1 * float(step[j] - step[0])) and before < HALFWAY
         if over or before < 2.0 * SPENT:
             continue
         gap = float("nan")

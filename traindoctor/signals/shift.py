@@ -92,8 +92,9 @@ def largest_shift(step: IntArray, value: FloatArray) -> Shift | None:
 class Beside(NamedTuple):
     """What else did at a shift; NaN where it was not logged.
 
-    `validation`, `gradient`, `rate`, `batch`: log of the level after it over the level before. `held_share`: rise of the validation loss
-    over that of the training loss. `gradient_led`: largest gradient norm in the ten points before over its median.
+    `validation`, `gradient`, `rate`, `batch`: log of the level after it over the level before. `held_share`: rise of the
+    validation loss over that of the training loss. `gradient_led`: largest gradient norm in the ten points before over its
+    median.
     """
 
     validation: float

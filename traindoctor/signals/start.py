@@ -36,7 +36,7 @@ class Start(NamedTuple):
     classes: int | None
 
     def classes_over(self, parts: object) -> int | None:
-        """Return C, of at most 60, where the first loss over a number of parts is ln C: where it is a sum of so many; else None."""
+        """Return C, at most 60, where the first loss over a number of parts is ln C: a sum of so many; else None."""
         if not isinstance(parts, int | float) or not parts > 1:
             return None
         classes = classes_at(self.loss / float(parts), 0.03)

@@ -19,7 +19,8 @@ HOLDING = re.compile(
 class Term(NamedTuple):
     """One term of a loss.
 
-    `first`: median of its first twentieth. `share`: of the sum of all terms, median over the first half. `left`: last over first level.
+    `first`: median of its first twentieth. `share`: of the sum of all terms, median over the first half. `left`: last over
+    first level.
     """
 
     tag: str
