@@ -39,7 +39,9 @@ MOST_ARRANGEMENTS, N_DRAWN = 12_000, 4_000
 MOST_SPLITS = 40
 #: Numbers that are names.
 NOMINAL = frozenset({"seed"})
-#: Settings that are not named when they go along with another.
+#: Characters of a value that are shown.
+LONGEST = 60
+#: Settings that are named when they go along with another.
 MOST_NAMED = 4
 
 
@@ -175,7 +177,9 @@ def splits_of(key: str, values: Sequence[object]) -> Splits | None:
 
 
 def _named(value: object) -> str:
-    return "not set" if value is None else f"= {str(value).lower() if isinstance(value, bool) else value}"
+    if value is None:
+        return "not set"
+    return f"= {str(value).lower() if isinstance(value, bool) else str(value)[:LONGEST]}"
 
 
 # -- the test -------------------------------------------------------------------------------------------------------------

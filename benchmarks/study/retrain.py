@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: Hooks that a change of precision takes out.
-NUMBERS = frozenset({"half", "bf16", "amp", "precision"})
+NUMBERS = frozenset(
+    {"half", "bf16", "amp", "precision", "brain", "bf16_moments", "half_loss", "fixed_scale", "growing", "overflows"}
+)
 
 
 class Retrained(NamedTuple):

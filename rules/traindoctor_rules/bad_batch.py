@@ -62,6 +62,7 @@ CAUSE = Cause(
     explanation=__doc__,
     severity="warning",
     thresholds=(
+        Threshold("order", 0.7, "as whole_epoch", f"{STUDY}: bad batches at most 0.56, sorted data 0.48 to 0.87"),
         Threshold("spikes", 4, "spikes", "four at one place of 20 or more are chance once in 8,000"),
         Threshold(
             "same_phase", 0.8, "share of the spikes at one phase of the epoch", f"{STUDY}: sound runs with so many at most 0.75"
@@ -70,9 +71,9 @@ CAUSE = Cause(
         Threshold("distance", 20, "standard deviations of the other phases", f"{STUDY}: faulty 23 to 230, sound at most 16"),
         Threshold("height", 1.3, "loss at that phase over the level", f"{STUDY}: faulty 1.4 to 100"),
         Threshold("single", 4, "distance of the highest phase over that of the next", f"{STUDY}: faulty above 4.7"),
-        Threshold("several", 6, "spikes", "fewer are never twice in one epoch by chance alone"),
-        Threshold("chance", 0.01, "probability that as many spikes anywhere leave no epoch with two", "birthday problem"),
-        Threshold("weak_chance", 0.1, "the same", "birthday problem"),
+        Threshold("several", 6, "spikes", "fewer are spread over as many epochs by chance alone"),
+        Threshold("chance", 0.003, "probability that as many spikes anywhere reach as many epochs", "occupancy problem"),
+        Threshold("weak_chance", 0.03, "the same", "occupancy problem"),
         Threshold(
             "whole_epoch",
             0.48,
@@ -82,7 +83,7 @@ CAUSE = Cause(
         Threshold("recovery", 10, "steps", "1 / (1 - beta1) at beta1 = 0.9: the memory of Adam's first moment"),
         Threshold("gradient", 3, "gradient norm at the spikes over its running median", "definition: well above its noise"),
     ),
-    explains=("TD319",),
+    explains=("TD201", "TD203", "TD319"),
     look_alikes=("TD501", "TD319"),
     experiment="log the sample indices of the batches at the spikes: the same index must come again in each epoch",
     refutation="The same batch, by its sample indices, without a spike in another epoch.",
@@ -98,6 +99,7 @@ def comes_again(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     found = [*_keeps_to_the_epoch(spikes, m.loss, limits)]
     length = m.epochs.length
     single = peak is not None and peak.distance >= max(limits["distance"], limits["single"] * peak.second)
+    boundary = peak is not None and length is not None and peak.phase * length.steps <= 2.0
     fine = length is not None and m.loss.stride * limits["phases"] <= length.steps
     if single and fine and peak is not None and peak.height >= limits["height"]:
         text = f"In most epochs the loss is {peak.height:.3g} times as high at {peak.phase:.0%} of the epoch, and nowhere else."
@@ -135,19 +137,19 @@ def comes_again(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             text=f"The gradient norm is {rise:.3g} times its running median at the same steps, not before them.",
         )
     fold = m.epochs.fold
-    if not single and fold is not None and fold.share > limits["whole_epoch"] and fold.beside < 0.5 * fold.share:
+    if (boundary or not single) and fold is not None and fold.share > limits["whole_epoch"] and fold.beside < 0.5 * fold.share:
         yield against(
             "whole_epoch",
             fold.share,
             unit="of the variance",
-            weight=STRONG,
+            weight=PROOF if fold.share > limits["order"] else STRONG,
             source=m.loss.source,
             text="The loss repeats itself over the whole epoch, not at one place of it: the batches come in one order.",
         )
-    if peak is not None and spikes.same_phase > 0.5 and spikes.phase * spikes.length <= 2.0:
+    if boundary and single:
         yield against(
             "boundary",
-            spikes.phase,
+            peak.phase if peak is not None else 0.0,
             unit="of the epoch",
             weight=MODERATE,
             source=m.loss.source,
@@ -199,13 +201,13 @@ def _keeps_to_the_epoch(spikes: Spikes, series: SeriesMeasurements, limits: Limi
         )
     elif spikes.step.size >= limits["several"] and spikes.chance < limits["weak_chance"]:
         yield supports(
-            "never_twice",
+            "once_an_epoch",
             spikes.chance,
             unit="probability",
             weight=STRONG if spikes.chance < limits["chance"] else MODERATE,
             onset=int(spikes.step[0]),
             source=series.source,
-            text=f"{spikes.step.size} spikes in {spikes.n_epochs:.0f} epochs, never two in one: one sample, mixed, does that.",
+            text=f"{spikes.step.size} spikes in {spikes.n_epochs:.0f} epochs, about one in each: one sample, mixed, does that.",
         )
 
 

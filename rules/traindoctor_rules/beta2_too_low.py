@@ -137,7 +137,7 @@ def diverges(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             unit="times the initial loss",
             weight=STRONG,
             source=loss.source,
-            text=f"The loss {'was lost' if lost else f'rose to {loss.highest:.3g}'}; above sqrt(beta2) the momentum drives Adam apart.",
+            text=f"The loss {'was lost' if lost else f'rose to {loss.highest:.3g}'}: beta1 above sqrt(beta2) drives Adam apart.",
         )
 
 

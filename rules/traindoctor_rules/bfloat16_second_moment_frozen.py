@@ -5,25 +5,25 @@ Weights and state in bfloat16, beta2 above 0.996, and gradients that were large 
 loss falls ever more slowly, though the gradients are not small against what they were in a run that learns.
 
 ## Why it happens
-bfloat16 has 8 significant bits. v * 0.999 lies closer to v than to the number below it, and rounds back to v: the decay is lost.
-What is added counts only above a five-hundredth of v. So v is a maximum of all gradients, and lr / sqrt(v) keeps the size that the
-loudest of them allowed. beta2 itself, stored in bfloat16, is 1.
+bfloat16 has 8 significant bits. v * 0.999 lies closer to v than to the number below it, and rounds back to v: the decay is
+lost. What is added counts only above a five-hundredth of v. So v is a maximum of all gradients, and lr / sqrt(v) keeps the size
+that the loudest of them allowed. beta2 itself, stored in bfloat16, is 1.
 
 ## How it is told
 The settings say where the state is kept and how v decays. The recurrence is run again over the logged gradient norm, rounded and
 exact: the root of their quotient is by how much the updates are too small.
 
 ## When it is wrong
-With beta2 of 0.99 or less v falls in bfloat16 too. Optimizers that keep their state in float32 beside bfloat16 weights, stochastic
-rounding and mixed precision do not have this. Gradients that never shrink leave v where it belongs.
+With beta2 of 0.99 or less v falls in bfloat16 too. Optimizers that keep their state in float32 beside bfloat16 weights,
+stochastic rounding and mixed precision do not have this. Gradients that never shrink leave v where it belongs.
 
 ## What repairs it
 Weights and state in float32 (mixed precision: bf16 for the operations alone); where memory forbids it beta2 of 0.95 to 0.99.
 
 ## References
-Kalamkar et al. 2019, A study of BFLOAT16 for deep learning training, arXiv:1905.12322 (8 bits; weights and state in float32). Zamirai
-et al. 2020, Revisiting BFloat16 training, arXiv:2010.06192 (nearest rounding cancels small updates). NVIDIA NeMo Automodel, issue
-2248 (bfloat16 of 0.999 is 1).
+Kalamkar et al. 2019, A study of BFLOAT16 for deep learning training, arXiv:1905.12322 (8 bits; weights and state in float32).
+Zamirai et al. 2020, Revisiting BFloat16 training, arXiv:2010.06192 (nearest rounding cancels small updates). NVIDIA NeMo
+Automodel, issue 2248 (bfloat16 of 0.999 is 1).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ CAUSE = Cause(
         Threshold("decay", 2.0**-8, "1 - beta2 above which v still falls", "arithmetic: half the spacing of numbers of 8 bits"),
         Threshold("shrunk", 1.5, "times that the replayed updates are too small", "benchmarks/study, tuning part"),
         Threshold("far", 2.5, "times that the replayed updates are too small", "benchmarks/study, tuning part"),
-        Threshold("slow", 0.3, "fall of the loss over the last third over that of the first", "benchmarks/study, tuning part"),
+        Threshold("slow", 0.45, "fall of the loss over the last third over that of the first", "benchmarks/study, tuning part"),
     ),
     explains=("TD202",),
     look_alikes=("TD202", "TD409"),
@@ -141,7 +141,9 @@ def state_in_float32(m: Measurements, limits: Limits) -> Iterator[Fix]:
     from traindoctor.model import Fix
 
     del limits
-    yield Fix("Keep weights and state in float32 (mixed precision)", {"precision": "bf16-mixed"}, note="12 instead of 6 bytes a weight")
+    yield Fix(
+        "Keep weights and state in float32 (mixed precision)", {"precision": "bf16-mixed"}, note="12 instead of 6 bytes a weight"
+    )
     betas = [m.optimizer.beta1 if m.optimizer.beta1 is not None else 0.9, 0.95]
     yield Fix("Lower beta2 to 0.95", {"optimizer.betas": betas}, note="v then falls by 13 bfloat16 spacings a step")
 

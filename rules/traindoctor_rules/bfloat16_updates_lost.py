@@ -1,29 +1,30 @@
 """Weights are kept in bfloat16, and most updates are too small for it: they round away.
 
 ## What it looks like
-Weights in bfloat16 throughout, no copy in float32; a small learning rate; a loss that hardly falls, or comes to rest early; a weight
-norm that stays the same to two or three digits while gradients are not small and the rate is not 0.
+Weights in bfloat16 throughout, no copy in float32; a small learning rate; a loss that hardly falls, or comes to rest early; a
+weight norm that stays the same to two or three digits while gradients are not small and the rate is not 0.
 
 ## Why it happens
 bfloat16 has 8 significant bits. A weight w changes only by an update above 2^-9 to 2^-8 of it, 0.002 to 0.004; all smaller ones
-are lost at every step, they do not add up. A typical update of Adam is 0.0001 to 0.01 of a weight: at the edge from the start, and
-beyond it once a schedule lowers the rate. Weight decay, lr * decay of a weight, is lost nearly always.
+are lost at every step, they do not add up. A typical update of Adam is 0.0001 to 0.01 of a weight: at the edge from the start,
+and beyond it once a schedule lowers the rate. Weight decay, lr * decay of a weight, is lost nearly always.
 
 ## How it is told
-The settings say where weights are kept; without them a loss whose every value fits bfloat16 tells that the whole model is in it. The
-weights show the rest. Under SGD the update is known, lr times the gradient: where update ratios are logged they are held against it.
+The settings say where weights are kept; without them a loss whose every value fits bfloat16 tells that the whole model is in
+it. The weights show the rest. Under SGD the update is known, lr times the gradient: where update ratios are logged they are
+held against it.
 
 ## When it is wrong
-Large rates train in bfloat16: a weight norm that moves speaks against it. Stochastic rounding, Kahan summation and optimizers with
-copies in float32 lose nothing. Without a word on the format a rate that is too low (TD202) looks the same.
+Large rates train in bfloat16: a weight norm that moves speaks against it. Stochastic rounding, Kahan summation and optimizers
+with copies in float32 lose nothing. Without a word on the format a rate that is too low (TD202) looks the same.
 
 ## What repairs it
 Weights in float32 and bfloat16 for the operations alone (mixed precision), or stochastic rounding.
 
 ## References
-Kalamkar et al. 2019, A study of BFLOAT16 for deep learning training, arXiv:1905.12322, section 3. Zamirai et al. 2020, Revisiting
-BFloat16 training, arXiv:2010.06192 (nearest rounding cancels small updates; stochastic rounding, Kahan summation). Micikevicius et
-al. 2018, arXiv:1710.03740, section 3.1 (a copy of the weights in float32).
+Kalamkar et al. 2019, A study of BFLOAT16 for deep learning training, arXiv:1905.12322, section 3. Zamirai et al. 2020,
+Revisiting BFloat16 training, arXiv:2010.06192 (nearest rounding cancels small updates; stochastic rounding, Kahan summation).
+Micikevicius et al. 2018, arXiv:1710.03740, section 3.1 (a copy of the weights in float32).
 """
 
 from __future__ import annotations
@@ -59,13 +60,17 @@ CAUSE = Cause(
     name="bfloat16-updates-lost",
     summary="weights are kept in bfloat16, and most of their updates round away",
     explanation=__doc__,
+    severity="warning",
     thresholds=(
-        Threshold("still", 0.03, "relative change of the weight norm over the run", STUDY),
+        Threshold("still", 0.05, "relative change of the weight norm over the run", STUDY),
         Threshold("moved", 0.1, "relative change of the weight norm over the run", STUDY),
-        Threshold("kept", 0.3, "late over early gradient norm that is not small", STUDY),
+        Threshold("kept", 0.2, "late over early gradient norm that is not small", STUDY),
         Threshold("left", 0.8, "tail loss over initial loss of a run that hardly learned", STUDY),
         Threshold("slow", 0.25, "fall of the loss over the last third over that of the first", STUDY),
         Threshold("small", 5e-4, "learning rate of an optimizer with steps of its size", "2^-8 of a weight of 0.1"),
+        Threshold(
+            "large", 1e-3, "learning rate of an optimizer with steps of its size", "2^-8 of a weight of 0.25: few are larger"
+        ),
         Threshold("update", 0.5, "measured update over lr times the gradient, under SGD", "definition: half of it is lost"),
     ),
     explains=("TD202", "TD410"),
@@ -150,6 +155,15 @@ def hardly_learns(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             weight=WEAK,
             source=m.lr_source,
             text=f"An update of about {lr:.2g} is lost in every weight above {lr * 512:.2g}.",
+        )
+    elif spec is not None and spec.is_adaptive and lr and lr >= limits["large"]:
+        yield against(
+            "rate",
+            lr,
+            unit="learning rate",
+            weight=STRONG,
+            source=m.lr_source,
+            text=f"Updates of about {lr:.2g} arrive in every weight below {lr * 256:.2g}.",
         )
 
 

@@ -11,9 +11,9 @@ gradient; under Adam one gradient that is k times too large moves the weights fo
 the next 1 / (1 - beta2) too small.
 
 ## When it is wrong
-Heavy tails are normal, and harmless where the loss does not follow. Spikes with the period of an epoch are those of a bad batch
-(TD507). A learning rate that is too high (TD201) makes every gradient large, not one in a hundred. After a bound on the norm the
-log may still show the norm before it.
+Heavy tails are normal, and harmless where the loss does not follow. Spikes with the period of an epoch are those of a bad
+batch (TD507), and so are those of which each epoch has the same number. A learning rate that is too high (TD201) makes every
+gradient large, not one in a hundred. After a bound on the norm the log may still show the norm before it.
 
 ## What repairs it
 A bound on the gradient norm, near the 90th to 99th percentile of what was logged.
@@ -53,11 +53,17 @@ CAUSE = Cause(
         ),
         Threshold("follows", 0.5, "share of the large gradients that the loss follows", STUDY),
         Threshold("after", 1.5, "loss behind a large gradient over that before it", STUDY),
-        Threshold("least", 2, "large gradients", STUDY),
+        Threshold("least", 3, "large gradients", STUDY),
         Threshold(
             "clock", 0.08, "distance of the gaps from multiples of the smallest, over it", "0 for a clock, 0.25 for chance"
         ),
         Threshold("deep", 1e-4, "lowest over initial loss of an exact fit", STUDY),
+        Threshold(
+            "spread",
+            0.35,
+            "variance of the number of large gradients in an epoch over its mean",
+            "1 for chance, 0 for certain rows",
+        ),
         Threshold("sudden", 0.7, "share of the large gradients with an ordinary one before", STUDY),
         Threshold("slowed", 3.0, "root of the second moment over that without the large gradients", STUDY),
     ),
@@ -71,7 +77,8 @@ CAUSE = Cause(
 @CAUSE.in_logs(needs=("loss", "grad_norm"))
 def large_gradients_first(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield isolated large gradients, and what the loss or the second moment suffers from them."""
-    from traindoctor.signals.gradients import bursts, slowed_by_bursts
+    from traindoctor.signals.gradients import bursts, slowed_by_bursts, spread_over_epochs
+    from traindoctor.signals.periodicity import epoch_lengths
 
     grad, loss = m.grad_norm, m.loss
     if m.is_adversarial or not loss.is_positive or loss.best < limits["deep"] * loss.initial:
@@ -99,6 +106,17 @@ def large_gradients_first(m: Measurements, limits: Limits) -> Iterator[Evidence]
             weight=STRONG,
             source=grad.source,
             text="The large gradients come by the clock, as one batch of each epoch does.",
+        )
+        return
+    spread = next((spread_over_epochs(found.steps, one.steps) for one in epoch_lengths(m.run)), float("nan"))
+    if spread < limits["spread"]:
+        yield against(
+            "each_epoch",
+            spread,
+            unit="variance of their number in an epoch over its mean",
+            weight=STRONG,
+            source=grad.source,
+            text="Each epoch has as many of them as the next: they come from certain rows.",
         )
         return
     n, first = len(found.steps), int(found.steps[0])

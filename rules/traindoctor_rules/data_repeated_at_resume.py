@@ -1,25 +1,26 @@
 """A restart began the data anew: the run sees again what it has seen, and other data never or late.
 
 ## What it looks like
-After a restart the loss repeats, batch for batch, the pattern of an earlier stretch. The training loss steps down, since that data
-is known, and later up again to a plateau when new data come: a spike that is none. The held-out loss gains nothing meanwhile, and
-rises where a job that is stopped often begins at the same batch each time.
+After a restart the loss repeats, batch for batch, the pattern of an earlier stretch. The training loss steps down, since that
+data is known, and later up again to a plateau when new data come: a spike that is none. The held-out loss gains nothing
+meanwhile, and rises where a job that is stopped often begins at the same batch each time.
 
 ## Why it happens
 A checkpoint holds weights and optimizer, but not the position in the data. With a fixed seed each process draws the same order
 from its beginning.
 
 ## How it is told
-Each batch has a difficulty of its own. Without its slow part the loss behind the restart is laid on every earlier stretch; where the
-same batches come in the same order the two agree far beyond chance. Data that are never shuffled agree at every epoch, not at
-the restart alone (TD501).
+Each batch has a difficulty of its own. Without its slow part the loss behind the restart is laid on every earlier stretch;
+where the same batches come in the same order the two agree far beyond chance. Data that are never shuffled agree at every
+epoch, not at the restart alone (TD501).
 
 ## When it is wrong
 A restart at the end of an epoch with a fixed seed repeats an order and harms little. A log that holds every k-th step shows the
 repetition only if the restart fell on a multiple of k.
 
 ## What repairs it
-Save the position: a stateful loader (`StatefulDataLoader`), `skip_first_batches` of Accelerate, a sampler seeded by epoch and step.
+Save the position: a stateful loader (`StatefulDataLoader`), `skip_first_batches` of Accelerate, a sampler seeded by epoch and
+step.
 
 ## References
 Bekman, Machine Learning Engineering, "Understanding training loss patterns": a resumed run that reads again what it has seen.
@@ -59,7 +60,9 @@ CAUSE = Cause(
     severity="warning",
     thresholds=(
         Threshold("alike", 0.3, "correlation of two stretches without their slow parts", "benchmarks/study, tuning part"),
-        Threshold("everywhere", 0.5, "of that correlation, at the same distance before the restart", "definition: data in one order"),
+        Threshold(
+            "everywhere", 0.5, "of that correlation, at the same distance before the restart", "definition: data in one order"
+        ),
     ),
     experiment="print the indices of the first batch after the restart, and look for them in the first epoch",
     refutation="A first batch after the restart that the run had not seen in this epoch.",

@@ -63,6 +63,7 @@ CAUSE = Cause(
     explanation=__doc__,
     severity="warning",
     thresholds=(
+        Threshold("fine", 30, "logged points", "with fewer, the first one is often a mean over an epoch"),
         Threshold("hot", 20.0, "learning rate over the usual one", f"{STUDY}: rates of 80 times the usual one step up alike"),
         Threshold(
             "clear", 4.5, "size over the spread of such differences elsewhere", f"{STUDY}: faulty 4.5 to 40, sound below 4.1"
@@ -133,11 +134,12 @@ def steps_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     )
     again = shift.after / float(m.loss.value[0])
     if again > limits["lost"]:
+        near = again < 1.0 / limits["lost"] and m.loss.n >= limits["fine"]  # the mean over a first epoch is no start
         yield against(
             "lost",
             again,
             unit="of the first loss",
-            weight=PROOF if again < 1.0 / limits["lost"] else STRONG,
+            weight=PROOF if near else STRONG if m.loss.n >= limits["fine"] else MODERATE,
             source=m.loss.source,
             text="It is back where it began, or above: what was learned is lost, which other data do not do at once.",
         )

@@ -1,31 +1,32 @@
 """Several processes train copies of a model, but nobody averages their gradients: the copies drift apart.
 
 ## What it looks like
-Ranks that began with the same weights have weight norms, and gradient norms, that differ more and more. Each of them learns from its
-own share of the data with the noise of its own small batch, and only the weights of one rank are saved.
+Ranks that began with the same weights have weight norms, and gradient norms, that differ more and more. Each of them learns
+from its own share of the data with the noise of its own small batch, and only the weights of one rank are saved.
 
 ## Why it happens
 Data-parallel training keeps the copies equal by averaging gradients after each backward pass. A model that is not wrapped
-(`model.module` called instead of `model`), a parameter that no forward pass uses, `no_sync` that is never left, or a loop with its
-own optimizer steps leaves the average out. Nothing fails.
+(`model.module` called instead of `model`), a parameter that no forward pass uses, `no_sync` that is never left, or a loop with
+its own optimizer steps leaves the average out. Nothing fails.
 
 ## How it is told
-Only with the logs of two ranks. Weights that are averaged are equal to the last digit, and so are their norms. The losses of ranks
-differ in any case: each has its own batch. From one log alone, the noise of a batch N times too small cannot be told from a small
-batch.
+Only with the logs of two ranks. Weights that are averaged are equal to the last digit, and so are their norms. The losses of
+ranks differ in any case: each has its own batch. From one log alone, the noise of a batch N times too small cannot be told from
+a small batch.
 
 ## When it is wrong
-Sharded training (FSDP, ZeRO, tensor and pipeline parallelism) logs norms of each rank's own part, which differ from the first step
-on. Norms of gradients are often taken before they are averaged.
+Sharded training (FSDP, ZeRO, tensor and pipeline parallelism) logs norms of each rank's own part, which differ from the first
+step on. Norms of gradients are often taken before they are averaged.
 
 ## What repairs it
-Wrap the model (`DistributedDataParallel`), call the wrapper, and let every rank step after the same backward passes. Broadcast the
-weights once before going on.
+Wrap the model (`DistributedDataParallel`), call the wrapper, and let every rank step after the same backward passes. Broadcast
+the weights once before going on.
 
 ## References
-PyTorch documentation, "Distributed Data Parallel", internal design: gradients are averaged, so that all model replicas see the same.
-Jiang et al. 2025, Training with confidence: catching silent errors in deep learning training with automated proactive checks, OSDI
-(TrainCheck: weights of ranks that must be equal). Li et al. 2020, PyTorch distributed, arXiv:2006.15704, section 3.
+PyTorch documentation, "Distributed Data Parallel", internal design: gradients are averaged, so that all model replicas see the
+same. Jiang et al. 2025, Training with confidence: catching silent errors in deep learning training with automated proactive
+checks, OSDI (TrainCheck: weights of ranks that must be equal). Li et al. 2020, PyTorch distributed, arXiv:2006.15704, section
+3.
 """
 
 from __future__ import annotations
@@ -59,8 +60,15 @@ CAUSE = Cause(
     summary="copies of the model on several ranks drift apart: their gradients are not averaged",
     explanation=__doc__,
     thresholds=(
-        Threshold("equal", 1e-5, "relative difference of two norms that are the same", "float32: 6e-8 a term, summed in another order"),
-        Threshold("apart", 1e-3, "relative difference of two norms that are not", "benchmarks/study: averaged ranks are equal to the bit"),
+        Threshold(
+            "equal", 1e-5, "relative difference of two norms that are the same", "float32: 6e-8 a term, summed in another order"
+        ),
+        Threshold(
+            "apart",
+            1e-3,
+            "relative difference of two norms that are not",
+            "benchmarks/study: averaged ranks are equal to the bit",
+        ),
     ),
     experiment="compare a checksum of the weights on two ranks after ten steps",
     refutation="Weights of two ranks that are equal after the last step.",
@@ -145,6 +153,8 @@ def examples() -> Examples:
     """Return runs on which the cause is silent, and on which it speaks."""
     from dataclasses import replace
 
+    import numpy as np
+
     from traindoctor.model import OptimizerSpec
 
     sgd = OptimizerSpec("sgd", lr=0.1)
@@ -152,7 +162,11 @@ def examples() -> Examples:
     weights = [10.0 + 0.01 * k for k in range(100)]
 
     def beside(run: Run, **other: list[float]) -> Run:
-        extra = tuple(replace(s, tag=f"{s.tag} (rank 1)", quantity="") for s in run_of(sgd, **other).series)
+        series = {s.tag: s for s in run.series}
+        extra = [
+            replace(series[tag], tag=f"{tag} (rank 1)", quantity="", value=np.array(value), step=series[tag].step[: len(value)])
+            for tag, value in other.items()
+        ]
         return replace(run, series=(*run.series, *extra))
 
     valid = (
@@ -167,7 +181,9 @@ def examples() -> Examples:
         Example(
             "weights equal, gradients logged before the average",
             beside(
-                run_of(sgd, loss=fall, weight_norm=weights, grad_norm=fall), weight_norm=weights, grad_norm=[0.9 * v for v in fall]
+                run_of(sgd, loss=fall, weight_norm=weights, grad_norm=fall),
+                weight_norm=weights,
+                grad_norm=[0.9 * v for v in fall],
             ),
         ),
     )

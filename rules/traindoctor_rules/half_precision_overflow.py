@@ -1,10 +1,10 @@
 """A sum, an activation or a gradient passes 65504, the largest number of float16, and becomes infinite.
 
 ## What it looks like
-The loss is infinite from the first step, or from one step to the next out of a calm descent, at a usual learning rate. Three forms:
-the loss alone is infinite while gradients and weights stay finite (a sum over the batch in float16); the gradient norm is infinite
-while the loss of that step is finite (a loss scale that is too large and that nobody lowers); or all of it is NaN at once (an
-activation). Hugging Face's Trainer writes such a loss as exactly 0.0.
+The loss is infinite from the first step, or from one step to the next out of a calm descent, at a usual learning rate. Three
+forms: the loss alone is infinite while gradients and weights stay finite (a sum over the batch in float16); the gradient norm
+is infinite while the loss of that step is finite (a loss scale that is too large and that nobody lowers); or all of it is NaN
+at once (an activation). Hugging Face's Trainer writes such a loss as exactly 0.0.
 
 ## Why it happens
 float16 ends at 65504. A dynamic loss scale skips the step and halves itself when a gradient overflows; without one, or with a
@@ -25,7 +25,8 @@ softmax and normalisation in float32, as autocast has them.
 
 ## References
 IEEE 754-2019, binary16. Micikevicius et al. 2018, Mixed precision training, arXiv:1710.03740, section 3. PyTorch documentation,
-"Automatic Mixed Precision": ops that autocast to float32; torch.amp.GradScaler. transformers, TrainingArguments.logging_nan_inf_filter.
+"Automatic Mixed Precision": ops that autocast to float32; torch.amp.GradScaler. transformers,
+TrainingArguments.logging_nan_inf_filter.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ CAUSE = Cause(
         Threshold("near", 4.0, "times below it that count as near", "definition: two powers of two"),
         Threshold("growth", 3.0, "median of the last three finite losses over the lowest", "benchmarks/study, tuning part"),
         Threshold("calm", 10.0, "last gradient norms over their median", "benchmarks/study, tuning part"),
-        Threshold("share", 0.5, "of the losses that are not finite from the first one on", "as TD401: the run does not come back"),
+        Threshold(
+            "share", 0.5, "of the losses that are not finite from the first one on", "as TD401: the run does not come back"
+        ),
         Threshold("eps", 2.0**-25, "eps that float16 stores as 0", "IEEE 754-2019, binary16: half the smallest subnormal"),
         Threshold("early", 0.2, "share of the run before the first NaN that an eps of 0 brings", "as TD102"),
     ),
@@ -221,7 +224,12 @@ def scale_is_static(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             text=f"The loss scale stays at {path.last:g} while the loss is lost: an overflow is not looked for, and not skipped.",
         )
         yield supports(
-            "sudden", lost.step, unit="step", weight=STRONG, source=m.loss.source, text="The loss had not grown before it was lost."
+            "sudden",
+            lost.step,
+            unit="step",
+            weight=STRONG,
+            source=m.loss.source,
+            text="The loss had not grown before it was lost.",
         )
 
 
@@ -292,7 +300,9 @@ def examples() -> Examples:
         Example("Adam's eps is 0 in float16", run_of(adam, precision="float16", loss=[2.3, *[nan] * 60])),
         Example("one infinite batch of mixed precision", run_of(sgd, precision="16-mixed", loss=[*fall, inf, *fall])),
         Example("beyond float16 and finite", run_of(sgd, loss=[1e9 / (1 + k) for k in range(30)] + [nan] * 20)),
-        Example("log of zero: the gradient is lost too", run_of(sgd, loss=[*fall, *[inf] * 20], grad_norm=[*norms[:60], *[nan] * 20])),
+        Example(
+            "log of zero: the gradient is lost too", run_of(sgd, loss=[*fall, *[inf] * 20], grad_norm=[*norms[:60], *[nan] * 20])
+        ),
     )
     invalid = (
         Example("weights in float16", run_of(sgd, precision="float16", loss=[*fall, *[nan] * 20])),

@@ -61,6 +61,7 @@ CAUSE = Cause(
         Threshold("beyond", 12.5, "first loss", "ln C of 260,000 classes, the largest vocabulary in use"),
         Threshold("absurd", 1000.0, "first cross-entropy", "no sum over a usual batch is as high"),
         Threshold("bottom", 2e-5, "tail over initial loss, below which a steep fall is a good fit", STUDY),
+        Threshold("far", 30.0, "learning rate over the usual one", STUDY),
         Threshold("gradient_drop", 12.0, "first gradient norm over its median", STUDY),
         Threshold("unmoved", 0.08, "largest relative change of the weight norm", STUDY),
         Threshold("even", 2e-3, "noise over level of the loss at the start; ln C of equal outputs has none", STUDY),
@@ -85,7 +86,7 @@ def begins_far_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     loss = m.loss
     if m.is_adversarial or not loss.is_positive or loss.n < 20 or loss.n_not_finite:
         return
-    drop, first = first_over_next(loss.value), float(loss.value[0])
+    drop, first, ratio = first_over_next(loss.value), float(loss.value[0]), m.rate_ratio
     of_classes = m.has("val_accuracy") or m.has("accuracy")
     if first < limits["beyond"] or loss.tail < limits["bottom"] * first or not (drop > limits["drop"] or of_classes):
         return
@@ -100,6 +101,15 @@ def begins_far_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             text="The weights change by much of what they were: they did not begin large.",
         )
         return
+    if ratio is not None and ratio >= limits["far"]:
+        yield against(
+            "rate",
+            m.peak_lr,
+            kind="config",
+            weight=STRONG,
+            source=m.lr_source,
+            text=f"The learning rate is {ratio:.0f} times the usual one: the first step may have thrown the weights there.",
+        )
     yield supports(
         "drop",
         first,
@@ -161,7 +171,7 @@ def begins_at_zero(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 "weights",
                 grown,
                 unit="last / first weight norm",
-                weight=STRONG if grown > limits["weights_grown"] else MODERATE if start is not None else WEAK,
+                weight=WEAK if start is None else STRONG if grown > limits["weights_grown"] else MODERATE,
                 source=m.weight_norm.source,
                 text=f"The weight norm grows from {m.weight_norm.value[0]:.3g} to {grown:.0f} times that.",
             )

@@ -56,8 +56,10 @@ CAUSE = Cause(
     thresholds=(
         Threshold("more", 1.6, "gradient norm over that of the last bias alone", STUDY),
         Threshold("moved", 0.01, "relative change of the weight norm while the loss stands", STUDY),
+        Threshold("grown", 1.0, "relative change of the weight norm: more is a start from next to nothing", STUDY),
         Threshold("far", 30.0, "learning rate over the usual one: it throws the weights about", STUDY),
-        Threshold("guess", 1.5, "highest accuracy times the number of classes: guessing gives 1", STUDY),
+        Threshold("vanishing", 0.01, "gradient norm of the first over the last weight matrix", STUDY),
+        Threshold("high", 8.0, "learning rate over the usual one", STUDY),
         Threshold("better", 3.0, "accuracy times the number of classes of a model that sees its input", STUDY),
         Threshold("falls", 0.9, "lowest validation loss over the first", STUDY),
     ),
@@ -94,15 +96,21 @@ def stands_at_the_prior(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             text=f"The loss stands at {still.level:.3g}, the variance of standardised targets.",
         )
     ratio = m.rate_ratio
-    if ratio is not None and ratio >= limits["far"]:
+    if ratio is not None and ratio >= limits["high"]:
         yield against(
             "rate",
             m.peak_lr,
             kind="config",
-            weight=STRONG,
+            weight=STRONG if ratio >= limits["far"] else MODERATE,
             source=m.lr_source,
             text=f"The learning rate is {ratio:.0f} times the usual one: that alone keeps a loss where it is.",
         )
+
+
+def _is_decay(m: Measurements) -> bool:
+    """Return whether weights that shrink may do so by weight decay alone."""
+    still, decay = m.stillness, m.setting("optimizer.weight_decay")
+    return still is not None and still.weights == "shrinking" and isinstance(decay, int | float) and decay > 0.0
 
 
 @CAUSE.in_logs(needs=("loss", "grad_norm|weight_norm"))
@@ -111,17 +119,6 @@ def weights_move(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     still = m.stillness
     if still is None or m.is_adversarial or not still.from_start:
         return
-    ratio = still.gradient_over_bias
-    if ratio > limits["more"]:
-        yield supports(
-            "gradient",
-            ratio,
-            unit="times the last bias's gradient",
-            weight=MODERATE if still.weights_moved >= limits["moved"] else WEAK,
-            source=m.grad_norm.source,
-            text=f"The gradient is {ratio:.1f} times that of the last bias alone: weights have gradients, and nothing comes "
-            "of it.",
-        )
     if still.gradient == "zero" or still.weights == "constant":
         yield against(
             "weights",
@@ -131,7 +128,17 @@ def weights_move(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=(m.grad_norm if still.gradient == "zero" else m.weight_norm).source,
             text="Nothing is trained at all: gradient or weights do not move by a bit.",
         )
-    elif still.weights_moved >= limits["moved"]:
+    elif limits["moved"] <= still.weights_moved <= limits["grown"] and not _is_decay(m):
+        ratio = still.gradient_over_bias
+        if ratio > limits["more"]:
+            yield supports(
+                "gradient",
+                ratio,
+                unit="times the last bias's gradient",
+                weight=MODERATE,
+                source=m.grad_norm.source,
+                text=f"The gradient is {ratio:.1f} times that of the last bias alone: weights have gradients, without effect.",
+            )
         yield supports(
             "weights",
             still.weights_moved,
@@ -182,20 +189,20 @@ def first_layer(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=layers.source("grad_norm"),
             text=f"The gradient is exactly 0 in {len(zero)} of {len(matrices)} layers: it does not come from the output.",
         )
-    elif len(matrices) >= 2:
-        yield supports(
-            "layers",
-            len(matrices),
-            unit="layers",
-            weight=MODERATE,
+    elif len(matrices) >= 2 and layers.grad_ratio() < limits["vanishing"]:
+        yield against(
+            "vanishing",
+            layers.grad_ratio(),
+            unit="first / last gradient norm",
+            weight=STRONG,
             source=layers.source("grad_norm"),
-            text="Every layer has a gradient.",
+            text="The gradient is lost on its way back to the first layers.",
         )
 
 
 @CAUSE.in_logs(needs=("loss", "val_accuracy|accuracy|val_loss"))
-def guesses(m: Measurements, limits: Limits) -> Iterator[Evidence]:
-    """Yield an accuracy of guessing, or a validation that knows better."""
+def knows_better(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield an accuracy, or a validation loss, that knows better."""
     still = m.stillness
     if still is None or not still.from_start:
         return
@@ -211,15 +218,6 @@ def guesses(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 weight=PROOF,
                 source=seen.source,
                 text=f"The accuracy is {gain:.1f} times that of guessing.",
-            )
-        elif gain < limits["guess"]:
-            yield supports(
-                "accuracy",
-                gain,
-                unit="times guessing",
-                weight=WEAK,
-                source=seen.source,
-                text=f"The accuracy is {gain:.2f} times that of guessing among {still.classes} classes.",
             )
     if m.has("val_loss") and m.series("val_loss").n >= 3 and m.series("val_loss").is_positive:
         validation = m.series("val_loss")

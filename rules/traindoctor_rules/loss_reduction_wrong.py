@@ -59,9 +59,12 @@ CAUSE = Cause(
     thresholds=(
         Threshold(
             "near",
-            0.15,
+            0.06,
             "relative distance of the first loss from batch size times ln C",
-            "a usual start is above ln C by up to a tenth",
+            "a usual start is above ln C by some hundredths",
+        ),
+        Threshold(
+            "few", 10.0, "classes up to which ln C is a level by itself", "from there on neighbours are closer than starts are"
         ),
         Threshold("grown", 2.0, "loss over its start of a run that blew up", STUDY),
         Threshold("left", 0.5, "tail loss over initial loss of a run that went nowhere", STUDY),
@@ -88,6 +91,11 @@ def _start(m: Measurements, limits: Limits) -> Batch | None:
     return summed_start(float(loss.value[0]), batch, limits["near"])
 
 
+def _is_of_classes(m: Measurements) -> bool:
+    """Return whether the loss is known to be one of classes: the targets of a regression may have any scale."""
+    return m.has("val_accuracy") or m.has("accuracy")
+
+
 @CAUSE.in_logs(needs=("loss",))
 def starts_at_a_multiple(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a first loss that is a known level times, or divided by, the batch size, and what came of it."""
@@ -105,11 +113,11 @@ def starts_at_a_multiple(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         "start",
         found.level,
         unit="first loss of a row",
-        weight=STRONG if found.factor > 1.0 and (m.has("val_accuracy") or m.has("accuracy")) else MODERATE,
+        weight=STRONG if _is_of_classes(m) and found.factor > 1.0 and 0 < found.classes <= limits["few"] else MODERATE,
         source=loss.source,
         text=f"The first loss, {loss.value[0]:.4g}, is {how} {found.level:.3g}, near {level}; the batch size is {batch:.0f}.",
     )
-    if m.has("grad_norm"):
+    if m.has("grad_norm") and _is_of_classes(m):
         ratio = float(m.grad_norm.value[0]) / found.factor
         if limits["gradient_low"] < ratio < limits["gradient_high"]:
             yield supports(
@@ -138,7 +146,7 @@ def starts_at_a_multiple(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "step",
             m.peak_lr,
             unit="learning rate",
-            weight=STRONG if blew_up else MODERATE,
+            weight=STRONG if blew_up and _is_of_classes(m) else MODERATE,
             source=m.lr_source,
             text=f"At a usual rate the run {'blew up' if blew_up else 'went nowhere'}: each step is {batch:.0f} times what "
             "is meant.",
@@ -222,12 +230,15 @@ def examples() -> Examples:
         ),
         Example("a sum under Adam", batched(run_of(adam, loss=[64.0 * max(v, 1.0) for v in fall], grad_norm=[90.0] * 100))),
         Example("no batch size known", run_of(sgd, loss=blown)),
+        Example("a regression of large targets that blows up", batched(run_of(sgd, loss=blown, grad_norm=[130.0] * 60))),
         Example("a divergence from ln 10", batched(run_of(sgd, loss=[2.32 * 1.3**k for k in range(60)]))),
         Example("a vocabulary", batched(run_of(sgd, loss=[10.8 - 0.01 * k for k in range(100)]))),
         Example("one value", batched(run_of(sgd, loss=[148.0]))),
     )
+    guess = [0.1, 0.1, 0.1]
+    lost = [148.0, 900.0, *[float("nan")] * 20]
     invalid = (
-        Example("64 times ln 10, and blows up", batched(run_of(sgd, loss=blown))),
-        Example("64 times ln 10, lost", batched(run_of(sgd, loss=[148.0, 900.0, *[float("nan")] * 20], grad_norm=[130.0] * 22))),
+        Example("64 times ln 10, and blows up", batched(run_of(sgd, loss=blown, val_accuracy=guess))),
+        Example("64 times ln 10, lost", batched(run_of(sgd, loss=lost, grad_norm=[130.0] * 22, val_accuracy=guess))),
     )
     return valid, invalid

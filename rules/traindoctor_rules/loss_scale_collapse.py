@@ -57,8 +57,12 @@ CAUSE = Cause(
     explanation=__doc__,
     thresholds=(
         Threshold("lowest", 1.0, "loss scale at the end", "torch.amp.GradScaler: 16 halvings of its first scale"),
-        Threshold("fall", 8.0, "powers of two from its peak to its end", "benchmarks/study, tuning part: sound scales fall 7 at most"),
-        Threshold("again", 0.34, "doublings over halvings since its peak", "arithmetic: a scale that finds its level goes both ways"),
+        Threshold(
+            "fall", 8.0, "powers of two from its peak to its end", "benchmarks/study, tuning part: sound scales fall 7 at most"
+        ),
+        Threshold(
+            "again", 0.34, "doublings over halvings since its peak", "arithmetic: a scale that finds its level goes both ways"
+        ),
         Threshold("found", 0.1, "share of the run over which a first scale is found", "benchmarks/study, tuning part"),
     ),
     explains=("TD202", "TD401", "TD201"),
@@ -120,7 +124,7 @@ def runs_down(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             unit="step",
             weight=MODERATE,
             source=series.source,
-            text=f"From step {path.low_step:,} on it is 1 or less: scaling no longer helps, and small gradients vanish in float16.",
+            text=f"From step {path.low_step:,} on it is 1 or less: it no longer helps, and small gradients vanish in float16.",
         )
 
 
@@ -148,7 +152,9 @@ def wider_range(m: Measurements, limits: Limits) -> Iterator[Fix]:
     yield Fix("Train in bfloat16", {"precision": "bf16-mixed"}, note="no loss scale is needed; needs hardware that has it")
     if m.peak_lr:
         lr = float(f"{m.peak_lr / 3.0:.1g}")
-        yield Fix(f"Lower the learning rate to {lr:g}", {"optimizer.lr": lr}, note="where activations grow because the rate is high")
+        yield Fix(
+            f"Lower the learning rate to {lr:g}", {"optimizer.lr": lr}, note="where activations grow because the rate is high"
+        )
 
 
 @CAUSE.says

@@ -62,6 +62,7 @@ CAUSE = Cause(
         Threshold("beyond", 1000.0, "size of the last loss over that of the first, which no density has", STUDY),
         Threshold("start", 0.1, "relative distance of the first loss from -ln C", "a usual start is above ln C by up to a tenth"),
         Threshold("risen", 1.3, "last over first level of a loss that rises", STUDY),
+        Threshold("much", 5.0, "last over first level, under steps that the optimizer bounds", STUDY),
         Threshold("usual", 3.4, "learning rate over the usual one", STUDY),
         Threshold("worse", 0.5, "accuracy times the number of classes: guessing gives 1", STUDY),
     ),
@@ -118,17 +119,19 @@ def rises_from_the_first_step(m: Measurements, limits: Limits) -> Iterator[Evide
     moves = drift(loss.value)
     if m.is_adversarial or not loss.is_positive or moves is None or not loss.value[0] > 0.0:
         return
-    if moves.order < limits["steady"] or not moves.last > limits["risen"] * moves.first or loss.best < 0.97 * loss.initial:
+    if moves.order < limits["steady"] or not moves.last > limits["risen"] * moves.first or loss.best < 0.97 * loss.value[0]:
         return
     usual = ratio is None or ratio <= limits["usual"]
+    bounded = ratio is not None and usual and m.optimizer.is_adaptive and moves.factor > limits["much"]
     yield supports(
         "rise",
         moves.factor,
         unit="last / first level",
-        weight=STRONG if usual else MODERATE,
+        weight=STRONG + MODERATE if bounded else STRONG if usual else MODERATE,
         source=loss.source,
         text=f"The loss rises from the first step on, steadily, from {moves.first:.3g} to {moves.last:.3g}"
-        + (", at a usual learning rate." if usual and ratio is not None else "."),
+        + (", at a usual learning rate." if usual and ratio is not None else ".")
+        + (" Steps of that size climb so far only if all go upwards." if bounded else ""),
     )
     if loss.noise < 0.1 and not loss.spikes.size:
         yield supports(

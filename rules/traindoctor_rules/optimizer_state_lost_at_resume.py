@@ -17,19 +17,19 @@ By the place, before the shape: what begins at a restart has its cause there. A 
 length before it.
 
 ## When it is wrong
-Data in another order bring a small bump. A schedule that begins anew at the restart raises the rate (TD217). Weights of an older
-checkpoint, or of another model, show in the loss of the first step already; the repair is the same. In a log without a mark of the
-restart (a CSV without times, a trainer_state.json) the jump looks like any other sudden one: then the cause is named as possible
-only.
+Data in another order bring a small bump. A schedule that begins anew at the restart raises the rate (TD217). Weights of an
+older checkpoint, or of another model, show in the loss of the first step already; the repair is the same. In a log without a
+mark of the restart (a CSV without times, a trainer_state.json) the jump looks like any other sudden one: then the cause is
+named as possible only.
 
 ## What repairs it
 Save and load the optimizer's state dict, its step counts, the scheduler and the scaler with the weights. Where the state is gone,
 warm the learning rate up again over 1 / (1 - beta2) steps.
 
 ## References
-PyTorch documentation, "Saving and Loading a General Checkpoint": the optimizer's state_dict holds buffers and parameters that are
-updated as the model trains. Kingma and Ba 2015, arXiv:1412.6980, section 3 (bias correction). Ma and Yarats 2021, arXiv:1910.04209
-(warmup over 2 / (1 - beta2) steps).
+PyTorch documentation, "Saving and Loading a General Checkpoint": the optimizer's state_dict holds buffers and parameters that
+are updated as the model trains. Kingma and Ba 2015, arXiv:1412.6980, section 3 (bias correction). Ma and Yarats 2021,
+arXiv:1910.04209 (warmup over 2 / (1 - beta2) steps).
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ def jumps_at_a_restart(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             weight=STRONG + (MODERATE if jump.ratio > limits["large"] else 0.0),
             onset=boundary.step,
             source=m.loss.source,
-            text=f"Right there the loss jumps from {jump.before:.3g} to {jump.peak:.3g}, {jump.z:.0f} standard deviations of what it "
-            "did at any other step before.",
+            text=f"Right there the loss jumps from {jump.before:.3g} to {jump.peak:.3g}, {jump.z:.0f} standard deviations of "
+            "what it did at any other step before.",
         )
         yield from _first_step(m, limits, boundary, jump)
     elif all(jump.ratio < limits["kept"] or jump.z < limits["sure"] / 2.0 for _, jump in found):

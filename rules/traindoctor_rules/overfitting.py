@@ -60,7 +60,8 @@ CAUSE = Cause(
         Threshold(
             "rise", 0.1, "end over best of the validation loss, less 1", "sound runs: 0.03 at the 90th percentile, 0.16 at most"
         ),
-        Threshold("far", 0.3, "end over best of the validation loss, less 1", STUDY),
+        Threshold("clear", 0.2, "end over best of the validation loss, less 1", "above what long sound runs of the study do"),
+        Threshold("far", 0.4, "end over best of the validation loss, less 1", STUDY),
         Threshold("noises", 5.0, "rise in standard deviations of the noise from one evaluation to the next", STUDY),
         Threshold("steady", 0.6, "rank correlation of time and validation loss after its best", STUDY),
         Threshold("after", 4.0, "evaluations after the best one", "fewer are no trend"),
@@ -100,7 +101,7 @@ def validation_turns(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         "rise",
         seen.rise,
         unit="above its best",
-        weight=STRONG + WEAK if seen.rise > limits["far"] else STRONG,
+        weight=STRONG + WEAK if seen.rise > limits["far"] else STRONG if seen.rise > limits["clear"] else MODERATE,
         onset=seen.step,
         source=validation.source,
         text=f"Since {m.name_of(seen.step)} the validation loss rises, from {seen.best:.3g} by {seen.rise:.0%}, over "

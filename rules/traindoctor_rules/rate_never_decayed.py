@@ -56,8 +56,9 @@ CAUSE = Cause(
     explanation=__doc__,
     severity="warning",
     thresholds=(
-        Threshold("level", 0.9, "loss after the cut over before", STUDY),
+        Threshold("level", 0.8, "loss after the cut over before", STUDY),
         Threshold("sure", 5.0, "standard errors of the fall", "chance of noise below 1e-6"),
+        Threshold("likely", 3.0, "standard errors of the fall", "chance of noise below 1e-2"),
         Threshold("mild", 0.2, "rate after the cut over before", "a usual staircase cuts to a tenth: what is left is small"),
         Threshold("left", 0.15, "rate at the end over its peak", "a rate that came down to a tenth was decayed"),
         Threshold("settled", 0.5, "share of the run until the level is reached", STUDY),
@@ -78,7 +79,7 @@ def level_follows_the_rate(m: Measurements, limits: Limits) -> Iterator[Evidence
     if m.is_adversarial or not loss.is_positive:
         return
     floor = rates.floor_of_rate((rate.step, rate.value), (loss.step, loss.value))
-    if floor is None or not floor.level < limits["level"] or not floor.errors < -limits["sure"]:
+    if floor is None or not floor.level < limits["level"] or not floor.errors < -limits["likely"]:
         return
     if floor.rate < limits["mild"] or floor.left < limits["left"]:
         yield against("decayed", floor.left, unit="rate at the end over its peak", weight=STRONG, source=rate.source,
@@ -88,7 +89,7 @@ def level_follows_the_rate(m: Measurements, limits: Limits) -> Iterator[Evidence
         "follows",
         floor.level,
         unit="loss after over before",
-        weight=STRONG,
+        weight=STRONG if floor.errors < -limits["sure"] else MODERATE,
         onset=floor.step,
         source=loss.source,
         text=f"When the rate goes to {floor.rate:.2g} of its value at {m.name_of(floor.step)}, the loss falls at once to "

@@ -1,17 +1,18 @@
 """The training set is learned by heart, softmax is saturated, and an adaptive optimizer throws the weights out again and again.
 
 ## What it looks like
-The loss falls below 1e-5. Then it shoots up within a few steps, often to the size of its start, comes down again, and does so several
-times. With each flight the weight norm takes a step up; in between it hardly moves.
+The loss falls below 1e-5. Then it shoots up within a few steps, often to the size of its start, comes down again, and does so
+several times. With each flight the weight norm takes a step up; in between it hardly moves.
 
 ## Why it happens
-A cross-entropy has no minimum: it falls for ever as the logits grow. The gradients of a saturated softmax vanish, v decays, and the
-effective rate lr / sqrt(v) grows until the step is unstable: the mechanism of TD101, on a loss that can always be fitted again. In
-low precision 1 - p rounds to 0, the gradient is exactly 0, and v vanishes the faster.
+A cross-entropy has no minimum: it falls for ever as the logits grow. The gradients of a saturated softmax vanish, v decays, and
+the effective rate lr / sqrt(v) grows until the step is unstable: the mechanism of TD101, on a loss that can always be fitted
+again. In low precision 1 - p rounds to 0, the gradient is exactly 0, and v vanishes the faster.
 
 ## When it is wrong
-A bad batch (TD507) throws the loss up at the same place of each epoch, and the weight norm does not keep the step. A regression that
-leaves its floor stays above it (TD101). Training accuracy of 1 and a held-out loss of interest only before that: stop there.
+A bad batch (TD507) throws the loss up at the same place of each epoch, and the weight norm does not keep the step. A regression
+that leaves its floor stays above it (TD101). Training accuracy of 1 and a held-out loss of interest only before that: stop
+there.
 
 ## What repairs it
 Stop when the training set is learned; else weight decay or label smoothing, which give the loss a minimum, an eps of the size of
@@ -55,7 +56,9 @@ CAUSE = Cause(
     severity="warning",
     thresholds=(
         Threshold("steps_up", 0.5, "share of the flights with which the weight norm moves", "benchmarks/study, tuning part"),
-        Threshold("grown", 1.05, "weight norm at the end over that when the loss was first saturated", "benchmarks/study, tuning part"),
+        Threshold(
+            "grown", 1.05, "weight norm at the end over that when the loss was first saturated", "benchmarks/study, tuning part"
+        ),
         Threshold("calm", 0.2, "share of the run spent below a thousandth", "definition: the set is known by heart"),
     ),
     explains=("TD101", "TD102", "TD201"),
@@ -158,7 +161,9 @@ def hold_the_logits(m: Measurements, limits: Limits) -> Iterator[Fix]:
     known = m.loss.step[m.loss.value < SATURATED]
     if known.size:
         yield Fix(
-            f"Stop at step {int(known[0]):,}", {"steps": int(known[0])}, note="the training set is learned there; more teaches nothing"
+            f"Stop at step {int(known[0]):,}",
+            {"steps": int(known[0])},
+            note="the training set is learned there; more teaches nothing",
         )
 
 
@@ -169,7 +174,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 
     onset = next((e.onset for e in evidence if e.onset is not None), 0)
     return Statement(
-        f"Training was thrown out at {m.name_of(onset)}: softmax was saturated, gradients vanished, and the effective rate had no bound.",
+        f"Training was thrown out at {m.name_of(onset)}: softmax was saturated, gradients vanished until steps were too large.",
         " ".join(e.text for e in evidence if e.supports),
         Segment(onset, int(m.loss.step[-1]) + 1, onset),
     )

@@ -68,6 +68,9 @@ CAUSE = Cause(
     explanation=__doc__,
     thresholds=(
         Threshold("start", 0.015, "relative distance of the first loss from ln C", "equal scores change little in a softmax"),
+        Threshold(
+            "few", 10.0, "classes up to which ln C is a level by itself", "from there on neighbours are closer than starts are"
+        ),
         Threshold("near", 0.035, "level over ln(1 + (C - 1) / e), less 1", STUDY),
         Threshold("long", 0.3, "share of the run at that level", STUDY),
         Threshold("short", 0.1, "share of the run at that level", STUDY),
@@ -87,14 +90,15 @@ CAUSE = Cause(
 @CAUSE.in_logs(needs=("loss",))
 def stands_on_the_floor(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a loss between the bounds of a softmax applied twice, and how long it stands on the lower one."""
-    from traindoctor.signals.levels import double_softmax_fit
+    from traindoctor.signals.levels import classes_at, double_softmax_fit
 
     loss = m.loss
     if m.is_adversarial or loss.n_not_finite or not loss.is_positive:
         return
     fit = double_softmax_fit(loss.value, loss.smooth, limits["near"], limits["start"])
-    if fit is None:
-        return
+    guessing = classes_at(loss.tail, limits["start"])
+    if fit is None or (guessing is not None and guessing <= limits["few"] < fit.classes):
+        return  # a start far above ln C, and a level at it, is another run
     if fit.above <= limits["near"] and fit.share >= limits["short"]:
         yield supports(
             "floor",

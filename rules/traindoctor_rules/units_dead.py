@@ -31,6 +31,7 @@ from traindoctor.rule import (
     MODERATE,
     PROOF,
     STRONG,
+    WEAK,
     Cause,
     Example,
     Examples,
@@ -60,7 +61,7 @@ CAUSE = Cause(
         Threshold("alive", 0.95, "share of zeros of a layer that is not dead", "arXiv:1903.06733: some units alive are enough"),
         Threshold("bias_low", 0.7, "gradient norm over that of the last bias alone", STUDY),
         Threshold("bias_high", 1.45, "gradient norm over that of the last bias alone", STUDY),
-        Threshold("more", 2.0, "gradient norm over that of the last bias alone: more than a bias moves", STUDY),
+        Threshold("more", 1.6, "gradient norm over that of the last bias alone: more than a bias moves", STUDY),
         Threshold("unmoved", 0.01, "relative change of the weight norm while the loss stands", STUDY),
         Threshold("fallen", 0.8, "lowest loss over the level of a run that had learnt before", STUDY),
         Threshold("high", 0.1, "level over initial loss of a run that got back up", STUDY),
@@ -149,7 +150,7 @@ def only_zeros(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "zero_share",
             most,
             unit="share of zeros",
-            weight=PROOF,
+            weight=STRONG + MODERATE,
             onset=still.step,
             source=m.layers.source("zero_share"),
             text=f"All outputs of {name} are 0, and the loss stands.",
@@ -184,7 +185,7 @@ def no_gradient_passes(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "matrices",
             0.0,
             unit="gradient norm",
-            weight=PROOF,
+            weight=STRONG + MODERATE if not m.has("zero_share") else WEAK,
             onset=still.step,
             source=layers.source("grad_norm"),
             text=f"The gradient of each of the {len(matrices)} weight matrices is exactly 0; only {', '.join(living[:2])} "
@@ -205,18 +206,19 @@ def no_gradient_passes(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 def only_a_bias_moves(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a gradient of the size of the last bias alone, and weights that do not move."""
     still = m.stillness
-    if still is None or m.is_adversarial:
-        return
+    if still is None or m.is_adversarial or m.has("zero_share") or m.layers.has("grad_norm"):
+        return  # what is known by layer says it better
     ratio = still.gradient_over_bias
     relapsed = _lowest_before(m) < limits["fallen"] * still.level and still.left > limits["high"]
     if not (relapsed or still.classes is not None or (still.from_start and still.at_variance)):
         return  # a loss that got down stands for better reasons
-    if limits["bias_low"] <= ratio <= limits["bias_high"]:
+    alone = limits["bias_low"] <= ratio <= limits["bias_high"]
+    if alone:
         yield supports(
             "bias",
             ratio,
             unit="times the last bias's gradient",
-            weight=MODERATE,
+            weight=MODERATE if still.weights != "unknown" else WEAK,
             source=m.grad_norm.source,
             text=f"The gradient norm is {ratio:.2f} times what the last bias alone has at this level and batch size.",
         )
@@ -229,18 +231,19 @@ def only_a_bias_moves(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=m.grad_norm.source,
             text=f"The gradient norm is {ratio:.1f} times that of the last bias: other weights have gradients too.",
         )
-    if still.weights == "still" or (still.weights == "moving" and still.weights_moved < limits["unmoved"]):
+    if still.weights in ("still", "moving") and still.weights_moved < limits["unmoved"]:
+        weight = STRONG + MODERATE if relapsed and still.weights == "still" else MODERATE if alone or relapsed else WEAK
         yield supports(
             "weights",
             still.weights_moved,
             unit="relative change",
-            weight=STRONG + MODERATE if relapsed and still.weights == "still" else MODERATE,
+            weight=weight,
             onset=still.step if relapsed else None,
             source=m.weight_norm.source,
             text=f"Meanwhile the weight norm moves by {still.weights_moved:.2g} of itself"
             + (f", at a loss that was {_lowest_before(m):.3g} before." if relapsed else "."),
         )
-    elif still.weights in ("shrinking", "growing", "moving"):
+    elif still.weights_moved >= limits["unmoved"]:
         yield against(
             "weights",
             still.weights_moved,

@@ -112,7 +112,7 @@ def early_anomaly(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "recovered",
             loss.best / first,
             unit="of the first loss",
-            weight=MODERATE if calm else WEAK,
+            weight=MODERATE + WEAK if calm else MODERATE,
             source=loss.source,
             text=f"Later it gets down to {loss.best:.3g}"
             + (", at much the same rate: only the start was too violent." if calm else ", and ends at " + f"{loss.tail:.3g}."),

@@ -67,6 +67,8 @@ CAUSE = Cause(
         Threshold("risen", 1.5, "tail loss over initial loss from which a run has diverged", STUDY),
         Threshold("rising", 2.0, "gradient norm over its start", STUDY),
         Threshold("descended", 0.9, "lowest loss over the initial one of a run that fell", STUDY),
+        Threshold("rose", 0.97, "lowest loss over the initial one of a run that only rose", STUDY),
+        Threshold("dense", 2.0, "steps between logged losses, to see the first descent", "a descent of a few steps"),
         Threshold("unmoved", 0.95, "lowest loss over the initial one of a run that never fell", STUDY),
         Threshold("together", 0.5, "correlation of log norm and log loss during the descent", STUDY),
         Threshold("closely", 0.9, "correlation of log norm and log loss over the run", STUDY),
@@ -111,6 +113,7 @@ CAUSE = Cause(
         Threshold("over_noise", 5.5, "logarithm of a slow rise over the noise of the log of the loss", STUDY),
         Threshold("points", 4.0, "logged points in a rise that is slow", STUDY),
         Threshold("rise", 1.6, "times that the loss rises, median", STUDY),
+        Threshold("highest_rise", 100.0, "times that the loss rises, above which it is a divergence or a spike", STUDY),
         Threshold("high_rise", 1.9, "times that the loss rises, median", STUDY),
         Threshold("usual", 10.0, "learning rate over the usual one of the optimizer", STUDY),
         Threshold(
@@ -134,10 +137,10 @@ CAUSE = Cause(
 @CAUSE.in_logs(needs=("loss", "grad_norm"))
 def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield the signs of a sum in the gradient norm: smooth, growing, not following the loss."""
-    from traindoctor.signals.gradients import split_piles
+    from traindoctor.signals.gradients import layer_smoothness, split_piles
 
     grad, loss = m.grad_norm, m.loss
-    if grad.n < 12 or grad.is_constant or m.is_adversarial:
+    if grad.n < 12 or grad.is_constant or m.is_adversarial or not loss.is_positive:
         return
     smooth = grad.autocorrelation(1)
     if smooth < limits["noisy"] and not _begins_as_a_sum(m, limits):
@@ -185,6 +188,26 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             text="The weights hardly move under a sum that grows: most of them are not in the optimizer's hands.",
         )
     descent = m.descent
+    each = layer_smoothness(m.layers)
+    if each < limits["noisy"]:
+        yield against(
+            "layers_smooth",
+            each,
+            unit="autocorrelation, median over the layers",
+            weight=STRONG,
+            source=m.layers.source("grad_norm"),
+            text="Most layers' gradient norms are noisy from point to point; sums are not.",
+        )
+    seen = m.run.step_unit == "step" and loss.stride <= limits["dense"] and loss.step[0] <= 1
+    if seen and loss.best > limits["rose"] * float(loss.value[0]) and not fell:
+        yield against(
+            "rose",
+            loss.best / float(loss.value[0]),
+            unit="lowest / initial loss",
+            weight=STRONG,
+            source=loss.source,
+            text="The loss rose from the first step on; a sum of gradients descends at first.",
+        )
     if descent.left > limits["unmoved"] and fell:
         yield against(
             "never_fell",
@@ -268,7 +291,7 @@ def starts_anew(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 unit="steps",
                 weight=PROOF + STRONG,
                 source=grad.source,
-                text=f"The gradient norm falls back every {told.steps:,.0f} steps, an epoch by {told.words}: something clears it.",
+                text=f"The gradient norm falls back every {told.steps:,.0f} steps, an epoch by {told.words}: it is cleared.",
             )
             return
 
@@ -282,6 +305,8 @@ def grows_by_the_law(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     pile = pile_up(grad.step, grad.value) if grad.n >= limits["law_points"] and not m.is_adversarial else None
     if pile is None or split_piles(m.layers) or stands_still(m) is not None or _carries_a_scale(m):
         return
+    if not m.loss.is_positive or m.loss.best > limits["descended"] * float(m.loss.value[0]):
+        return  # a sum of gradients descends at first
     if (
         pile.grown > limits["law_grown"]
         and limits["law_scatter_of_equal"] < pile.scatter < limits["law_scatter"]
@@ -410,7 +435,7 @@ def swings_at_a_usual_rate(m: Measurements, limits: Limits) -> Iterator[Evidence
     found = slow_swings(loss.value)
     if found is None or found.over_noise < limits["over_noise"] or found.points < limits["points"]:
         return
-    if found.rise < limits["rise"]:
+    if not limits["rise"] < found.rise < limits["highest_rise"]:
         return
     yield supports(
         "swings",

@@ -64,6 +64,7 @@ CAUSE = Cause(
         ),
         Threshold("drop", 2.0, "gradient norm before over behind the start of an epoch", STUDY),
         Threshold("over_noise", 3.0, "log of that drop over the median change from point to point", STUDY),
+        Threshold("at_once", 0.7, "largest rise within an epoch over the drop, in logarithms; sorted data rise at once", STUDY),
         Threshold("found", 0.6, "the same share where no length of an epoch is known", STUDY),
         Threshold("points", 4.0, "logged points within a tooth of unknown length", STUDY),
         Threshold("none", 0.15, "the same share below which nothing adds up within an epoch", STUDY),
@@ -106,6 +107,7 @@ def grows_within_epochs(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             and reset.share > max(limits["resets"], 2.0 / reset.points)
             and reset.drop > limits["drop"]
             and reset.over_noise > limits["over_noise"]
+            and reset.rise < limits["at_once"]
         ):
             yield supports(
                 "resets",
@@ -183,7 +185,7 @@ def examples() -> Examples:
     loss = [2.0 * 0.995**k * jitter[k] for k in range(400)]
     teeth = [0.5 * (1 + k % 20) ** 0.7 * jitter[(3 * k) % 400] for k in range(400)]
     epochs = [float(k // 20) for k in range(400)]
-    swinging = [0.5 * (1.0 + k % 20) * (1.1 + math.cos(0.55 * (k % 20))) * 1.01**k for k in range(400)]
+    swinging = [0.5 * (1.0 + k % 20) ** 0.9 * (1.1 + math.cos(0.4 * (k % 20))) * 1.01**k for k in range(400)]
     valid = (
         Example("noise", run_of(spec, loss=loss, grad_norm=jitter, epoch=epochs)),
         Example(

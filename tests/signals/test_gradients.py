@@ -68,6 +68,10 @@ class TestResets:
         assert gradients.resets(STEP[::every], norm[::every], 20.0).share > 0.9
         assert gradients.resets(STEP[::every], norm[::every], 27.0).share < 0.5
 
+    def test_sorted_data_rise_at_once(self):
+        assert gradients.resets(STEP, self.norm(lambda k: np.where(k > 15, 9.0, 1.0)), 20.0).rise > 0.8
+        assert gradients.resets(STEP, self.norm(lambda k: k), 20.0).rise < 0.4
+
     def test_noise_and_short_series(self):
         assert gradients.resets(STEP, NOISE, 20.0).share < 0.4
         assert gradients.resets(STEP[:30], NOISE[:30], 20.0) is None
@@ -150,6 +154,12 @@ class TestBursts:
     def test_no_burst(self):
         assert gradients.bursts(STEP, NOISE, STEP, NOISE, 10.0) is None
         assert gradients.bursts(STEP[:5], NOISE[:5], STEP[:5], NOISE[:5], 10.0) is None
+
+    def test_spread_over_epochs(self):
+        epochs = np.arange(40)
+        assert gradients.spread_over_epochs(20 * epochs + RNG.integers(20, size=40), 20.0) == 0.0
+        assert gradients.spread_over_epochs(np.sort(RNG.choice(800, 80, replace=False)), 20.0) > 0.5
+        assert np.isnan(gradients.spread_over_epochs(np.array([3, 40, 77]), 100.0))
 
     def test_second_moment_is_made_of_them(self):
         slowed = gradients.slowed_by_bursts(STEP, self.wild(), ADAM, 10.0)

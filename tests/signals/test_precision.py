@@ -25,7 +25,15 @@ class TestFormat:
 
     @pytest.mark.parametrize(
         "value",
-        [VALUES, VALUES.astype(np.float32), np.round(VALUES, 3), np.round(VALUES, 2), np.arange(100.0), np.zeros(50), [1.5, np.nan]],
+        [
+            VALUES,
+            VALUES.astype(np.float32),
+            np.round(VALUES, 3),
+            np.round(VALUES, 2),
+            np.arange(100.0),
+            np.zeros(50),
+            [1.5, np.nan],
+        ],
     )
     def test_other_numbers_fit_none(self, value):
         assert format_of(np.asarray(value, dtype=np.float64)) == ""

@@ -14,7 +14,7 @@ import numpy as np
 from traindoctor.signals.robust import MAD_TO_SIGMA, correlation, running_median, spread
 
 if TYPE_CHECKING:
-    from traindoctor.model import FloatArray, IntArray, Run, Series
+    from traindoctor.model import FloatArray, Run, Series
     from traindoctor.signals.measurements import SeriesMeasurements
 
 #: A pause is no validation and no slow batch: this many times the usual distance of two values, and rare.
@@ -146,22 +146,25 @@ def jump_at(series: SeriesMeasurements, step: int, reach: float, until: int | No
         return None
     log = _log(series)
     start = max(0, at - SEEN)
+    back = int(np.clip((at - start) // 2, 3, BACK))
+    before = float(np.median(log[at - back : at]))
     best = (-np.inf, 0.0, 0.0, 1)
     for k in LENGTHS:
         if k > most:
             break
-        elsewhere = _rises(log[start:at], k)
-        here = float(log[at : at + k].mean() - np.median(log[max(start, at - BACK) : at]))
+        elsewhere = _rises(log[start:at], k, back)
+        here = float(log[at : at + k].mean()) - before
         if elsewhere.size < 3:
             continue
-        noise = max(spread(elsewhere), float(elsewhere.std()), 1e-3)
-        z = (here - float(np.median(elsewhere))) / noise
+        middle = float(np.median(elsewhere))
+        # a steep descent spreads the lower side alone, and says nothing of rises
+        noise = max(spread(elsewhere[elsewhere >= middle]), (float(np.quantile(elsewhere, 0.95)) - middle) / 1.645, 1e-3)
+        z = (here - middle) / noise
         if z > best[0]:
             best = (z, here, float(elsewhere.max()), k)
     z, mean, usual, k = best
     if not np.isfinite(z):
         return None
-    before = float(np.median(log[max(start, at - BACK) : at]))
     seen = log[at : at + max(k, 2)]
     rise = float(seen.max()) - before
     below = np.flatnonzero(log[at:stop] <= before + 0.5 * rise)
@@ -187,13 +190,12 @@ def _log(series: SeriesMeasurements) -> FloatArray:
     return np.log(np.maximum(series.value, FLOOR * max(abs(series.initial), 1e-290)))
 
 
-def _rises(log: FloatArray, k: int) -> FloatArray:
-    """Return at each place of a stretch the mean of the next `k` points over the median of those before it."""
-    if log.size < FEWEST + k:
+def _rises(log: FloatArray, k: int, back: int) -> FloatArray:
+    """Return at each place of a stretch the mean of the next `k` points over the median of the `back` points before it."""
+    if log.size < back + k:
         return np.zeros(0)
     total = np.concatenate([[0.0], np.cumsum(log)])
     ahead = (total[k:] - total[:-k]) / k  # of the points i .. i + k - 1
-    back = min(BACK, log.size - k)
     level = np.median(np.lib.stride_tricks.sliding_window_view(log, back), axis=1)  # of the points i .. i + back - 1
     n = min(level.size, ahead.size - back)
     return np.asarray(ahead[back : back + n] - level[:n])
@@ -226,8 +228,8 @@ def sudden_rise(series: SeriesMeasurements, reach: float) -> tuple[Jump, float] 
 def repetition(series: SeriesMeasurements, step: int, until: int | None = None, first: int | None = None) -> Repetition | None:
     """Return the earlier stretch of a positive series that its points from `step` on resemble most; None when too short.
 
-    Of stretches that resemble them alike the latest counts. `until`: the next boundary. `first`: the first boundary of all, before
-    which nothing was repeated by a restart.
+    Of stretches that resemble them alike the latest counts. `until`: the next boundary. `first`: the first boundary of all, up
+    to which no restart repeated anything.
 
     Each batch has a difficulty of its own, so that the same batches in the same order leave the same pattern around the slow
     part of the loss. Only where steps are as dense after the boundary as before can the two be laid on each other.
@@ -249,7 +251,9 @@ def repetition(series: SeriesMeasurements, step: int, until: int | None = None, 
     likeness = np.divide(pieces @ wanted, n * deviation, out=np.zeros(deviation.size), where=deviation > 0.0)
     place = int(np.flatnonzero(likeness >= 0.9 * likeness.max())[-1]) if likeness.max() > 0.0 else 0
     lag = at - place
-    by_chance = (float(np.sqrt(2.0 * np.log(max(2.0, pieces.shape[0])))) + 4.0) / float(np.sqrt(n))
+    by_chance = float(
+        np.tanh((np.sqrt(2.0 * np.log(max(2.0, pieces.shape[0]))) + 4.0) / np.sqrt(n - 3.0))
+    )  # Fisher's transformation
     known = residual[: at if first is None else min(at, int(np.searchsorted(series.step, first)))]
     before = correlation(known[lag:], known[:-lag]) if known.size - lag >= SEQUENCE else float("nan")
     return Repetition(int(series.step[at]), int(series.step[place]), float(likeness[place]), by_chance, before, n)
@@ -309,5 +313,3 @@ def _drift(first: Series, other: Series, rank: int) -> Drift | None:
 def steps_of_memory(beta2: float | None) -> float:
     """Return the steps over which a second moment forgets, 1 / (1 - beta2); 1,000 where it is not known."""
     return 1.0 / (1.0 - beta2) if beta2 is not None and 0.0 <= beta2 < 1.0 else 1000.0
-
-

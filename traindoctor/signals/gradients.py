@@ -122,12 +122,15 @@ class Resets(NamedTuple):
 
     `share`: of the boundaries at which the largest fall from one logged point to the next, within half an epoch on each side,
     is the one across the boundary. `drop`: its median, as a factor. `over_noise`: log of the drop over the median change from
-    point to point. `n`: boundaries. `points`: logged points of an epoch; by chance the share is one over it.
+    point to point. `rise`: largest rise from one point to the next within an epoch, median, over the drop, in logarithms:
+    near 1 where the norm goes up at once. `n`: boundaries. `points`: logged points of an epoch; by chance the share is one over
+    it.
     """
 
     share: float
     drop: float
     over_noise: float
+    rise: float
     n: int
     points: float
 
@@ -153,9 +156,9 @@ def resets(step: IntArray, norm: FloatArray, length: float) -> Resets | None:
     drop = -float(np.median(change[across]))
     noise = float(np.median(np.abs(change)))
     over = drop / noise if noise > 0.0 else float("inf")
-    return Resets(
-        float(np.mean(change[across] <= around.min(axis=1))), float(np.exp(min(drop, 300.0))), over, across.size, points
-    )
+    share = float(np.mean(change[across] <= around.min(axis=1)))
+    rise = float(np.median(around.max(axis=1))) / drop if drop > 0.0 else float("inf")
+    return Resets(share, float(np.exp(min(drop, 300.0))), over, rise, across.size, points)
 
 
 # -- a sum that is never cleared ---------------------------------------------------------------------------------------
@@ -320,6 +323,18 @@ def _off_clock(gaps: FloatArray) -> float:
     return float(np.mean(np.abs(beats - np.round(beats))))
 
 
+def spread_over_epochs(steps: IntArray, length: float) -> float:
+    """Return the variance of the number of bursts in an epoch over its mean, from the first epoch with one on: 1 for chance.
+
+    0 for the same number in each, as where certain rows are bad. NaN below five epochs, or fewer bursts than epochs.
+    """
+    epoch = np.floor_divide(steps, max(length, 1.0)).astype(np.int64)
+    n = int(epoch[-1] - epoch[0]) if epoch.size else 0  # the last epoch may not be whole
+    counts = np.bincount(epoch - epoch[0], minlength=n + 1)[:n] if n >= 5 else np.zeros(0)
+    mean = float(counts.mean()) if counts.size else 0.0
+    return float(counts.var() / mean) if mean >= 0.8 else float("nan")
+
+
 def slowed_by_bursts(step: IntArray, norm: FloatArray, spec: OptimizerSpec, times: float) -> float:
     """Return by what factor bursts lengthen the memory of Adam's second moment, and so shorten its steps; 1 for no burst.
 
@@ -459,9 +474,10 @@ def would_move(m: Measurements) -> bool:
 
     Under plain descent the weights move by lr * norm of the gradient. Under Adam and its kin each by about lr, unless eps
     is above the size of its gradient, taken as a thousandth of the norm (a million equal ones). A weight norm of 10 and a
-    gradient norm of 0.1 are assumed where they were not logged, the usual rate where none is known.
+    gradient norm of 0.1 are assumed where they were not logged, the usual rate where none is known. The rate is the median of
+    the logged ones.
     """
-    lr = m.peak_lr
+    lr = float(np.median(m.learning_rate.value)) if m.has("learning_rate") else m.peak_lr
     if lr is not None and lr <= 0.0:
         return False
     spec = m.run.optimizer
@@ -636,8 +652,8 @@ def depth_at_first(layers: Layers) -> FirstDepth:
 def split_piles(layers: Layers) -> tuple[str, ...]:
     """Return the layers whose gradient norms add up while those of others do not; none where all do, or none does.
 
-    What adds up is smooth from point to point (autocorrelation), grows by a factor of two at least, and more than
-    `PILED` times as much as the layers that do not; these have the noise of the batches.
+    What adds up is smooth from point to point (autocorrelation), grows as a power of the steps, by a factor of two at least,
+    and more than `PILED` times as much as the layers that do not; these have the noise of the batches.
     """
     if not layers.has("grad_norm"):
         return ()
@@ -651,5 +667,22 @@ def split_piles(layers: Layers) -> tuple[str, ...]:
     if not others.any():
         return ()
     usual = float(np.median(growth[others]))
-    piles = counts & (growth > max(2.0, PILED * usual)) & (smooth > 0.97)
-    return tuple(name for name, one in zip(layers.names, piles, strict=True) if one)
+    piles = counts & (growth > max(2.0, PILED * usual)) & (smooth > 0.985)
+    if layers.has("weight_norm"):  # what no optimizer holds does not move
+        frozen = layers.frozen
+        return tuple(name for name, one in zip(layers.names, piles, strict=True) if one and name in frozen)
+    step = np.arange(len(rows))
+    laws = {k: pile_up(step, np.nan_to_num(rows[:, k])) for k in np.flatnonzero(piles).tolist()}
+    return tuple(layers.names[k] for k, law in laws.items() if law is not None and law.scatter < 0.035 and 0.3 < law.power < 1.4)
+
+
+def layer_smoothness(layers: Layers) -> float:
+    """Return the autocorrelation at one point of the gradient norm of a weight matrix, median over them; NaN below two.
+
+    A sum of gradients is smooth in each layer; single gradients have the noise of their batches.
+    """
+    if not layers.has("grad_norm"):
+        return float("nan")
+    columns = [column[np.isfinite(column)] for column in layers.rows("grad_norm")[:, layers.matrices].T]
+    smooth = [robust.autocorrelation(column, 1) for column in columns if column.size >= 12]
+    return float(np.nanmedian(smooth)) if len(smooth) > 1 and np.isfinite(smooth).any() else float("nan")

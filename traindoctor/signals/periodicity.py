@@ -7,6 +7,7 @@ A training set that is read in one order, or a batch that is bad, shows at the s
 from __future__ import annotations
 
 from functools import cached_property
+from math import erfc, sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -281,9 +282,9 @@ class Spikes(NamedTuple):
 
     `step` (n,): at which each begins. `height` (n,): over the level around it. `width`: steps from its begin until the series
     is back among its noise, median. `n_epochs`: epochs from the first to the last spike. `same_phase`: share of the spikes at
-    one place of the epoch. `phase`: that place, 0 to 1. `chance`: the probability that as many spikes, anywhere, leave no epoch
-    with two of them; 1 where an epoch has two. `length`: of the epoch in steps; NaN where no epoch is known, and then the last
-    five are NaN, too.
+    one place of the epoch. `phase`: that place, 0 to 1. `chance`: the probability that as many spikes, anywhere, reach as many
+    of the epochs: small where they come once in each. `length`: of the epoch in steps; NaN where no epoch is known, and then
+    the last five are NaN, too.
     """
 
     step: IntArray
@@ -340,9 +341,24 @@ def isolated_spikes(step: IntArray, value: FloatArray, epoch: float | None, *, l
         float(counts.size),
         float(near[best].mean()),
         float(place[best]),
-        float(np.prod(1.0 - np.arange(at.size) / counts.size)) if counts.max() == 1 else 1.0,
+        spread_chance(at.size, counts.size, int((counts > 0).sum())),
         epoch,
     )
+
+
+def spread_chance(n: int, n_boxes: int, reached: int) -> float:
+    """Return the probability that n balls thrown at random reach at least so many of the boxes, by the normal approximation.
+
+    Source: Feller 1968, An introduction to probability theory and its applications, vol. 1, section IV.2 (occupancy).
+    """
+    if n_boxes < 2:
+        return 1.0
+    empty = (1.0 - 1.0 / n_boxes) ** n
+    mean = n_boxes * (1.0 - empty)
+    variance = n_boxes * (n_boxes - 1) * (1.0 - 2.0 / n_boxes) ** n + n_boxes * empty - (n_boxes * empty) ** 2
+    if not variance > 1e-12:
+        return 1.0
+    return 0.5 * erfc((reached - mean) / sqrt(2.0 * variance))
 
 
 class Epochs:

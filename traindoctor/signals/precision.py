@@ -1,7 +1,7 @@
 """What a number format leaves in a log: values that it holds exactly, overflow beside sound numbers, updates that are lost.
 
-float16 has 11 significant bits and ends at 65504; bfloat16 has 8, so that an update below 2^-9 of a weight is lost for certain and
-one below 2^-8 mostly. Source: IEEE 754-2019, binary16; Kalamkar et al. 2019, arXiv:1905.12322 (bfloat16).
+float16 has 11 significant bits and ends at 65504; bfloat16 has 8, so that an update below 2^-9 of a weight is lost for certain
+and one below 2^-8 mostly. Source: IEEE 754-2019, binary16; Kalamkar et al. 2019, arXiv:1905.12322 (bfloat16).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from traindoctor.model import FloatArray, IntArray, Run
     from traindoctor.signals.measurements import Measurements, SeriesMeasurements
 
@@ -67,8 +69,10 @@ class ScalePath(NamedTuple):
 
 
 class Stillness(NamedTuple):
-    """How little a weight norm moves. `moved`: largest distance from its first value over it. `still`: share of the moves from
-    one logged point to the next that are exactly zero. `late`: median relative move of the last half; `early`: of the first tenth.
+    """How little a weight norm moves, as shares of itself.
+
+    `moved`: largest distance from its first value. `still`: share of the moves from one logged point to the next that are exactly
+    zero. `late`: median move of the last half; `early`: of the first tenth.
     """
 
     moved: float
@@ -111,7 +115,7 @@ def format_of(value: FloatArray) -> Literal["float16", "bfloat16", ""]:
     return "float16" if inside.size == rich.size and np.all(inside.astype(np.float16).astype(np.float64) == inside) else ""
 
 
-def _fits(value: FloatArray, bits: int) -> FloatArray:
+def _fits(value: FloatArray, bits: int) -> NDArray[np.bool_]:
     """Whether each value has no more significant bits than this, as float32 holds it."""
     mantissa, _ = np.frexp(value)
     scaled = mantissa * 2.0**bits
@@ -187,9 +191,9 @@ def stillness(weight: SeriesMeasurements) -> Stillness | None:
 def slingshots(loss: SeriesMeasurements) -> IntArray:
     """Return the steps at which a loss that was almost 0 shoots up, to come down again: (k,), often none.
 
-    Almost 0: three logged points in a row below 1e-5 of the first loss, and of 1. Up: above a thousandth of the first loss, which is
-    what a log of every fiftieth step still sees of it. The last one need not have come down. Source of the pattern: Thilak et al.
-    2022, arXiv:2206.04817, figure 1.
+    Almost 0: three logged points in a row below 1e-5 of the first loss, and of 1. Up: above a thousandth of the first loss, which
+    is what a log of every fiftieth step still sees of it. The last one need not have come down. Source of the pattern: Thilak
+    et al. 2022, arXiv:2206.04817, figure 1.
     """
     if loss.n < 2 or loss.positive_share < 0.25 or not loss.initial > 0.0:
         return loss.step[:0]
@@ -200,7 +204,7 @@ def slingshots(loss: SeriesMeasurements) -> IntArray:
     state = np.where(loss.value > SATURATED * start, 1, np.where(calm, -1, 0))
     known = np.flatnonzero(state)
     turns = known[1:][(state[known][1:] == 1) & (state[known][:-1] == -1)]
-    return loss.step[turns]
+    return np.asarray(loss.step[turns], dtype=np.int64)
 
 
 def jumps_with(series: SeriesMeasurements, steps: IntArray, within: float) -> float:

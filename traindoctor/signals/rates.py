@@ -455,21 +455,23 @@ def floor_of_rate(rate: tuple[IntArray, FloatArray], loss: tuple[IntArray, Float
         return None
     j = int(moved[-1]) + 1
     at = int(step[j])
-    found = answer(*loss, at)
+    loss_step, level = loss
+    if not np.all(level > 0.0):
+        return None
+    log = np.log(level)  # the noise of a small loss is a factor, and skew
+    found = answer(loss_step, log, at, reach=0.4)
     if found is None or not found.after < found.before:
         return None
-    loss_step, level = loss
-    parts = level[loss_step < at], level[loss_step >= at]
-    if min(part.size for part in parts) < max(12, level.size // 10):
-        return None
-    trends = []
-    for part in parts:  # did it stand, beside the noise?
-        late = part[part.size // 2 :] if part is parts[0] else part[part.size // 4 :]
+    for part in (log[loss_step < at], log[loss_step >= at]):  # did it stand, beside the noise?
+        if part.size < max(12, log.size // 10):
+            return None
+        late = part[part.size // 2 :] if part.size > 24 else part[part.size // 3 :]
         half = late.size // 2
-        trends.append(float(np.median(late[half:]) / np.median(late[:half])))
-    if min(trends) < 0.85:
-        return None
-    return Floor(at, float(ratio[moved[-1]]), found.ratio, found.errors, float(value[-1] / value.max()))
+        error = 1.25 * robust.step_noise(late) * math.sqrt(2.0 / max(1, half))
+        if float(np.median(late[half:]) - np.median(late[:half])) < -max(0.1, 2.0 * error):
+            return None
+    fell = math.exp(found.after - found.before)
+    return Floor(at, float(ratio[moved[-1]]), fell, found.errors, float(value[-1] / value.max()))
 
 
 def moves_near(run: Run, at: int, reach: float = 0.05) -> bool:

@@ -334,8 +334,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault("init-too-narrow", FAMILY, ("TD614",), _narrow_init, ("relu|recurrent", "batches", "!layer-norm", "!batch-norm", "!classes-of-pairs", "!imbalanced"), measure="mean", least=1.5, runs=12),
     Fault("one-term-dominates", FAMILY, ("TD615",), _terms, ("regression", "!exact", "terms|images"), measure="term", runs=14),
     Fault("broadcast-target", FAMILY, ("TD616",), with_hook(broadcast=1), ("regression", "!terms", "!images", "!recurrent", "!exact"), runs=12),
-    Fault("inputs-ignored", FAMILY, ("TD617",), _ignored, ("val", "batches", "!tokens", "!imbalanced"), runs=12, held_back=8),
-    Fault("inputs-zero", FAMILY, ("TD617", "TD612"), with_hook(ignored="zero"), ("val", "batches", "!tokens", "!recurrent", "!imbalanced"), runs=8, held_back=5),
+    Fault("inputs-ignored", FAMILY, ("TD617",), _ignored, ("classes", "batches", "val", "!tokens", "!imbalanced"), runs=10, held_back=8),
+    Fault("inputs-ignored-regression", FAMILY, ("TD617", "TD616"), _ignored, ("regression", "batches", "val", "!images"), runs=6, held_back=4),
+    Fault("inputs-zero", FAMILY, ("TD617", "TD612"), with_hook(ignored="zero"), ("classes", "batches", "val", "!tokens", "!recurrent", "!imbalanced"), runs=8, held_back=5),
     Fault("overfitting", FAMILY, ("TD704",), _overfit, ("batches", "val", "!tokens", "!recurrent"), measure="risen", least=1.15, runs=16, held_back=8, habit={"val": True}),
     Fault("no-evaluation-mode", FAMILY, ("TD701",), _no_eval, ("relu", "val", "!batch-norm"), measure="val-last", least=1.2, runs=16, held_back=8, habit={"val": True}),
 )

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from faults.declare import Fault, Sound, hooked
 from hooks import Hook, State, hook
-from recipes import Recipe
-from torch import Tensor
-from training import Plan
+
+from faults.declare import Fault, Sound, hooked
+
+if TYPE_CHECKING:
+    from recipes import Recipe
+    from torch import Tensor
+    from training import Plan
 
 FAMILY = "precision"
 #: Spellings of the loss scale in logs.
@@ -234,9 +237,11 @@ def _scale_runs_down(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Pl
 
 
 def _slingshot(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Plan]:
-    """A few rows learned by heart in a full batch, and trained on with a short memory, as in arXiv:2206.04817; its twin has a long one."""
+    """A few rows learned by heart in a full batch, trained on with a short memory (arXiv:2206.04817); its twin has a long one."""
     rate = draw.choice((5e-3, 1e-2))
-    long = replace(plan, steps=draw.choice((1600, 2400)), lr=rate, task_kw=plan.task_kw | {"batch": None, "layers": 3, "hidden": 64})
+    long = replace(
+        plan, steps=draw.choice((1600, 2400)), lr=rate, task_kw=plan.task_kw | {"batch": None, "layers": 3, "hidden": 64}
+    )
     long = hooked(replace(long, kw={"betas": (0.9, 0.999)}), rows=draw.choice((60, 100, 150)))
     return replace(long, kw={"betas": (0.9, draw.choice((0.9, 0.95)))}), long
 
@@ -254,16 +259,58 @@ def _bf16_that_works(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
 
 ADAMS = ("adam", "adamw")
 FAULTS: tuple[Fault, ...] = (
-    Fault("bf16-weights", FAMILY, ("TD409",), _slow_in_bf16, ("batches",), least=1.25, runs=12, held_back=8, habit={"tier": 2, "weight_norm": True}),
-    Fault("bf16-throughout", FAMILY, ("TD409",), _pure_bf16, ("batches", "!recurrent"), least=1.25, runs=10, held_back=8, habit={"tier": 2, "weight_norm": True}),
-    Fault("bf16-moments", FAMILY, ("TD410",), _frozen_moment, ("batches", "!tokens"), ADAMS, least=1.2, runs=8, held_back=6, habit={"tier": 2, "config": "flat"}),
+    Fault(
+        "bf16-weights",
+        FAMILY,
+        ("TD409",),
+        _slow_in_bf16,
+        ("batches",),
+        least=1.25,
+        runs=12,
+        held_back=8,
+        habit={"tier": 2, "weight_norm": True},
+    ),
+    Fault(
+        "bf16-throughout",
+        FAMILY,
+        ("TD409",),
+        _pure_bf16,
+        ("batches", "!recurrent"),
+        least=1.25,
+        runs=10,
+        held_back=8,
+        habit={"tier": 2, "weight_norm": True},
+    ),
+    Fault(
+        "bf16-moments",
+        FAMILY,
+        ("TD410",),
+        _frozen_moment,
+        ("batches", "!tokens"),
+        ADAMS,
+        least=1.2,
+        runs=8,
+        held_back=6,
+        habit={"tier": 2, "config": "flat"},
+    ),
     Fault("half-summed-loss", FAMILY, ("TD407",), _summed, ("batches", "!game"), runs=9, held_back=6),
     Fault("half-without-check", FAMILY, ("TD407",), _unscaled, ("batches", "!game"), runs=12, held_back=6),
     Fault("half-growing", FAMILY, ("TD407",), _growing, ("batches", "!game"), runs=8, held_back=6, habit={"config": "flat"}),
     Fault("loss-scale-runs-down", FAMILY, ("TD408",), _scale_runs_down, ("batches", "!game"), least=1.4, runs=14, held_back=8),
-    Fault("slingshot", FAMILY, ("TD411", "TD101"), _slingshot, ("classes", "relu", "images", "!convolution", "!deep"), ADAMS, measure="late", least=1e3, runs=8, held_back=0),
-)  # fmt: skip
+    Fault(
+        "slingshot",
+        FAMILY,
+        ("TD411", "TD101"),
+        _slingshot,
+        ("classes", "relu", "images", "!convolution", "!deep"),
+        ADAMS,
+        measure="late",
+        least=1e3,
+        runs=8,
+        held_back=0,
+    ),
+)
 SOUND: tuple[Sound, ...] = (
     Sound("loss-scale-settles", FAMILY, _settling_scale, ("batches", "!game"), runs=8, held_back=5),
     Sound("bf16-that-works", FAMILY, _bf16_that_works, ("batches", "!game", "!recurrent"), runs=10, held_back=6, compare=True),
-)  # fmt: skip
+)

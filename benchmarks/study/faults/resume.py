@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from faults.declare import Fault, Sound, hooked, with_hook
 from hooks import Hook, State, hook
-from recipes import Recipe
 from tasks import TASKS
-from training import Plan, build_optimizer, norm
+from training import build_optimizer, norm
+
+from faults.declare import Fault, Sound, hooked, with_hook
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from recipes import Recipe
+    from training import Plan
 
 FAMILY = "resume"
 
@@ -198,16 +203,83 @@ def _again(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Plan]:
 
 
 FAULTS: tuple[Fault, ...] = (
-    Fault("state-lost", FAMILY, ("TD805",), _lost("fresh"), optimizers=("adam", "adamw", "rmsprop", "adagrad"), suits=("!game",), measure="late", runs=8, held_back=6, onset=_at),
-    Fault("moments-zeroed", FAMILY, ("TD805",), _lost("moments"), optimizers=("adam", "adamw"), suits=("!game",), measure="late", runs=8, held_back=6, onset=_at),
-    Fault("second-moment-lost", FAMILY, ("TD805",), _lost("second"), optimizers=("adam", "adamw", "rmsprop", "adagrad"), suits=("!game",), measure="late", runs=14, held_back=6, onset=_at),
-    Fault("older-weights", FAMILY, ("TD805",), _lost("weights"), suits=("!game",), measure="late", runs=8, held_back=4, onset=_at),
-    Fault("data-again", FAMILY, ("TD806",), _again, ("classes", "batches", "val", "!tokens", "!recurrent"), measure="val", least=1.2, runs=8, held_back=6, habit={"every": 1, "form": "events"}, onset=_at),
-    Fault("gradients-not-averaged", FAMILY, ("TD807",), with_hook(ranks="apart"), ("batches", "val", "!game"), measure="present", runs=9, held_back=6, habit={"tier": 2, "form": "events"}),
-)  # fmt: skip
+    Fault(
+        "state-lost",
+        FAMILY,
+        ("TD805",),
+        _lost("fresh"),
+        optimizers=("adam", "adamw", "rmsprop", "adagrad"),
+        suits=("!game",),
+        measure="late",
+        runs=8,
+        held_back=6,
+        onset=_at,
+    ),
+    Fault(
+        "moments-zeroed",
+        FAMILY,
+        ("TD805",),
+        _lost("moments"),
+        optimizers=("adam", "adamw"),
+        suits=("!game",),
+        measure="late",
+        runs=8,
+        held_back=6,
+        habit={"clock": True},
+        onset=_at,
+    ),
+    Fault(
+        "second-moment-lost",
+        FAMILY,
+        ("TD805",),
+        _lost("second"),
+        optimizers=("adam", "adamw", "rmsprop", "adagrad"),
+        suits=("!game",),
+        measure="late",
+        runs=14,
+        held_back=6,
+        habit={"clock": True},
+        onset=_at,
+    ),
+    Fault(
+        "older-weights", FAMILY, ("TD805",), _lost("weights"), suits=("!game",), measure="late", runs=8, held_back=4, onset=_at
+    ),
+    Fault(
+        "data-again",
+        FAMILY,
+        ("TD806",),
+        _again,
+        ("classes", "batches", "val", "!tokens", "!recurrent"),
+        measure="val",
+        least=1.2,
+        runs=8,
+        held_back=6,
+        habit={"every": 1, "form": "events"},
+        onset=_at,
+    ),
+    Fault(
+        "gradients-not-averaged",
+        FAMILY,
+        ("TD807",),
+        with_hook(ranks="apart"),
+        ("batches", "val", "!game"),
+        measure="present",
+        runs=9,
+        held_back=6,
+        habit={"tier": 2, "form": "events"},
+    ),
+)
 SOUND: tuple[Sound, ...] = (
     Sound("resumed", FAMILY, _lost("kept"), ("!game",), runs=14, held_back=8),
     Sound("resumed-rewarmed", FAMILY, _rewarmed, ("!game", "batches"), ("adam", "adamw"), runs=5, compare=True),
-    Sound("resumed-count-lost", FAMILY, lambda p, r, d: _lost("count")(p, r, d)[0], ("batches", "!game"), ("adam", "adamw"), runs=4, compare=True),
+    Sound(
+        "resumed-count-lost",
+        FAMILY,
+        lambda p, r, d: _lost("count")(p, r, d)[0],
+        ("batches", "!game"),
+        ("adam", "adamw"),
+        runs=4,
+        compare=True,
+    ),
     Sound("ranks-averaged", FAMILY, with_hook(ranks="averaged"), ("batches", "!game"), runs=5, habit={"form": "events"}),
-)  # fmt: skip
+)
