@@ -84,7 +84,7 @@ def nothing_moves(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     if m.peak_lr is not None and m.peak_lr <= 0.0:
         yield against("rate", m.peak_lr, weight=PROOF, kind="config", source=m.lr_source, text="The learning rate is zero.")
         return
-    falls = m.loss.fall_significance > limits["sure"] and m.loss.tail < 0.95 * m.loss.initial
+    falls = still is None and m.loss.fall_significance > limits["sure"] and m.loss.tail < 0.95 * m.loss.initial
     if grad_is_zero and not falls:
         yield supports(
             "grad_norm",
