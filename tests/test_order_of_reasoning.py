@@ -63,7 +63,7 @@ def test_a_nan_that_the_log_hides(curve):
     run = replace(run_of(ADAM, loss=CURVES[curve], grad_norm=GRAD), damages=(hidden,))
     codes = {f.code for f in diagnose_run(run, CAUSES).findings if f.severity in ("error", "warning")}
     assert "TD002" in codes
-    assert codes & {"TD401", "TD201", "TD407"}
+    assert codes & {"TD401", "TD201", "TD407", "TD611"}
 
 
 def resumed(*, jump):

@@ -175,7 +175,7 @@ def begins_at_zero(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 source=m.weight_norm.source,
                 text=f"The weight norm grows from {m.weight_norm.value[0]:.3g} to {grown:.0f} times that.",
             )
-        elif start is not None and grown < 2.0:
+        elif start is not None and grown < limits["unmoved"] + 1.0:
             yield against(
                 "weights",
                 grown,

@@ -58,6 +58,7 @@ CAUSE = Cause(
         Threshold("moved", 0.01, "relative change of the weight norm while the loss stands", STUDY),
         Threshold("grown", 1.0, "relative change of the weight norm: more is a start from next to nothing", STUDY),
         Threshold("far", 30.0, "learning rate over the usual one: it throws the weights about", STUDY),
+        Threshold("even", 1e-3, "noise over level of the loss of equal outputs", STUDY),
         Threshold("vanishing", 0.01, "gradient norm of the first over the last weight matrix", STUDY),
         Threshold("high", 8.0, "learning rate over the usual one", STUDY),
         Threshold("better", 3.0, "accuracy times the number of classes of a model that sees its input", STUDY),
@@ -73,6 +74,8 @@ CAUSE = Cause(
 @CAUSE.in_logs(needs=("loss",))
 def stands_at_the_prior(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a loss that stands at a level of chance from the start."""
+    from traindoctor.signals.levels import equal_start
+
     still = m.stillness
     if still is None or m.is_adversarial or not still.from_start:
         return
@@ -94,6 +97,16 @@ def stands_at_the_prior(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             weight=MODERATE + WEAK,
             source=m.loss.source,
             text=f"The loss stands at {still.level:.3g}, the variance of standardised targets.",
+        )
+    equal = equal_start(m.loss.value, limits["even"])
+    if equal is not None and equal.points >= 3 and equal.share < 1.0:
+        yield against(
+            "equal",
+            equal.noise,
+            unit="noise / level",
+            weight=MODERATE,
+            source=m.loss.source,
+            text=f"It begins at ln {equal.classes} to {equal.noise:.1g} of itself: outputs that are equal, from weights next to zero.",
         )
     ratio = m.rate_ratio
     if ratio is not None and ratio >= limits["high"]:

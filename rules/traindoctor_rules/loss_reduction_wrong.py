@@ -100,8 +100,8 @@ def _is_of_classes(m: Measurements) -> bool:
 def starts_at_a_multiple(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a first loss that is a known level times, or divided by, the batch size, and what came of it."""
     found, loss = _start(m, limits), m.loss
-    if found is None:
-        return
+    if found is None or (found.factor < 1.0 and not (_is_of_classes(m) and found.classes <= limits["few"])):
+        return  # a regression's loss may begin anywhere
     level = f"ln {found.classes}" if found.classes else "the variance of standardised targets"
     how = f"{found.factor:.0f} times" if found.factor > 1.0 else f"{1.0 / found.factor:.0f} times less than"
     batch = max(found.factor, 1.0 / found.factor)

@@ -63,7 +63,7 @@ CAUSE = Cause(
         Threshold("start", 0.1, "relative distance of the first loss from -ln C", "a usual start is above ln C by up to a tenth"),
         Threshold("risen", 1.3, "last over first level of a loss that rises", STUDY),
         Threshold("much", 5.0, "last over first level, under steps that the optimizer bounds", STUDY),
-        Threshold("usual", 3.4, "learning rate over the usual one", STUDY),
+        Threshold("usual", 6.0, "learning rate over the usual one", STUDY),
         Threshold("worse", 0.5, "accuracy times the number of classes: guessing gives 1", STUDY),
     ),
     explains=("TD201", "TD401"),

@@ -66,6 +66,7 @@ CAUSE = Cause(
         Threshold("fallen", 0.8, "lowest loss over the level of a run that had learnt before", STUDY),
         Threshold("high", 0.1, "level over initial loss of a run that got back up", STUDY),
         Threshold("far", 30.0, "learning rate over the usual one: it kills units, and is the cause", STUDY),
+        Threshold("wild", 1.3, "highest early loss over its start and its level", STUDY),
         Threshold("even", 0.006, "noise over level of a loss of equal scores", STUDY),
         Threshold("back", 0.05, "relative distance of the level from that of the start", STUDY),
     ),
@@ -150,7 +151,7 @@ def only_zeros(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "zero_share",
             most,
             unit="share of zeros",
-            weight=STRONG + MODERATE,
+            weight=PROOF,
             onset=still.step,
             source=m.layers.source("zero_share"),
             text=f"All outputs of {name} are 0, and the loss stands.",
@@ -268,8 +269,10 @@ def held_by_a_setting(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a setting that would hold the run back by itself, or a rate that kills units."""
     from traindoctor.signals.stillness import brake
 
-    found, ratio = brake(m), m.rate_ratio
-    if ratio is not None and ratio >= limits["far"] and m.stillness is not None:
+    found, ratio, still = brake(m), m.rate_ratio, m.stillness
+    if still is None:
+        return
+    if ratio is not None and ratio >= limits["far"] * (1.0 if m.optimizer.is_adaptive else 2.0):
         yield against(
             "rate",
             m.peak_lr,
@@ -278,7 +281,17 @@ def held_by_a_setting(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=m.lr_source,
             text=f"The learning rate is {ratio:.0f} times the usual one: if units died, it is why.",
         )
-    if found is not None and m.stillness is not None:
+    early = float(m.loss.value[: max(3, m.loss.n // 20)].max())
+    if early > limits["wild"] * max(float(m.loss.value[0]), still.level) and not m.is_adversarial:
+        yield against(
+            "wild",
+            early,
+            unit="loss",
+            weight=MODERATE + WEAK,
+            source=m.loss.source,
+            text=f"The loss first leaps to {early:.3g}: if units died, a step that was too wide killed them.",
+        )
+    if found is not None:
         yield against("setting", found.value, kind="config", weight=STRONG, source=m.origin(found.name), text=found.text)
 
 

@@ -1,8 +1,9 @@
 """Gradients are never cleared: every backward pass adds to the sum of all before it.
 
 ## What it looks like
-The gradient norm is smooth from step to step, grows (as t early on), stays large while the loss is small, and does not follow
-the loss. The loss falls at first, and then swings with a long period, often with growing amplitude.
+The gradient norm is smooth from step to step and grows: over the first steps as their number, later as its square root, in every
+layer. It stays large while the loss is small, and does not follow the loss. The loss falls at first, and then swings with a long
+period, often with growing amplitude.
 
 ## Why it happens
 PyTorch adds to `.grad`. Without `optimizer.zero_grad()` the optimizer is given the sum of all gradients ever seen.
@@ -11,7 +12,8 @@ a quadratic, whose loss swings with the period pi / sqrt(lr * lambda).
 
 ## When it is wrong
 A full batch gives a smooth gradient too, but one that follows the loss. Gradient accumulation over k micro-batches
-clears every k passes. Correct scripts that clear through `model.zero_grad()`, a helper, an engine or a hook are
+clears every k passes. From the loss alone slow swings at a usual rate are a hint; a rate that is too high (TD201) and logits that
+drift (TD613) stay rivals. Correct scripts that clear through `model.zero_grad()`, a helper, an engine or a hook are
 recognised where they can be resolved.
 
 ## What repairs it
@@ -68,6 +70,7 @@ CAUSE = Cause(
         Threshold("rising", 2.0, "gradient norm over its start", STUDY),
         Threshold("descended", 0.9, "lowest loss over the initial one of a run that fell", STUDY),
         Threshold("rose", 0.97, "lowest loss over the initial one of a run that only rose", STUDY),
+        Threshold("shrunk", 0.5, "late over early gradient norm of one weight matrix", STUDY),
         Threshold("dense", 2.0, "steps between logged losses, to see the first descent", "a descent of a few steps"),
         Threshold("unmoved", 0.95, "lowest loss over the initial one of a run that never fell", STUDY),
         Threshold("together", 0.5, "correlation of log norm and log loss during the descent", STUDY),
@@ -137,7 +140,7 @@ CAUSE = Cause(
 @CAUSE.in_logs(needs=("loss", "grad_norm"))
 def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield the signs of a sum in the gradient norm: smooth, growing, not following the loss."""
-    from traindoctor.signals.gradients import layer_smoothness, split_piles
+    from traindoctor.signals.gradients import layer_smoothness, shrunken_layer, split_piles
 
     grad, loss = m.grad_norm, m.loss
     if grad.n < 12 or grad.is_constant or m.is_adversarial or not loss.is_positive:
@@ -197,6 +200,16 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             weight=STRONG,
             source=m.layers.source("grad_norm"),
             text="Most layers' gradient norms are noisy from point to point; sums are not.",
+        )
+    least = shrunken_layer(m.layers)
+    if least < limits["shrunk"]:
+        yield against(
+            "shrinks",
+            least,
+            unit="late / early gradient norm",
+            weight=STRONG,
+            source=m.layers.source("grad_norm"),
+            text=f"The gradient norm of one layer falls to {least:.0%}: it is no sum of all its gradients.",
         )
     seen = m.run.step_unit == "step" and loss.stride <= limits["dense"] and loss.step[0] <= 1
     if seen and loss.best > limits["rose"] * float(loss.value[0]) and not fell:

@@ -245,6 +245,13 @@ class TestLayers:
         assert gradients.split_piles(self.layers()) == ("0",)
         assert gradients.split_piles(self.layers(**{"grad_norm/0": NOISE[:60].tolist()})) == ()
 
+    def test_sums_are_smooth_in_each_layer_and_do_not_shrink(self):
+        assert gradients.layer_smoothness(self.layers()) < 0.5
+        sums = {f"grad_norm/{i}": [0.5 * (k + 1) for k in range(60)] for i in (0, 2, 4)}
+        assert gradients.layer_smoothness(self.layers(**sums)) == pytest.approx(1.0)
+        assert gradients.shrunken_layer(self.layers(**sums)) > 10.0
+        assert gradients.shrunken_layer(self.layers(**{"grad_norm/2": [0.9**k for k in range(60)]})) < 0.1
+
     def test_depth_at_the_first_point(self):
         norms = {f"grad_norm/{i}": [3.0 ** (6 - i), *([0.1] * 20)] for i in range(7)}
         layers = Measurements(run_of(ADAM, loss=[1.0] * 21, **norms)).layers
@@ -256,6 +263,8 @@ class TestLayers:
         assert gradients.still_with_gradient(layers) is None
         assert gradients.split_piles(layers) == ()
         assert gradients.depth_at_first(layers).n == 0
+        assert np.isnan(gradients.layer_smoothness(layers))
+        assert np.isnan(gradients.shrunken_layer(layers))
 
 
 class TestSwings:

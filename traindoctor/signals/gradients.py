@@ -676,6 +676,13 @@ def split_piles(layers: Layers) -> tuple[str, ...]:
     return tuple(layers.names[k] for k, law in laws.items() if law is not None and law.scatter < 0.035 and 0.3 < law.power < 1.4)
 
 
+def shrunken_layer(layers: Layers) -> float:
+    """Return the lowest growth of the gradient norm of a weight matrix over the run, last level over first; NaN for no layers."""
+    growth = layers.growth("grad_norm")[layers.matrices] if layers.has("grad_norm") else np.zeros(0)
+    growth = growth[np.isfinite(growth)]
+    return float(growth.min()) if growth.size else float("nan")
+
+
 def layer_smoothness(layers: Layers) -> float:
     """Return the autocorrelation at one point of the gradient norm of a weight matrix, median over them; NaN below two.
 
