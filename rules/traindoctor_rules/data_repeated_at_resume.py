@@ -58,6 +58,7 @@ CAUSE = Cause(
     summary="a restart began the data anew: the run sees again what it has seen",
     explanation=__doc__,
     severity="warning",
+    explains=("TD704", "TD805"),
     thresholds=(
         Threshold("alike", 0.3, "correlation of two stretches without their slow parts", "benchmarks/study, tuning part"),
         Threshold(

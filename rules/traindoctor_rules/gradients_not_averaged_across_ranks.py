@@ -95,12 +95,12 @@ def ranks_drift_apart(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 text=f"The {what}s of rank {drift.rank} and of the first one are equal to the end.",
             )
         elif drift.last > limits["apart"] and quantity == "weight_norm":
-            grown = drift.last > 3.0 * drift.first
+            grown, growing = drift.last > 3.0 * drift.first, drift.last > 1.5 * drift.first
             yield supports(
                 quantity,
                 drift.last,
                 unit="relative difference",
-                weight=PROOF if grown else STRONG,
+                weight=PROOF if grown else STRONG + MODERATE if growing else STRONG,
                 onset=drift.step,
                 source=f"{m.series(quantity).source}, rank {drift.rank}",
                 text=f"The weight norm of rank {drift.rank} is {drift.last:.2%} away from the first one's at the end, after "

@@ -61,6 +61,9 @@ CAUSE = Cause(
         Threshold(
             "rates", 30.0, "highest over lowest rate of the groups", "arXiv:1801.06146: 2.6 a layer, 2.6**3 = 18 over four"
         ),
+        Threshold(
+            "vanishing", 1.0, "decades between a layer's gradient norm and the others'", "then the gradient explains its updates"
+        ),
         Threshold("absurd", 900.0, "highest over lowest rate of the groups", "2.6**7 = 800 over eight layers"),
     ),
     look_alikes=("TD201", "TD305"),
@@ -75,8 +78,9 @@ def layer_stands_out(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     from traindoctor.signals import rates
 
     odd = rates.odd_layer(m.layers)
-    if odd is None:
-        return
+    adaptive = m.run.optimizer is not None and m.run.optimizer.is_adaptive
+    if odd is None or (not adaptive and odd.gradient * odd.direction > limits["vanishing"]):
+        return  # under SGD its gradient explains it
     size = abs(odd.updates)
     if size >= limits["apart"]:
         yield supports(
@@ -104,7 +108,7 @@ def layer_stands_out(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "moved",
             odd.moved,
             unit="decades from the other layers",
-            weight=STRONG,
+            weight=STRONG if abs(odd.moved) > 2.0 * limits["moved"] else MODERATE,
             onset=int(m.loss.step[0]),
             source=m.layers.source("weight_norm"),
             text=f"The weight norm of {odd.name} moves {10.0 ** abs(odd.moved):,.0f} times "
@@ -150,7 +154,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     text = " ".join(e.text for e in evidence if e.supports)
     if odd is None or not m.has("loss"):
         return Statement("One group of parameters learnt at a rate decades from the others'.", text)
-    how = "hardly moved" if odd.updates < 0 or odd.moved < 0 else "ran away"
+    how = "hardly moved" if odd.direction < 0 else "ran away"
     first = int(m.loss.step[0])
     title = f"The layer {odd.name} {how} while the others trained: its learning rate did not suit it."
     return Statement(title, text, Segment(first, int(m.loss.step[-1]) + 1, first))

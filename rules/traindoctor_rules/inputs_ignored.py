@@ -106,7 +106,7 @@ def stands_at_the_prior(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             unit="noise / level",
             weight=MODERATE,
             source=m.loss.source,
-            text=f"It begins at ln {equal.classes} to {equal.noise:.1g} of itself: outputs that are equal, from weights next to zero.",
+            text=f"It begins at ln {equal.classes} to {equal.noise:.1g} of itself: equal outputs, of weights next to zero.",
         )
     ratio = m.rate_ratio
     if ratio is not None and ratio >= limits["high"]:

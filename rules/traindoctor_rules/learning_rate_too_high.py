@@ -190,7 +190,7 @@ def diverges(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 
 
 def _start(m: Measurements) -> float:
-    """Return the first loss, that before the first steps: a level of the start is lower where it fell fast, higher where it rose."""
+    """Return the first loss, that before any step: the level of the start is lower where it fell fast, higher where it rose."""
     first = float(m.loss.value[0])
     return first if first > 0.0 else m.loss.initial
 

@@ -100,7 +100,7 @@ def one_number(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         text=f"The held-out accuracy is {course.level:.4g} at all {course.n} evaluations, to the last digit: one answer for all "
         "inputs.",
     )
-    entropy, _ = entropy_of_majority(course.level)
+    entropy = entropy_of_majority(course.level)
     if m.has("val_loss") and m.series("val_loss").n:
         held = float(m.series("val_loss").value.min())
         if held >= limits["entropy"] * entropy:

@@ -52,7 +52,7 @@ CAUSE = Cause(
     explanation=__doc__,
     thresholds=(
         Threshold("share", 0.5, "of the values from the first bad one on", "definition: the run does not come back"),
-        Threshold("growth", 2.0, "last finite level over the lowest before", "benchmarks/study: sudden NaN stays below"),
+        Threshold("growth", 2.0, "last finite level over the lowest level before", "benchmarks/study: sudden NaN stays below"),
     ),
     look_alikes=("TD201", "TD102", "TD407"),
     experiment="run the step before the first bad value with torch.autograd.set_detect_anomaly(True)",
@@ -74,6 +74,8 @@ def _lost(series: SeriesMeasurements, share: float) -> int | None:
 @CAUSE.in_logs(needs=())
 def not_finite(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield the first step at which a loss, gradient or weight norm is lost for good."""
+    from traindoctor.signals.precision import growth_before
+
     lost = False
     for quantity in ("loss", "grad_norm", "weight_norm", "val_loss"):
         if quantity not in m.run.primary:
@@ -102,26 +104,25 @@ def not_finite(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     if "loss" in m.run.primary:
         step = _lost(m.loss, limits["share"])
         before = m.loss.before(step) if step is not None else m.loss.value[:0]
-        if len(before) >= 4 and min(before) > 0.0:
-            last = sorted(before[-3:])[1]
-            if last < limits["growth"] * min(before):
-                yield supports(
-                    "calm_before",
-                    float(last),
-                    unit="loss",
-                    weight=STRONG,
-                    source=m.loss.source,
-                    text="The loss was low until the last finite value: an operation failed, the training did not diverge.",
-                )
-            else:
-                yield against(
-                    "growth_before",
-                    float(last / min(before)),
-                    unit="times its lowest",
-                    weight=STRONG,
-                    source=m.loss.source,
-                    text="The loss had grown before it was lost: what made it grow is the cause.",
-                )
+        growth = growth_before(before)
+        if growth < limits["growth"]:
+            yield supports(
+                "calm_before",
+                float(before[-1]),
+                unit="loss",
+                weight=STRONG,
+                source=m.loss.source,
+                text="The loss was low until the last finite value: an operation failed, the training did not diverge.",
+            )
+        elif growth >= limits["growth"]:
+            yield against(
+                "growth_before",
+                growth,
+                unit="times its lowest level",
+                weight=STRONG,
+                source=m.loss.source,
+                text="The loss had grown before it was lost: what made it grow is the cause.",
+            )
 
 
 @CAUSE.fixes

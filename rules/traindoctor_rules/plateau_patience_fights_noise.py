@@ -51,6 +51,9 @@ CAUSE = Cause(
     thresholds=(
         Threshold("fell", 0.8, "loss at the last cut that mattered over that before the first", STUDY),
         Threshold("early", 0.5, "share of the run after which the rate is spent", STUDY),
+        Threshold(
+            "at_once", 0.15, "share of the run after which the rate is spent: no plateau is seen in so short a time", STUDY
+        ),
         Threshold("close", 0.04, "share of the run between two cuts", STUDY),
         Threshold("stands", 0.8, "loss at the end over that when the rate was spent", STUDY),
     ),
@@ -71,6 +74,10 @@ def cut_while_falling(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         return
     if cuts is None and not _watches(m):
         return
+    falling = cuts is not None and cuts.fell < limits["fell"]
+    close = cuts is not None and _apart(m, cuts.steps) < limits["close"]
+    if not (falling or close or spent.share < limits["at_once"]):
+        return  # there was time to see a plateau
     how = "is cut again and again" if cuts is None else f"is cut {cuts.steps.size} times at uneven distances"
     yield supports(
         "cuts",
@@ -81,7 +88,7 @@ def cut_while_falling(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         source=rate.source,
         text=f"The learning rate {how}, and is below a hundredth of its peak after {spent.share:.0%} of the run.",
     )
-    if cuts is not None and _apart(m, cuts.steps) < limits["close"]:
+    if cuts is not None and close:
         yield supports(
             "close",
             _apart(m, cuts.steps),
@@ -90,7 +97,7 @@ def cut_while_falling(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=rate.source,
             text=f"Two cuts lie {_apart(m, cuts.steps):.1%} of the run apart: no plateau is seen in so short a time.",
         )
-    if cuts is not None and cuts.fell < limits["fell"]:
+    if cuts is not None and falling:
         yield supports(
             "fell",
             cuts.fell,
@@ -124,7 +131,7 @@ def _apart(m: Measurements, cuts: IntArray) -> float:
 def is_configured(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a configured scheduler that watches the loss."""
     spent = m.spent_rate
-    if _watches(m) and spent is not None and spent.share <= limits["early"]:
+    if _watches(m) and spent is not None and spent.share < limits["at_once"]:
         yield supports(
             "configured",
             str(m.setting("schedule.name")),

@@ -82,7 +82,7 @@ def early_anomaly(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     if start is None or m.is_adversarial or not loss.is_positive or not start.warmup <= limits["warmup"]:
         return
     first = float(loss.value[0])
-    if start.overshoot < limits["overshoot"] or loss.tail < limits["left"] * first or loss.rebound is not None:
+    if not start.sure or start.overshoot < limits["overshoot"] or loss.tail < limits["left"] * first or loss.rebound is not None:
         return
     when = f"at the full rate of {rate.value[0]:.3g}"
     yield supports(

@@ -31,6 +31,7 @@ from traindoctor.rule import (
     MODERATE,
     PROOF,
     STRONG,
+    WEAK,
     Cause,
     Example,
     Examples,
@@ -82,8 +83,11 @@ def _decay(m: Measurements) -> float | None:
 
 
 def _is_decoupled(m: Measurements) -> bool:
+    """Return whether the decay stays out of the moments, or may: what is called Adam by its betas alone may be AdamW."""
     spec = m.run.optimizer
-    return spec is not None and (spec.name == "adamw" or bool(spec.decoupled))
+    if spec is None or spec.name == "sgd":
+        return False
+    return spec.name == "adamw" or bool(spec.decoupled) or "inferred" in m.origin("optimizer.name")
 
 
 def _left(m: Measurements) -> float:
@@ -117,7 +121,7 @@ def holds_the_loss(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "left",
             left,
             unit="tail / initial loss",
-            weight=STRONG if left > 2.0 * limits["left"] else MODERATE,
+            weight=STRONG if left > 2.0 * limits["left"] else WEAK,
             source=m.loss.source,
             text=f"At the end {left:.0%} of the loss is still there.",
         )
@@ -186,6 +190,8 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 @CAUSE.examples
 def examples() -> Examples:
     """Return sound runs with usual decays, and runs that were decayed away."""
+    from dataclasses import replace
+
     import numpy as np
 
     from traindoctor.model import OptimizerSpec
@@ -201,6 +207,7 @@ def examples() -> Examples:
         Example("weights shrink while the loss falls", run_of(spec(0.01), loss=falls, weight_norm=np.geomspace(80, 8, 60))),
         Example("grokking", run_of(spec(1.0, "adamw"), loss=falls, weight_norm=np.linspace(30, 12, 60))),
         Example("nothing known", run_of(loss=stays)),
+        Example("told by its betas alone", run_of(replace(spec(0.2, "adam"), origin={"name": "inferred from beta1"}), loss=stays)),
     )
     gone = np.geomspace(8.0, 0.2, 60)
     invalid = (

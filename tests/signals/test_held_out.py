@@ -24,7 +24,6 @@ class TestHeldOut:
         assert seen.start == FALLS[0]
         assert seen.best == pytest.approx((FALLS[190] + 0.3) / FALLS[0])
         assert seen.gap == pytest.approx(0.3 / FALLS[0], abs=0.02)
-        assert seen.risen < 0.02
 
     def test_the_training_loss_after_an_evaluation_is_lower_than_before(self):
         seen = held_out(measured(FALLS, FALLS[::10]))
@@ -57,11 +56,11 @@ class TestHeldOut:
 class TestAccuracy:
     def test_constant_to_the_last_bit(self):
         seen = accuracy(Measurements(run_of(val_accuracy=[0.5, 0.97, 0.97, 0.97, 0.97])))
-        assert (seen.constant, seen.since, seen.kinds, seen.n) == (4, 1, 1, 5)
+        assert (seen.constant, seen.since, seen.n) == (4, 1, 5)
         assert seen.level == 0.97
 
     def test_percent(self):
-        assert accuracy(Measurements(run_of(val_accuracy=[50.0, 60.0, 70.0, 80.0]))).first == 0.5
+        assert accuracy(Measurements(run_of(val_accuracy=[50.0, 60.0, 70.0, 80.0]))).highest == pytest.approx(0.8)
 
     @pytest.mark.parametrize("values", [[0.5, 0.5], [-0.1, 0.1, 0.2, 0.3], [0.5, 0.5, 0.5, 1e300]])
     def test_no_accuracy(self, values):
@@ -72,10 +71,9 @@ class TestAccuracy:
 
 
 def test_entropy_of_a_majority():
-    assert entropy_of_majority(0.5) == (pytest.approx(np.log(2.0)), pytest.approx(np.log(2.0)))
-    low, high = entropy_of_majority(0.1, classes=10)
-    assert low < high == pytest.approx(np.log(10.0))
-    assert np.isnan(entropy_of_majority(1.0)).all()
+    assert entropy_of_majority(0.5) == pytest.approx(np.log(2.0))
+    assert entropy_of_majority(0.97) == pytest.approx(0.1347, abs=1e-4)
+    assert np.isnan(entropy_of_majority(1.0))
 
 
 def test_order():

@@ -77,6 +77,9 @@ class TestTail:
     def test_a_clock_of_whole_seconds_tells_nothing(self):
         assert tail(timed(np.ones(N))) is None
 
+    def test_a_log_that_was_converted_in_one_go(self):
+        assert tail(timed(1e-5 * COMPUTE + 0.1 * (STEP % 25 == 7))) is None
+
     def test_no_clock(self):
         assert tail(Measurements(run_of(loss=COMPUTE))) is None
         assert tail(Measurements(run_of(val_loss=COMPUTE))) is None

@@ -1,10 +1,23 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from traindoctor.model import OptimizerSpec
 from traindoctor.rule import run_of
 from traindoctor.signals.measurements import Measurements
-from traindoctor.signals.precision import format_of, frozen_shrink, kept_in, overflow, scale_path, stillness
+from traindoctor.signals.precision import (
+    format_of,
+    frozen_shrink,
+    growth_before,
+    jumps_with,
+    kept_in,
+    overflow,
+    scale_path,
+    share_that_arrives,
+    slingshots,
+    stillness,
+)
 
 VALUES = 2.3 * np.exp(-0.01 * np.arange(100)) + 0.1
 
@@ -111,3 +124,43 @@ class TestFrozenMoment:
     def test_empty_and_zero_gradients(self):
         assert frozen_shrink(np.zeros(0), np.zeros(0, dtype=np.int64), 0.999).size == 0
         assert np.all(frozen_shrink(np.zeros(9), np.arange(9), 0.999) == 1.0)
+
+
+class TestSlingshots:
+    def flights(self, loss):
+        return slingshots(measured(loss=loss).loss).tolist()
+
+    def test_finds_each_flight(self):
+        fall = [2.3 * 10.0 ** (-k / 5.0) for k in range(60)]
+        assert self.flights([*fall, *fall, *fall]) == [60, 120]
+
+    def test_one_sparse_look_at_a_flight_is_enough(self):
+        assert self.flights([2.3, 1e-3, *[1e-8] * 10, 0.05, 1e-5, *[0.0] * 10]) == [12]
+
+    @pytest.mark.parametrize("loss", [[1.0], [0.0] * 50, [-1.0] * 50, [1.0] * 50, [2.3, *[1e-8, 1e-2] * 30], [np.nan] * 9])
+    def test_other_losses_have_none(self, loss):
+        assert self.flights(loss) == []
+
+    def test_weights_that_move_with_the_flights(self):
+        weight = np.cumsum([5.0 if k in (40, 80) else 0.01 for k in range(120)])
+        m = measured(weight_norm=weight)
+        assert jumps_with(m.weight_norm, np.array([40, 80]), 4.0) == 1.0
+        assert jumps_with(m.weight_norm, np.array([20, 60]), 4.0) == 0.0
+        assert np.isnan(jumps_with(m.weight_norm, np.zeros(0, dtype=np.int64), 4.0))
+
+
+def test_growth_is_told_from_a_level():
+    noisy = np.where(np.arange(100) % 9 == 0, 0.1, 1.0)
+    assert growth_before(noisy) == pytest.approx(1.0)
+    assert growth_before(np.exp(0.1 * np.arange(100))) > 1000.0
+    assert np.isnan(growth_before(np.ones(3)))
+    assert np.isnan(growth_before(np.zeros(30)))
+
+
+def test_share_of_an_update_that_arrives():
+    run = run_of(OptimizerSpec("sgd", lr=0.1), grad_norm=[2.0] * 9, weight_norm=[10.0] * 9, update_ratio=[0.01] * 9)
+    layers = [replace(s, tag=f"{s.tag}/fc1.weight", quantity=f"{s.tag}_layer") for s in run.series]
+    assert np.isnan(share_that_arrives(measured(loss=[1.0])))
+    assert share_that_arrives(Measurements(replace(run, series=tuple(layers), primary={}))) == pytest.approx(
+        0.01 * 10.0 / (0.1 * 2.0)
+    )

@@ -8,6 +8,7 @@ from traindoctor.model import OptimizerSpec, Run, Series, Setting
 from traindoctor.rule import run_of
 from traindoctor.signals import rates
 from traindoctor.signals.layers import Layers
+from traindoctor.signals.measurements import Measurements
 
 STEP = np.arange(400)
 NOISE = np.random.default_rng(7).normal(size=400)
@@ -155,7 +156,21 @@ class TestBeginning:
         assert found is not None
         assert found.overshoot == pytest.approx(12.0 / 2.3, rel=0.1)
         assert found.warmup == 0.0
+        assert found.sure
         assert np.isnan(found.grad)
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            [2.3, 1.6, 1.2, 9.0, 9.0, 1.1, *(0.98**k for k in range(94))],  # after the loss had fallen: a batch
+            [2.3, 9.0, 9.0, *([1.5] * 40), 9.0, *([1.5] * 56)],  # and again
+            np.abs(1.0 + 0.6 * NOISE[:100]) + 0.1,  # noise
+        ],
+    )
+    def test_a_rise_that_is_not_of_the_start(self, value):
+        found = rates.beginning(np.arange(100), np.asarray(value, dtype=float))
+        assert found is not None
+        assert not found.sure
 
     def test_short_logs_have_none(self):
         assert rates.beginning(np.arange(8), np.ones(8)) is None
@@ -233,3 +248,33 @@ def test_hostile_values_do_not_crash(value):
         rates.floor_of_rate((step, value), (step[good], value[good]))
         rates.beginning(step[good], value[good])
         rates.answer(step[good], value[good], 5)
+
+
+class TestOfARun:
+    def measured(self, **settings):
+        from dataclasses import replace
+
+        value = [2.3, *([132.0] * 99)]
+        run = run_of(OptimizerSpec("sgd", lr=0.1), loss=value, learning_rate=[0.1 * max(0.0, 1.0 - k / 20) for k in range(100)])
+        made = {key.replace("__", "."): Setting(one, "config.yaml") for key, one in settings.items()}
+        return Measurements(replace(run, settings=made))
+
+    def test_a_loss_that_rose_once_and_stays(self):
+        m = self.measured()
+        assert m.loss.late_low == pytest.approx(132.0 / 2.3)
+        assert m.loss.since_second == 1.0
+
+    def test_what_the_rate_did(self):
+        m = self.measured()
+        assert m.spent_rate is not None
+        assert m.spent_rate.step == 20
+        assert m.rate_cuts is None
+        assert m.rate_reset is None
+        assert m.beginning is not None
+        assert m.beginning.warmup == 0.0
+
+    def test_without_a_schedule_nothing_is_reconciled(self):
+        assert self.measured().schedule.answer == "cannot-tell"
+
+    def test_a_configured_schedule_is(self):
+        assert self.measured(schedule__name="linear", schedule__total_steps=100, optimizer__lr=0.1).schedule.is_discrepancy

@@ -246,17 +246,26 @@ def repetition(series: SeriesMeasurements, step: int, until: int | None = None, 
     wanted = _standardised(residual[at : at + n])
     if wanted is None:
         return None
-    pieces = np.lib.stride_tricks.sliding_window_view(residual[:at], n)[: at - n + 1]
-    deviation = pieces.std(axis=1)
-    likeness = np.divide(pieces @ wanted, n * deviation, out=np.zeros(deviation.size), where=deviation > 0.0)
+    known = residual[:at]
+    likeness = _likeness(known, wanted)
     place = int(np.flatnonzero(likeness >= 0.9 * likeness.max())[-1]) if likeness.max() > 0.0 else 0
     lag = at - place
     by_chance = float(
-        np.tanh((np.sqrt(2.0 * np.log(max(2.0, pieces.shape[0]))) + 4.0) / np.sqrt(n - 3.0))
+        np.tanh((np.sqrt(2.0 * np.log(max(2.0, likeness.size))) + 4.0) / np.sqrt(n - 3.0))
     )  # Fisher's transformation
-    known = residual[: at if first is None else min(at, int(np.searchsorted(series.step, first)))]
+    known = known if first is None else known[: int(np.searchsorted(series.step, first))]
     before = correlation(known[lag:], known[:-lag]) if known.size - lag >= SEQUENCE else float("nan")
     return Repetition(int(series.step[at]), int(series.step[place]), float(likeness[place]), by_chance, before, n)
+
+
+def _likeness(known: FloatArray, wanted: FloatArray) -> FloatArray:
+    """Return the correlation of a standardised piece with every stretch of its length, (known - wanted + 1,)."""
+    n = wanted.size
+    sums = [np.concatenate([[0.0], np.cumsum(known**power)]) for power in (1, 2)]
+    mean, square = ((s[n:] - s[:-n]) / n for s in sums)
+    deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
+    flat = deviation <= 1e-6 * float(np.abs(known).max(initial=0.0))
+    return np.divide(np.correlate(known, wanted, "valid"), n * deviation, out=np.zeros(deviation.size), where=~flat)
 
 
 def _without_slow_part(log: FloatArray, at: int) -> FloatArray:

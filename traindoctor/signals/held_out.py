@@ -41,11 +41,6 @@ class HeldOut(NamedTuple):
         return float(self.value.min()) / self.start
 
     @property
-    def risen(self) -> float:
-        """How far the last third of the held-out losses lies above the lowest, over the start."""
-        return float(np.median(self.value[-max(1, self.value.size // 3) :]) - self.value.min()) / self.start
-
-    @property
     def trained(self) -> float:
         """Training loss before the last evaluations over the start: median of the last third, at least two."""
         known = self.before[np.isfinite(self.before)]
@@ -112,17 +107,14 @@ def order(value: FloatArray) -> float:
 class Accuracy(NamedTuple):
     """The course of a held-out accuracy as a share.
 
-    `level`: median of the later half. `first`, `highest`: first value, and highest running median. `constant`: whether it is
-    the same to the last bit at four or more of the last evaluations, `since` its first. `kinds`: distinct values among the last
-    two thirds. `n`: evaluations.
+    `level`: median of the later half. `highest`: highest running median. `constant`: at how many of the last evaluations it is
+    the same to the last bit, `since` the step of the first of them. `n`: evaluations.
     """
 
     level: float
-    first: float
     highest: float
     constant: int
     since: int
-    kinds: int
     n: int
 
 
@@ -137,29 +129,24 @@ def accuracy(m: Measurements, quantity: str = "val_accuracy") -> Accuracy | None
         return None
     other = np.flatnonzero(value != value[-1])
     same = value.size - (int(other[-1]) + 1 if other.size else 0)
-    later = value[value.size // 3 :]
     highest = float(robust.running_median(value, 3).max())
     return Accuracy(
         float(np.median(value[value.size // 2 :])),
-        float(value[0]),
         highest,
         same,
         int(step[-same]),
-        int(np.unique(later).size),
         int(value.size),
     )
 
 
-def entropy_of_majority(share: float, classes: int = 2) -> tuple[float, float]:
-    """Return the least and the largest entropy, in nats, of labels of which one class has this share.
+def entropy_of_majority(share: float) -> float:
+    """Return the entropy, in nats, of labels of which one class has this share and one other the rest; NaN outside 0 to 1.
 
-    The least where all others are one class, the largest where they are spread evenly over the rest.
+    It is the least that a constant answer can cost: more classes among the rest cost more.
     """
     if not 0.0 < share < 1.0:
-        return float("nan"), float("nan")
-    rest = 1.0 - share
-    binary = -share * np.log(share) - rest * np.log(rest)
-    return float(binary), float(binary + rest * np.log(max(1, classes - 1)))
+        return float("nan")
+    return float(-share * np.log(share) - (1.0 - share) * np.log(1.0 - share))
 
 
 def _means(value: FloatArray, first: IntArray, stop: IntArray) -> FloatArray:

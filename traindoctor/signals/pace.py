@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 WARM = 0.02
 #: Points below which nothing is said of times.
 FEWEST = 20
+#: Seconds a step below which the clock is that of a log that was written, or converted, in one go.
+WRITTEN = 1e-3
 #: A step that takes so many times the usual one is a long one.
 LONG = 3.0
 
@@ -92,6 +94,8 @@ def tail(m: Measurements) -> Tail | None:
         return None
     usual = float(np.median(took))
     if not usual > 0.0 or np.unique(took).size < 0.2 * took.size:  # a clock of whole seconds tells no steps
+        return None
+    if usual < WRITTEN and source.startswith("clock"):
         return None
     long = np.flatnonzero(took > LONG * usual)
     lost = max(0.0, 1.0 - usual * took.size / float(took.sum()))

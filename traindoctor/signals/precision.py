@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import numpy as np
 
+from traindoctor.signals.robust import running_median
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -34,9 +36,9 @@ class Overflow(NamedTuple):
     """Where a loss stops being finite, and what was beside it.
 
     `step`: of the first value that is not finite; `infinite`: whether it is an infinity, no NaN. `share`: of the values from
-    there on that are not finite. `largest`: highest finite |value| of the loss; `growth`: median of the last three finite values
-    over the lowest before, NaN below four. `sound_after`: of gradient and weight norms from that step on, share that is finite;
-    NaN where neither was logged. `still_moves`: whether one of those norms still changes.
+    there on that are not finite. `largest`: highest finite |value| of the loss. `growth`: see `growth_before`. `sound_after`: of
+    gradient and weight norms from that step on, share that is finite; NaN where neither was logged. `still_moves`: whether one
+    of those norms still changes.
     """
 
     step: int
@@ -104,7 +106,11 @@ def format_of(value: FloatArray) -> Literal["float16", "bfloat16", ""]:
 
     Whole numbers that fit, and numbers of five bits, are not counted. What fits bfloat16 and float16 is of bfloat16.
     """
-    finite = np.unique(np.abs(value[np.isfinite(value)]))
+    seen = np.abs(value[np.isfinite(value)])
+    some = seen[:64]  # one look at a few answers for nearly every log
+    if np.any(some.astype(np.float16) != some) and not np.all(_fits(some, 8)):
+        return ""
+    finite = np.unique(seen)
     whole = (finite < WHOLE) & (finite == np.round(finite))
     rich = finite[(finite > 0.0) & (finite < 1e30) & ~_fits(finite, 5) & ~whole]
     if rich.size < DIFFERENT:
@@ -122,6 +128,19 @@ def _fits(value: FloatArray, bits: int) -> NDArray[np.bool_]:
     return np.asarray(np.abs(scaled - np.round(scaled)) < 2.0 ** (bits - 24))
 
 
+def growth_before(value: FloatArray) -> float:
+    """Return the median of the last three values over the lowest level before, NaN below four or where that is not positive.
+
+    The level is a running median over a fifteenth of the values, 5 to 25 of them: the luckiest batch of a noisy loss is no level.
+    """
+    if value.size < 4:
+        return float("nan")
+    window = int(np.clip(value.size // 15, 5, 25)) // 2 * 2 + 1
+    inner = slice(window // 2, -(window // 2))  # the ends of a running median repeat single values
+    low = float(running_median(value, window)[inner].min()) if value.size >= 2 * window else float(value.min())
+    return float(np.median(value[-3:])) / low if low > 0.0 else float("nan")
+
+
 def overflow(m: Measurements) -> Overflow | None:
     """Return where the loss is lost, None where all of it is finite."""
     if "loss" not in m.run.primary:
@@ -133,7 +152,6 @@ def overflow(m: Measurements) -> Overflow | None:
     step = int(loss.step[bad[0]])
     before = loss.value[: bad[0]]
     finite = loss.value[np.isfinite(loss.value)]
-    low = float(before.min()) if before.size >= 4 else float("nan")
     parts = [m.series(q).series for q in ("grad_norm", "weight_norm") if q in m.run.primary]
     after = [p.value[p.step >= step] for p in parts]
     seen = np.concatenate(after) if after else np.zeros(0)
@@ -142,7 +160,7 @@ def overflow(m: Measurements) -> Overflow | None:
         bool(np.isinf(loss.value[bad[0]])),
         float(np.mean(~np.isfinite(loss.value[bad[0] :]))),
         float(np.abs(finite).max()) if finite.size else float("nan"),
-        float(np.median(before[-3:])) / low if low > 0.0 else float("nan"),
+        growth_before(before),
         float(np.isfinite(seen).mean()) if seen.size else float("nan"),
         any(v.size >= 3 and np.isfinite(v).all() and np.ptp(v) > 0.0 for v in after),
     )
@@ -208,7 +226,7 @@ def slingshots(loss: SeriesMeasurements) -> IntArray:
 
 
 def jumps_with(series: SeriesMeasurements, steps: IntArray, within: float) -> float:
-    """Return the share of steps around which a series moves further, in `within` steps, than in nine of ten such windows."""
+    """Return the share of steps around which a series moves five times as far, in `within` steps, as it usually does; else NaN."""
     if not steps.size or series.n < 20:
         return float("nan")
     at = np.arange(series.step[0], series.step[-1], max(1.0, within))
@@ -219,7 +237,7 @@ def jumps_with(series: SeriesMeasurements, steps: IntArray, within: float) -> fl
         before, after = (np.interp(start + k * within, series.step, series.value) for k in (-0.5, 1.0))
         return np.abs(after - before)
 
-    return float(np.mean(moves(steps.astype(np.float64)) > np.quantile(moves(at), 0.9)))
+    return float(np.mean(moves(steps.astype(np.float64)) > 5.0 * np.median(moves(at))))
 
 
 def share_that_arrives(m: Measurements) -> float:

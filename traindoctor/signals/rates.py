@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from traindoctor.signals import robust
+from traindoctor.signals import changes, robust
 from traindoctor.signals.schedule import reconcile, steps_per_epoch
 from traindoctor.signals.shape import cleaned, describe
 
@@ -118,13 +118,15 @@ class Change(NamedTuple):
 class Beginning(NamedTuple):
     """The start of a run.
 
-    `overshoot`: highest level of the loss within the first tenth over its first value. `at`: the step of it. `grad`: highest
-    gradient norm in that tenth over the first one, NaN where it was not logged. `warmup`: share of the run until the rate is
-    at its peak, NaN where it was not logged.
+    `overshoot`: highest level of the loss within the first tenth over its first value. `at`: the step of it. `sure`: whether
+    that is beyond the noise of that tenth, comes before the loss has fallen, and never comes again. `grad`: highest gradient
+    norm in that tenth over the first one, NaN where it was not logged. `warmup`: share of the run until the rate is at its
+    peak, NaN where it was not logged.
     """
 
     overshoot: float
     at: int
+    sure: bool
     grad: float
     warmup: float
 
@@ -349,9 +351,7 @@ def rates_of_groups(run: Run) -> tuple[str, str, float] | None:
     return slow, fast, high / low
 
 
-def beginning(
-    step: IntArray, loss: FloatArray, rate: Series | None = None, grad_norm: Series | None = None
-) -> Beginning | None:
+def beginning(step: IntArray, loss: FloatArray, rate: Series | None = None, grad_norm: Series | None = None) -> Beginning | None:
     """Return what happened in the first tenth of a run; None where fewer than four points of the loss lie in it.
 
     `step`, `loss` (n,): finite. The first value is taken as that before any step.
@@ -361,6 +361,11 @@ def beginning(
         return None
     level = 0.5 * (loss[:early] + loss[1 : early + 1])  # one point stands for itself only by half
     top = int(np.argmax(level))
+    first = float(loss[0])
+    noise = changes.relative_noise(loss[: early + 1])
+    beyond = float(level[top]) - first > 5.0 * noise * first
+    fallen = top > 0 and float(loss[:top].min()) < 0.7 * first
+    again = float(loss[2 * early :].max()) > 0.5 * float(level[top])
     grown = float("nan")
     if grad_norm is not None:
         at, norms = cleaned(grad_norm.step, grad_norm.value)
@@ -368,7 +373,7 @@ def beginning(
         if norms.size >= 3 and norms[0] > 0.0:
             grown = float(norms.max()) / float(norms[0])
     warmup = warmup_share(rate.step, rate.value) if rate is not None else float("nan")
-    return Beginning(float(level[top]) / float(loss[0]), int(step[top]), grown, warmup)
+    return Beginning(float(level[top]) / first, int(step[top]), beyond and not fallen and not again, grown, warmup)
 
 
 def warmup_share(step: IntArray, rate: FloatArray) -> float:
@@ -491,13 +496,20 @@ class OddLayer(NamedTuple):
     """A weight matrix that stands out, in decades from the median of the others; NaN where it cannot be told.
 
     `updates`: of its update-to-weight ratio. `growth`: of the growth of its weight norm. `moved`: of how far its weight norm
-    went, over its first value.
+    went, over its first value. `gradient`: of its gradient norm.
     """
 
     name: str
     updates: float
     growth: float
     moved: float
+    gradient: float
+
+    @property
+    def direction(self) -> float:
+        """1 for a layer that moves more than the others, -1 for one that moves less."""
+        known = self.updates if np.isfinite(self.updates) else self.moved
+        return 1.0 if known > 0.0 else -1.0
 
 
 def odd_layer(layers: Layers) -> OddLayer | None:
@@ -515,7 +527,9 @@ def odd_layer(layers: Layers) -> OddLayer | None:
     if not score.size or float(score.max()) <= 0.0:
         return None
     k = int(np.argmax(score))
-    return OddLayer(layers.names[k], float(updates[k]), float(growth[k]), float(moved[k]))
+    norms = layers.level("grad_norm")
+    gradient = np.where(norms == 0.0, -np.inf, _from_others(norms, layers))
+    return OddLayer(layers.names[k], float(updates[k]), float(growth[k]), float(moved[k]), float(gradient[k]))
 
 
 def _from_others(value: FloatArray, layers: Layers) -> FloatArray:

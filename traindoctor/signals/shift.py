@@ -92,14 +92,13 @@ def largest_shift(step: IntArray, value: FloatArray) -> Shift | None:
 class Beside(NamedTuple):
     """What else did at a shift; NaN where it was not logged.
 
-    `validation`, `gradient`, `rate`, `batch`: log of the level after it over the level before. `held_share`: rise of the
+    `validation`, `rate`, `batch`: log of the level after it over the level before. `held_share`: rise of the
     validation loss over that of the training loss. `gradient_led`: largest gradient norm in the ten points before over its
     median.
     """
 
     validation: float
     held_share: float
-    gradient: float
     rate: float
     gradient_led: float
     batch: float
@@ -113,10 +112,9 @@ def beside(m: Measurements, shift: Shift) -> Beside:
         usual = m.grad_norm.value[m.grad_norm.step < shift.step][-60:]
         led = float(earlier.max() / np.median(usual)) if usual.size and np.median(usual) > 0.0 else led
     reach = max(1.0, SIDE * float(m.loss.step[-1] - m.loss.step[0]))
-    held, gradient, rate = (_levels(m, q, shift.step, reach) for q in ("val_loss", "grad_norm", "learning_rate"))
-    batch = _levels(m, "batch_size", shift.step, reach)
+    held, rate, batch = (_levels(m, q, shift.step, reach) for q in ("val_loss", "learning_rate", "batch_size"))
     share = (held[1] - held[0]) / (shift.after - shift.before)
-    return Beside(_log_ratio(held), share, _log_ratio(gradient), _log_ratio(rate), led, _log_ratio(batch))
+    return Beside(_log_ratio(held), share, _log_ratio(rate), led, _log_ratio(batch))
 
 
 def _levels(m: Measurements, quantity: str, step: int, reach: float) -> tuple[float, float]:

@@ -246,6 +246,11 @@ def _slingshot(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Plan]:
     return replace(long, kw={"betas": (0.9, draw.choice((0.9, 0.95)))}), long
 
 
+def _half_that_works(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
+    """Weights in float16 under SGD, at a rate that moves them."""
+    return hooked(plan, half=1, precision=draw.choice(("float16", "16-true")))
+
+
 def _settling_scale(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
     return hooked(plan, scaler=draw.choice((40, 100, 2000)), scale_start=2.0 ** draw.choice((16, 20, 24)), precision="16-mixed")
 
@@ -313,4 +318,14 @@ FAULTS: tuple[Fault, ...] = (
 SOUND: tuple[Sound, ...] = (
     Sound("loss-scale-settles", FAMILY, _settling_scale, ("batches", "!game"), runs=8, held_back=5),
     Sound("bf16-that-works", FAMILY, _bf16_that_works, ("batches", "!game", "!recurrent"), runs=10, held_back=6, compare=True),
+    Sound("half-that-works", FAMILY, _half_that_works, ("classes", "batches", "images", "!batch-norm"), ("sgd",), runs=4),
+    Sound(
+        "learned-by-heart",
+        FAMILY,
+        lambda plan, recipe, draw: _slingshot(plan, recipe, draw)[1],
+        ("classes", "relu", "images", "!convolution", "!deep"),
+        ADAMS,
+        runs=4,
+        held_back=0,
+    ),
 )
