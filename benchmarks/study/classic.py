@@ -69,6 +69,8 @@ def classic_cases(part: str) -> list[Case]:
         if draw.random() < 0.35:
             kind = draw.choice(("misplaced", "misplaced", "misplaced-logged-before"))
             add(f"{label}-{kind}", replace(plan, hook={"zero": kind}), "zero-grad-misplaced", plan)
+            if kind.endswith("logged-before"):  # weights constant, norm not 0: nothing in a log separates the three
+                out[-1] = replace(out[-1], codes=("TD302", "TD305", "TD311"))
         # epsilon
         if (adam and draw.random() < 0.7) or (adam and held):
             eps = draw.choice((1.0, 10.0, 100.0))

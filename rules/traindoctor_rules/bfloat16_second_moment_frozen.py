@@ -157,7 +157,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     return Statement(
         f"Training slowed down from {m.name_of(onset)}: Adam's second moment was kept in bfloat16 and could not fall.",
         " ".join(e.text for e in evidence if e.supports),
-        Segment(onset, int(m.loss.step[-1]) + 1, onset),
+        Segment(onset, max((int(s.step[-1]) for s in m.run.primary.values() if len(s)), default=0) + 1, onset),
     )
 
 

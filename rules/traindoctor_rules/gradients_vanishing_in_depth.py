@@ -64,7 +64,6 @@ CAUSE = Cause(
             "1/4 at most for a sigmoid of small weights; benchmarks/study",
         ),
         Threshold("order", 0.7, "rank correlation of gradient norm and depth", STUDY),
-        Threshold("steady", 0.6, "distance of the layers from the fit over the fit's own range, in decades", STUDY),
         Threshold("flat", 0.85, "loss at the end over the initial one", STUDY),
         Threshold("slow", 0.6, "best loss over the initial one, where no layer is normalised", STUDY),
         Threshold("late", 0.3, "share of the run in which the loss stayed where it began", STUDY),

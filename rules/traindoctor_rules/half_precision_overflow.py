@@ -278,7 +278,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     return Statement(
         f"From {m.name_of(onset)} on {what} passed 65,504, the largest number of float16, and became infinite.",
         " ".join(e.text for e in evidence if e.supports),
-        Segment(onset, max(int(s.step[-1]) for s in m.run.primary.values() if len(s)) + 1, onset),
+        Segment(onset, max((int(s.step[-1]) for s in m.run.primary.values() if len(s)), default=0) + 1, onset),
     )
 
 

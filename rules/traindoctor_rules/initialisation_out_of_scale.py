@@ -72,7 +72,7 @@ CAUSE = Cause(
             "gradient_grown", 12.0, "highest early over first gradient norm", "sound runs: 11.5, benchmarks/study, tuning part"
         ),
     ),
-    explains=("TD612",),
+    explains=("TD401", "TD509", "TD510", "TD612"),
     look_alikes=("TD201", "TD202"),
     experiment="print the standard deviation of each layer's output on one batch: it should stay near 1 over depth",
     refutation="Outputs of all layers of one size at step 0.",

@@ -65,7 +65,7 @@ CAUSE = Cause(
         Threshold("falls", 0.9, "lowest validation loss over the first", STUDY),
     ),
     look_alikes=("TD612", "TD616"),
-    explains=("TD202",),
+    explains=("TD202", "TD509"),
     experiment="train on one batch alone: a model that sees its inputs gets its loss to zero",
     refutation="A loss below the prior's entropy on a single repeated batch.",
 )

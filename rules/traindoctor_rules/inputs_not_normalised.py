@@ -82,7 +82,7 @@ CAUSE = Cause(
         Threshold("rate", 20.0, "learning rate over the usual one", "a rate alone loses a loss within steps there"),
         Threshold("gradient", 8.0, "first gradient norm over its median later", f"{STUDY}: faulty 8.4 to 630"),
     ),
-    explains=("TD201", "TD509", "TD612"),
+    explains=("TD201", "TD401", "TD509", "TD612", "TD617"),
     look_alikes=("TD614", "TD203"),
     experiment="print mean and standard deviation of the inputs, column by column, as the model gets them",
     refutation="Inputs of mean 0 and standard deviation 1 in every column.",

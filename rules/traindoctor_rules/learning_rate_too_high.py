@@ -87,6 +87,7 @@ CAUSE = Cause(
         Threshold("grown", 1.5, "smoothed loss at the end over initial loss", STUDY),
         Threshold("sure", 4.0, "standard errors of a rise of the loss", "chance of noise below 1e-4"),
         Threshold("growth", 2.0, "last finite level over the lowest before NaN", STUDY),
+        Threshold("leap", 100.0, "last finite value over the lowest before NaN, where it grew within three logged points", STUDY),
         Threshold("usual", 30.0, "learning rate over the usual one of the optimizer", STUDY),
         Threshold("far", 90.0, "learning rate over the usual one of the optimizer", STUDY),
         Threshold("lost", 1.0, "decades that the smoothed loss climbs back from its lowest", STUDY),
@@ -137,7 +138,8 @@ def diverges(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     if first_bad is not None and len(before) >= 3:
         last, low = sorted(before[-3:])[1], float(min(before))
         top = float(max(before[-3:]))
-        if low > 0.0 and last > limits["growth"] * low and top > limits["grown"] * start:
+        grew = last > limits["growth"] * low or float(before[-1]) > limits["leap"] * low
+        if low > 0.0 and grew and top > limits["grown"] * start:
             yield supports(
                 "growth",
                 top / low,

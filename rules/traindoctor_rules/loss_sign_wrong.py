@@ -66,7 +66,7 @@ CAUSE = Cause(
         Threshold("usual", 6.0, "learning rate over the usual one", STUDY),
         Threshold("worse", 0.5, "accuracy times the number of classes: guessing gives 1", STUDY),
     ),
-    explains=("TD201", "TD401"),
+    explains=("TD201", "TD301", "TD401", "TD613"),
     look_alikes=("TD201",),
     experiment="ten steps with the other sign: the loss falls, and the accuracy rises above guessing",
     refutation="An accuracy above that of guessing.",

@@ -56,6 +56,7 @@ CAUSE = Cause(
     name="majority-class-only",
     summary="the model answers with the most common class alone",
     explanation=__doc__,
+    explains=("TD612", "TD704", "TD617"),
     thresholds=(
         Threshold(
             "evaluations",

@@ -78,7 +78,7 @@ CAUSE = Cause(
         Threshold("exact", 1e-4, "level before such a rise, over the initial loss", "as TD101: an exact fit, of one set of data"),
         Threshold("lasting", 3.0, "points that a rise without a mark lasts", "definition: a single batch is none"),
     ),
-    explains=("TD101", "TD102", "TD201", "TD301", "TD401"),
+    explains=("TD101", "TD102", "TD201", "TD301", "TD319", "TD401", "TD507", "TD508", "TD613", "TD704"),
     look_alikes=("TD101", "TD201"),
     experiment="load the checkpoint and print the mean of exp_avg_sq and the step count in optimizer.state before the first step",
     refutation="A checkpoint whose optimizer state was loaded, with the step count of the restart.",

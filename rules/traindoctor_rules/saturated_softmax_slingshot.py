@@ -61,7 +61,7 @@ CAUSE = Cause(
         ),
         Threshold("calm", 0.2, "share of the run spent below a thousandth", "definition: the set is known by heart"),
     ),
-    explains=("TD101", "TD102", "TD201"),
+    explains=("TD101", "TD102", "TD201", "TD319", "TD507"),
     look_alikes=("TD101",),
     experiment="log the smallest probability of a right label: 1 - 1e-7 and more before each flight",
     refutation="The same flights under SGD.",

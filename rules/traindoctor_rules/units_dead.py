@@ -71,7 +71,7 @@ CAUSE = Cause(
         Threshold("back", 0.05, "relative distance of the level from that of the start", STUDY),
     ),
     look_alikes=("TD617",),
-    explains=("TD201", "TD202", "TD508"),
+    explains=("TD201", "TD202", "TD508", "TD509"),
     experiment="log the share of zeros of each activation: it is 1.0 in a dead layer",
     refutation="A weight matrix whose gradient is not exactly 0 at the level where the loss stands.",
 )

@@ -159,7 +159,7 @@ def test_growth_is_told_from_a_level():
 
 def test_share_of_an_update_that_arrives():
     run = run_of(OptimizerSpec("sgd", lr=0.1), grad_norm=[2.0] * 9, weight_norm=[10.0] * 9, update_ratio=[0.01] * 9)
-    layers = [replace(s, tag=f"{s.tag}/fc1.weight", quantity=f"{s.tag}_layer") for s in run.series]
+    layers = [replace(s, tag=f"{s.tag}/fc{k}.weight", quantity=f"{s.tag}_layer") for s in run.series for k in (1, 2)]
     assert np.isnan(share_that_arrives(measured(loss=[1.0])))
     assert share_that_arrives(Measurements(replace(run, series=tuple(layers), primary={}))) == pytest.approx(
         0.01 * 10.0 / (0.1 * 2.0)

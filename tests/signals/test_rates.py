@@ -49,6 +49,9 @@ class TestSpent:
         assert found is not None
         assert (found.step, found.share, found.way) == (0, 0.0, "geometric")
 
+    def test_a_configured_rate_that_is_a_factor_is_no_peak(self):
+        assert rates.spent(STEP, 1e-3 * np.minimum((STEP + 1) / 100, 10.0 / np.sqrt(STEP + 1.0)), peak=1.0) is None
+
     @pytest.mark.parametrize("rate", [np.full(400, 1e-3), 1e-3 * 0.1 ** (STEP // 200), np.zeros(400), np.full(5, 1.0)])
     def test_of_other_rates_there_is_none(self, rate):
         assert rates.spent(STEP[: rate.size], rate) is None

@@ -108,7 +108,7 @@ def format_of(value: FloatArray) -> Literal["float16", "bfloat16", ""]:
     """
     seen = np.abs(value[np.isfinite(value)])
     some = seen[:64]  # one look at a few answers for nearly every log
-    if np.any(some.astype(np.float16) != some) and not np.all(_fits(some, 8)):
+    if np.any(np.minimum(some, LARGEST_HALF).astype(np.float16) != some) and not np.all(_fits(some, 8)):
         return ""
     finite = np.unique(seen)
     whole = (finite < WHOLE) & (finite == np.round(finite))
@@ -128,8 +128,14 @@ def _fits(value: FloatArray, bits: int) -> NDArray[np.bool_]:
     return np.asarray(np.abs(scaled - np.round(scaled)) < 2.0 ** (bits - 24))
 
 
+#: Times its level that a single last value must be to count as growth: a loss that was lost within three logged points.
+AT_ONCE = 100.0
+
+
 def growth_before(value: FloatArray) -> float:
     """Return the median of the last three values over the lowest level before, NaN below four or where that is not positive.
+
+    The last value alone counts where it is `AT_ONCE` times the level.
 
     The level is a running median over a fifteenth of the values, 5 to 25 of them: the luckiest batch of a noisy loss is no level.
     """
@@ -138,7 +144,8 @@ def growth_before(value: FloatArray) -> float:
     window = int(np.clip(value.size // 15, 5, 25)) // 2 * 2 + 1
     inner = slice(window // 2, -(window // 2))  # the ends of a running median repeat single values
     low = float(running_median(value, window)[inner].min()) if value.size >= 2 * window else float(value.min())
-    return float(np.median(value[-3:])) / low if low > 0.0 else float("nan")
+    last = float(value[-1]) if value[-1] > AT_ONCE * low else float(np.median(value[-3:]))
+    return last / low if low > 0.0 else float("nan")
 
 
 def overflow(m: Measurements) -> Overflow | None:
@@ -226,7 +233,7 @@ def slingshots(loss: SeriesMeasurements) -> IntArray:
 
 
 def jumps_with(series: SeriesMeasurements, steps: IntArray, within: float) -> float:
-    """Return the share of steps around which a series moves five times as far, in `within` steps, as it usually does; else NaN."""
+    """Return the share of steps around which a series moves five times as far, in `within` steps, as it usually does."""
     if not steps.size or series.n < 20:
         return float("nan")
     at = np.arange(series.step[0], series.step[-1], max(1.0, within))

@@ -181,9 +181,10 @@ def spent(step: IntArray, rate: FloatArray, length: float | None = None, peak: f
     missed it: one value per epoch shows nothing of a schedule that is over within the first.
     """
     step, rate = cleaned(step, rate)
-    peak = max(peak, float(rate.max()) if rate.size else 0.0)
-    if rate.size < 8 or not peak > 0.0 or rate[-1] > SPENT * peak:
+    highest = float(rate.max()) if rate.size else 0.0
+    if rate.size < 8 or not highest > 0.0 or rate[-1] > SPENT * highest:
         return None
+    peak = max(peak, highest) if rate[0] == highest else highest  # one that rises first has its peak in the log
     above = np.flatnonzero(rate > SPENT * peak)
     first = int(above[-1]) + 1 if above.size else 0
     span = max(1.0, float(step[-1] - step[0]))

@@ -327,5 +327,6 @@ SOUND: tuple[Sound, ...] = (
         ADAMS,
         runs=4,
         held_back=0,
+        habit={"val": False},  # it does overfit
     ),
 )
