@@ -14,6 +14,7 @@ Overfitting, too, ends with a rising held-out loss, but that falls first: someth
 gap between the two opens from the first evaluation on. A rate that is too low, frozen weights or dead units move neither loss.
 
 ## When it is wrong
+Fine-tuning that overfits at once looks the same in its losses (TD704): only an accuracy at chance tells the two apart.
 Labels that are right, and inputs that say nothing about them. A validation part of another task, or prepared in another way,
 makes the same curves; the labels of that part are then the wrong ones. Without a validation part the log cannot tell.
 In regression the loss of knowing nothing is not known, and the same curves are taken for overfitting.
@@ -105,11 +106,14 @@ def never_learned(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         or seen.trained > 0.99
     ):
         return
+    course = accuracy(m)
+    # without an accuracy the first loss is all that tells what guessing costs, and fine-tuning does not begin by guessing
+    weight = MODERATE if course is None else STRONG
     yield supports(
         "never_below",
         seen.best,
         unit="of the first training loss",
-        weight=STRONG,
+        weight=weight,
         onset=int(seen.step[0]),
         source=m.series("val_loss").source,
         text=f"The held-out loss was never below {seen.best * seen.start:.3g}, where training began at {seen.start:.3g}, while "
@@ -120,7 +124,7 @@ def never_learned(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "widens",
             seen.widens,
             unit="rank correlation with time",
-            weight=STRONG,
+            weight=weight,
             source=m.series("val_loss").source,
             text="The gap between held-out and training loss opens from the first evaluation on and only grows.",
         )
@@ -133,7 +137,6 @@ def never_learned(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=m.series("val_loss").source,
             text="The gap between held-out and training loss does not grow, as it does where labels are learned by heart.",
         )
-    course = accuracy(m)
     if course is None:
         return
     from math import exp
@@ -219,8 +222,7 @@ def examples() -> Examples:
         Example("a rate far too low: neither moves", run_of(loss=2.303 + noise, val_loss=2.305 + 0.5 * noise)),
         Example("random labels, no validation", run_of(loss=sinks)),
     )
-    invalid = (
-        Example("random labels", run_of(loss=sinks, val_loss=2.303 + 0.1 * t + noise, val_accuracy=0.1 + noise)),
-        Example("random labels, no accuracy", run_of(loss=sinks, val_loss=2.31 + 0.1 * t + noise)),
-    )
+    alone = run_of(loss=sinks, val_loss=2.31 + 0.1 * t + noise)
+    valid = (*valid, Example("no accuracy: a fine-tuning that overfits, perhaps", alone))
+    invalid = (Example("random labels", run_of(loss=sinks, val_loss=2.303 + 0.1 * t + noise, val_accuracy=0.1 + noise)),)
     return valid, invalid

@@ -329,7 +329,7 @@ def gets_nowhere(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
     start = max(_start(m), loss.initial)
     early = float(max(loss.smooth[: max(3, loss.n // 5)]))
-    if m.beginning is not None:  # a rise of a few points, which the smoothed loss does not show
+    if m.beginning is not None and m.beginning.sure:  # a rise of a few points, which the smoothed loss does not show
         early = max(early, m.beginning.overshoot * float(loss.value[0]))
     if _is_far_above(m, limits):
         early = max(early, float(max(loss.value[: max(4, loss.n // 10)])))

@@ -82,7 +82,7 @@ def falls_without_bound(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     loss = m.loss
     if m.is_adversarial or loss.n < 3 or not loss.value[0] < 0.0 or loss.highest > 0.0:
         return
-    first, last = -float(loss.value[0]), -loss.tail
+    first, last = -float(loss.value[0]), -(loss.tail if loss.n >= 8 else float(loss.value[-1]))
     moves = drift(loss.value)
     grows = last > limits["far"] * first
     steady = loss.n < 6 or (moves is not None and moves.order < -limits["steady"])

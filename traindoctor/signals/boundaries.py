@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 PAUSE, RARE, MOST = 20.0, 0.05, 20
 #: Points before a boundary that say what is usual there, at least and at most.
 FEWEST, SEEN = 6, 400
-#: Points before a boundary whose median is the level there, and numbers of points behind it that are tried.
+#: Points before a boundary whose median is the level there, and numbers of points behind it whose mean is tried.
 BACK, LENGTHS = 12, (1, 2, 4, 8, 16, 32, 64)
+#: Points behind a boundary of which the highest is tried: a jump of a single step.
+AT_ONCE = 4
 #: Levels this far below the first loss are rounding: 1e-10 of it.
 FLOOR = 1e-10
 #: Points of a sequence that is looked for again, at least and at most.
@@ -42,8 +44,8 @@ class Jump(NamedTuple):
     """What a positive series did at a step, against what it does at other steps.
 
     `before`: its level before the step. `first`: its first value from the step on. `peak`: the highest of the points that are
-    looked at from there on, at `peak_step`. `ratio`: peak over before. `mean`: the mean of those points over the level before, on
-    a log scale; their number is the one for which this stands out most. `z`: `mean` in standard deviations of the same figure
+    looked at from there on, at `peak_step`. `ratio`: peak over before. `mean`: the mean of those points, or the highest of the
+    first four, over the level before, on a log scale; whichever stands out most. `z`: `mean` in standard deviations of the same figure
     at all steps before. `usual`: the largest `mean` at those. `lasting`: points from the step on that stay above the level before
     times the square root of `ratio`, without a break. `late`: the level at the end, or before the next boundary.
     """
@@ -149,11 +151,12 @@ def jump_at(series: SeriesMeasurements, step: int, reach: float, until: int | No
     back = int(np.clip((at - start) // 2, 3, BACK))
     before = float(np.median(log[at - back : at]))
     best = (-np.inf, 0.0, 0.0, 1)
-    for k in LENGTHS:
+    for k, highest in (*((k, False) for k in LENGTHS), (AT_ONCE, True)):
         if k > most:
-            break
-        elsewhere = _rises(log[start:at], k, back)
-        here = float(log[at : at + k].mean()) - before
+            continue
+        ahead = log[at : at + k]
+        elsewhere = _rises(log[start:at], k, back, highest=highest)
+        here = float(ahead.max() if highest else ahead.mean()) - before
         if elsewhere.size < 3:
             continue
         middle = float(np.median(elsewhere))
@@ -190,12 +193,12 @@ def _log(series: SeriesMeasurements) -> FloatArray:
     return np.log(np.maximum(series.value, FLOOR * max(abs(series.initial), 1e-290)))
 
 
-def _rises(log: FloatArray, k: int, back: int) -> FloatArray:
-    """Return at each place of a stretch the mean of the next `k` points over the median of the `back` points before it."""
+def _rises(log: FloatArray, k: int, back: int, *, highest: bool) -> FloatArray:
+    """Return at each place of a stretch the mean, or the highest, of the next `k` points over the median of `back` before it."""
     if log.size < back + k:
         return np.zeros(0)
-    total = np.concatenate([[0.0], np.cumsum(log)])
-    ahead = (total[k:] - total[:-k]) / k  # of the points i .. i + k - 1
+    windows = np.lib.stride_tricks.sliding_window_view(log, k)  # of the points i .. i + k - 1
+    ahead = windows.max(axis=1) if highest else windows.mean(axis=1)
     level = np.median(np.lib.stride_tricks.sliding_window_view(log, back), axis=1)  # of the points i .. i + back - 1
     n = min(level.size, ahead.size - back)
     return np.asarray(ahead[back : back + n] - level[:n])

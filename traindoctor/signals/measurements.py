@@ -26,11 +26,17 @@ if TYPE_CHECKING:
 
 #: Words, and neighbouring words, of tags of adversarial games and of policies.
 GAME_WORDS = frozenset(
-    {"gen", "generator", "disc", "discriminator", "adv", "adversarial", "gan", "critic", "actor", "policy", "reward"}
-)
+    {
+        "gen", "generator", "disc", "discriminator", "adv", "adversarial", "gan", "critic", "actor", "policy", "reward",
+        "rewards", "rew", "rollout", "episode", "episodes", "timesteps",
+    }
+)  # fmt: skip
 GAME_PAIRS = frozenset(
     {("d", "loss"), ("g", "loss"), ("loss", "d"), ("loss", "g"), ("value", "loss"), ("loss", "value"), ("entropy", "loss")}
 )
+
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 class SeriesMeasurements:
@@ -156,7 +162,7 @@ class SeriesMeasurements:
 
     @cached_property
     def late_low(self) -> float:
-        """Tenth percentile of the last third over the first value: above 1 where it never came back; NaN where that is not above 0."""
+        """Tenth percentile of the last third over the first value: above 1 where it never came back; NaN for a first one below 0."""
         if self.n < 8 or not self.value[0] > 0.0:
             return float("nan")
         return float(np.quantile(self.value[-(self.n // 3) :], 0.1) / self.value[0])
@@ -518,6 +524,6 @@ class Measurements:
     @cached_property
     def is_adversarial(self) -> bool:
         """Whether the losses are those of a game or of a policy, where falling is no virtue: told by the tags."""
-        words = [re.split(r"[^a-z]+", s.tag.lower()) for s in self.run.series]
+        words = [re.split(r"[^a-z]+", _CAMEL.sub("_", s.tag).lower()) for s in self.run.series]
         pairs = {pair for tag in words for pair in itertools.pairwise(tag)}
         return bool(GAME_WORDS & {w for tag in words for w in tag} or GAME_PAIRS & pairs)
