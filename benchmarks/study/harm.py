@@ -72,6 +72,7 @@ def summary(trace: Trace) -> dict[str, Any]:
         "tail_max": float(np.max(end)),
         "peak": float(np.max(loss[len(loss) // 50 :])),
         "late": late_rise(loss),
+        "highest": float(np.max(loss[sound])),
         "mean": float(np.mean(loss)),
         "best": best,
         "best_step": at,
@@ -101,9 +102,16 @@ def by_tail(mine: dict[str, Any], twin: dict[str, Any]) -> float:
     return max(mine["tail"], floor) / max(twin["tail"], floor)
 
 
+def lasting(mine: dict[str, Any], twin: dict[str, Any]) -> float:
+    """By the tail, where the loss first rose above its start and ends at more than a twentieth of it; else 0: nothing to see."""
+    seen = mine["highest"] > 1.5 * mine["initial"] and mine["tail"] > 0.05 * mine["initial"]
+    return by_tail(mine, twin) if seen else 0.0
+
+
 #: How harm is told: a figure of the run over that of its twin. "rebound" needs no twin, "present" is harm by being there.
 MEASURES: dict[str, Callable[[dict[str, Any], dict[str, Any]], float]] = {
     "loss": by_tail,
+    "lasting": lasting,
     "max": ratio_of("tail_max"),
     "peak": ratio_of("peak"),
     "late": ratio_of("late"),

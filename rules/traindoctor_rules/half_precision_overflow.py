@@ -285,7 +285,9 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 @CAUSE.examples
 def examples() -> Examples:
     """Return runs on which the cause is silent, and on which it speaks."""
-    from traindoctor.model import OptimizerSpec
+    from dataclasses import replace
+
+    from traindoctor.model import Damage, OptimizerSpec
 
     inf, nan = float("inf"), float("nan")
     sgd, adam = OptimizerSpec("sgd", lr=0.1), OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
@@ -304,7 +306,9 @@ def examples() -> Examples:
             "log of zero: the gradient is lost too", run_of(sgd, loss=[*fall, *[inf] * 20], grad_norm=[*norms[:60], *[nan] * 20])
         ),
     )
+    hidden = (Damage("zero-for-nan", "trainer_state.json", "the loss is exactly 0.0 from step 60 on"),)
     invalid = (
+        Example("NaN written as 0", replace(run_of(sgd, precision="fp16", loss=[*fall, *[0.0] * 30]), damages=hidden)),
         Example("weights in float16", run_of(sgd, precision="float16", loss=[*fall, *[nan] * 20])),
         Example("the sum alone is infinite", run_of(sgd, loss=[inf] * 80, grad_norm=norms)),
         Example("from above 65,504 down to it", run_of(sgd, loss=[inf] * 10 + sums, grad_norm=norms[:70])),

@@ -65,7 +65,7 @@ CAUSE = Cause(
         ),
         Threshold("found", 0.1, "share of the run over which a first scale is found", "benchmarks/study, tuning part"),
     ),
-    explains=("TD202", "TD401", "TD201"),
+    explains=("TD202", "TD401", "TD407", "TD201"),
     look_alikes=("TD401",),
     experiment="train ten steps in float32 from the last checkpoint and look for the first activation above 65504",
     refutation="A gradient that is finite at the lowest scale.",

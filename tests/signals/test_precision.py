@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from traindoctor.model import OptimizerSpec
+from traindoctor.model import Damage, OptimizerSpec
 from traindoctor.rule import run_of
 from traindoctor.signals.measurements import Measurements
 from traindoctor.signals.precision import (
@@ -164,3 +164,10 @@ def test_share_of_an_update_that_arrives():
     assert share_that_arrives(Measurements(replace(run, series=tuple(layers), primary={}))) == pytest.approx(
         0.01 * 10.0 / (0.1 * 2.0)
     )
+
+
+def test_zeros_of_a_filter_stand_for_nan():
+    run = run_of(OptimizerSpec("sgd", lr=0.1), loss=[*[2.0] * 20, *[0.0] * 30])
+    assert overflow(Measurements(run)) is None
+    lost = overflow(Measurements(replace(run, damages=(Damage("zero-for-nan", "state.json", "zeros"),))))
+    assert (lost.step, lost.infinite, lost.share, lost.growth) == (20, False, 1.0, 1.0)

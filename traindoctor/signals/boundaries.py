@@ -45,9 +45,9 @@ class Jump(NamedTuple):
 
     `before`: its level before the step. `first`: its first value from the step on. `peak`: the highest of the points that are
     looked at from there on, at `peak_step`. `ratio`: peak over before. `mean`: the mean of those points, or the highest of the
-    first four, over the level before, on a log scale; whichever stands out most. `z`: `mean` in standard deviations of the same figure
-    at all steps before. `usual`: the largest `mean` at those. `lasting`: points from the step on that stay above the level before
-    times the square root of `ratio`, without a break. `late`: the level at the end, or before the next boundary.
+    first four, over the level before, on a log scale; whichever stands out most. `z`: `mean` in standard deviations of the same
+    figure at all steps before. `usual`: the largest `mean` at those. `lasting`: points from the step on that stay above the level
+    before times the square root of `ratio`, without a break. `late`: the level at the end, or before the next boundary.
     """
 
     step: int
@@ -190,7 +190,7 @@ def jump_at(series: SeriesMeasurements, step: int, reach: float, until: int | No
 
 def _log(series: SeriesMeasurements) -> FloatArray:
     """Return the logarithm of a positive series, held at its floor."""
-    return np.log(np.maximum(series.value, FLOOR * max(abs(series.initial), 1e-290)))
+    return np.asarray(np.log(np.maximum(series.value, FLOOR * max(abs(series.initial), 1e-290))))
 
 
 def _rises(log: FloatArray, k: int, back: int, *, highest: bool) -> FloatArray:
@@ -268,7 +268,9 @@ def _likeness(known: FloatArray, wanted: FloatArray) -> FloatArray:
     mean, square = ((s[n:] - s[:-n]) / n for s in sums)
     deviation = np.sqrt(np.maximum(square - mean**2, 0.0))
     flat = deviation <= 1e-6 * float(np.abs(known).max(initial=0.0))
-    return np.divide(np.correlate(known, wanted, "valid"), n * deviation, out=np.zeros(deviation.size), where=~flat)
+    likeness = np.zeros(deviation.size)
+    np.divide(np.correlate(known, wanted, "valid"), n * deviation, out=likeness, where=~flat)
+    return likeness
 
 
 def _without_slow_part(log: FloatArray, at: int) -> FloatArray:

@@ -149,11 +149,14 @@ def growth_before(value: FloatArray) -> float:
 
 
 def overflow(m: Measurements) -> Overflow | None:
-    """Return where the loss is lost, None where all of it is finite."""
+    """Return where the loss is lost, None where all of it is finite and none of it a zero that stands for NaN."""
     if "loss" not in m.run.primary:
         return None
     loss = m.loss.series
-    bad = np.flatnonzero(~np.isfinite(loss.value))
+    lost = ~np.isfinite(loss.value)
+    if not lost.any() and any(d.kind in ("hidden-nan", "zero-for-nan") for d in m.run.damages):
+        lost = loss.value == 0.0
+    bad = np.flatnonzero(lost)
     if not bad.size:
         return None
     step = int(loss.step[bad[0]])
@@ -165,7 +168,7 @@ def overflow(m: Measurements) -> Overflow | None:
     return Overflow(
         step,
         bool(np.isinf(loss.value[bad[0]])),
-        float(np.mean(~np.isfinite(loss.value[bad[0] :]))),
+        float(np.mean(lost[bad[0] :])),
         float(np.abs(finite).max()) if finite.size else float("nan"),
         growth_before(before),
         float(np.isfinite(seen).mean()) if seen.size else float("nan"),

@@ -131,7 +131,7 @@ def scheduled(plan: Plan, name: str, law: dict[str, Any], **settings: Any) -> Pl
 
 
 def _hot(plan: Plan, draw: Random) -> Plan:
-    return replace(plan, lr=plan.lr * draw.choice((3, 5, 8) if plan.optimizer == "sgd" else (25, 40)))
+    return replace(plan, lr=plan.lr * draw.choice((4, 8, 10) if plan.optimizer == "sgd" else (30, 60, 100)))
 
 
 def _no_warmup(plan: Plan, recipe: Recipe, draw: Random) -> tuple[Plan, Plan]:
@@ -395,9 +395,10 @@ FAULTS: tuple[Fault, ...] = (
         FAMILY,
         ("TD203", "TD201"),
         _no_warmup,
-        ("convolution",),
+        ("batches", "!game"),
+        measure="lasting",
         least=1.5,
-        runs=18,
+        runs=36,
         held_back=12,
         habit={"log_lr": True, "every": 2},
     ),
@@ -406,9 +407,10 @@ FAULTS: tuple[Fault, ...] = (
         FAMILY,
         ("TD216", "TD201"),
         _short_warmup,
-        ("convolution",),
+        ("batches", "!game"),
+        measure="lasting",
         least=1.5,
-        runs=18,
+        runs=36,
         held_back=12,
         habit={"log_lr": True, "every": 2},
     ),
