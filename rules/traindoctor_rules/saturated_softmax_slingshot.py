@@ -155,7 +155,7 @@ def hold_the_logits(m: Measurements, limits: Limits) -> Iterator[Fix]:
     from traindoctor.signals.precision import SATURATED
 
     del limits
-    if m.run.optimizer is not None and m.run.optimizer.is_adam:
+    if m.run.optimizer is None or m.run.optimizer.is_adam:
         yield Fix("Turn amsgrad on", {"optimizer.amsgrad": True}, note="v then keeps the size of the gradients before saturation")
     yield Fix("Let the learning rate decay to 0 over the run", {"schedule.name": "cosine"})
     known = m.loss.step[m.loss.value < SATURATED]
