@@ -175,7 +175,7 @@ def _diagnose(run: Run, m: Measurements, beside: Beside, causes: Mapping[str, Ca
         for d in opinion.diagnoses
     )
     named = [f for f in findings if not causes[f.code].standalone]
-    unseen = bool(named) and causes[named[0].code].statement is None
+    unseen = bool(named) and not _is_seen(named[0].evidence)
     verdict, summary = _verdict(named, m, undecided=opinion.undecided, unseen=unseen)
     found = {f.code for f in findings} | {c for f in findings for c in f.consequences}
     unchecked = {n.code for n in not_checked}
@@ -283,7 +283,8 @@ def _finding(
     fixes: tuple[Fix, ...] = ()
     failed = ""
     try:
-        statement = cause.statement(m, supporting) if cause.statement is not None else statement
+        if cause.statement is not None:
+            statement = cause.statement(m, supporting)
         fixes = tuple(_fixes(cause, m, run, replay, found, beside, limits))
     except Exception as error:  # its evidence stands all the same
         failed = f" What to change is not said, since that part of the rule failed: {_words_of(error)}."
@@ -304,6 +305,11 @@ def _finding(
         fixes=fixes,
         refutation=cause.refutation,
     )
+
+
+def _is_seen(evidence: Iterable[Evidence]) -> bool:
+    """Return whether the run itself shows a cause, and not its script and settings alone."""
+    return any(e.supports and e.kind in ("log", "replay", "state") for e in evidence)
 
 
 def _words_of(error: Exception) -> str:

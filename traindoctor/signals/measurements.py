@@ -162,7 +162,7 @@ class SeriesMeasurements:
 
     @cached_property
     def late_low(self) -> float:
-        """Tenth percentile of the last third over the first value, above 1 where it never came back; NaN for a first one below 0."""
+        """Tenth percentile of the last third over the first value: above 1 where it never came back; NaN if that is below 0."""
         if self.n < 8 or not self.value[0] > 0.0:
             return float("nan")
         return float(np.quantile(self.value[-(self.n // 3) :], 0.1) / self.value[0])
