@@ -21,14 +21,14 @@ MAY_IMPORT = {
     "model": {"errors", "mistake", "code"},  # the events of a training loop
     "errors": set(),
     "settings": BASE,
-    "signals": MEASURED,
+    "signals": {*MEASURED, "configs"},
     "optim": MEASURED,
     "rule": {*MEASURED, "code", "configs"},
     "check": {*SECOND, "", "settings"},
     "testing": {*SECOND, "check", "differential", "diagnose"},
     "registry": {*BASE, "rule"},
     "readers": {*MEASURED, "configs"},  # a run is read with the config beside its log
-    "configs": MEASURED,
+    "configs": {*BASE, "optim"},
     "code": {*BASE, "optim"},
     "replay": MEASURED,
     "differential": SECOND,

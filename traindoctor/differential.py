@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: Confidence from which a cause is named.
 NAMED = 0.65
-#: Confidence from which a cause keeps its own severity; below it is a warning at most.
+#: Belief in all errors together from which one of them keeps its severity; below it is a warning at most.
 SURE = 0.8
 #: Belief in all causes together from which something is wrong, even if none is named.
 DOUBTED = 0.6
@@ -110,7 +110,7 @@ def decide(suspicions: Sequence[Suspicion], unchecked: Mapping[str, str] | None 
             Diagnosis(
                 s,
                 share[code],
-                _severity(s.cause.severity, share[code]),
+                _severity(s.cause.severity, share[code], sum(share[r.cause.code] for r in roots if r.cause.severity == "error")),
                 consequences,
                 _rivals(s, suspicions, folded, totals[code], unchecked or {}),
             )
@@ -142,11 +142,14 @@ def _fold(present: Mapping[str, Suspicion]) -> dict[str, str]:
     return folded
 
 
-def _severity(own: Severity, confidence: float) -> Severity:
-    """Return the cause's severity as far as the confidence carries it: an undecided cause alarms nobody."""
+def _severity(own: Severity, confidence: float, failed: float) -> Severity:
+    """Return the cause's severity as far as belief carries it: an undecided cause alarms nobody.
+
+    `failed`: belief in all causes that are errors. Which of them it is may be open while it is sure that there is one.
+    """
     if confidence < NAMED:
         return "info"
-    return "warning" if own == "error" and confidence < SURE else own
+    return "warning" if own == "error" and failed < SURE else own
 
 
 def _rivals(
