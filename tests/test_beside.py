@@ -17,6 +17,8 @@ for step in range(6000):
     ((model(x) - y) ** 2).sum().backward()
     optimizer.step()
 """
+#: A loss that no longer knows the model, which no log shows.
+REWRAPPED = "torch.tensor(((model(x) - y) ** 2).sum(), requires_grad=True)"
 
 
 @pytest.fixture
@@ -62,36 +64,31 @@ def test_a_fault_that_the_script_alone_shows_is_named_with_its_line_and_patch(tm
     shutil.copytree(ROOT / "fixtures" / "healthy" / "digits-adam-tensorboard", folder)
     for file in folder.rglob("*.py"):
         file.unlink()
-    (folder / "train.py").write_text(
-        SCRIPT.replace("((model(x) - y) ** 2).sum()", "torch.nn.functional.cross_entropy(torch.softmax(model(x), 1), y)")
-    )
+    (folder / "train.py").write_text(SCRIPT.replace("((model(x) - y) ** 2).sum()", REWRAPPED))
     (report,) = diagnose([folder]).runs
     finding = report.findings[0]
-    assert finding.code == "TD601"
+    assert finding.code == "TD605"
     assert report.verdict == "suspicious"
     assert [place.line for place in finding.locations] == [6]
-    assert "softmax" not in (applied(folder, finding.fixes[0].patch) / "train.py").read_text()
+    assert "requires_grad" not in (applied(folder, finding.fixes[0].patch) / "train.py").read_text()
     assert json.dumps(finding.title)
 
 
 def test_two_faults_of_a_script_are_both_named(tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(ROOT / "fixtures" / "healthy" / "digits-adam-tensorboard", folder)
-    loss = "torch.nn.functional.cross_entropy(torch.softmax(model(x), 1), y)"
-    (folder / "train.py").write_text(
-        SCRIPT.replace("((model(x) - y) ** 2).sum()", loss).replace("betas=(0.9, 0.999)", "betas=(0.999, 0.9)")
-    )
+    script = SCRIPT.replace("((model(x) - y) ** 2).sum()", REWRAPPED).replace("betas=(0.9, 0.999)", "betas=(0.999, 0.9)")
+    (folder / "train.py").write_text(script)
     (report,) = diagnose([folder]).runs
     assert report.verdict == "suspicious"
-    assert {finding.code: finding.severity for finding in report.findings} == {"TD105": "error", "TD601": "error"}
+    assert {finding.code: finding.severity for finding in report.findings} == {"TD105": "error", "TD605": "error"}
 
 
 def test_a_comment_silences_a_fault_of_the_script_here_too(tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(ROOT / "fixtures" / "healthy" / "digits-adam-tensorboard", folder)
-    loss = "torch.nn.functional.cross_entropy(torch.softmax(model(x), 1), y)"
-    comment = "    # traindoctor: ignore[TD601] -- the paper does so\n    "
-    (folder / "train.py").write_text(SCRIPT.replace("    ((model(x) - y) ** 2).sum()", comment + loss))
+    comment = "    # traindoctor: ignore[TD605] -- the paper does so\n    "
+    (folder / "train.py").write_text(SCRIPT.replace("    ((model(x) - y) ** 2).sum()", comment + REWRAPPED))
     (report,) = diagnose([folder]).runs
     assert report.verdict == "healthy"
     assert not report.findings
