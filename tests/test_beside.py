@@ -59,7 +59,7 @@ def test_the_config_goes_before_the_script(run):
     assert report.findings[0].locations[0].file == "config.yaml"
 
 
-def test_a_fault_that_the_script_alone_shows_is_named_with_its_line_and_patch(tmp_path):
+def test_a_fault_that_the_script_alone_shows_is_named_with_its_line(tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(ROOT / "fixtures" / "healthy" / "digits-adam-tensorboard", folder)
     for file in folder.rglob("*.py"):
@@ -70,7 +70,6 @@ def test_a_fault_that_the_script_alone_shows_is_named_with_its_line_and_patch(tm
     assert finding.code == "TD605"
     assert report.verdict == "suspicious"
     assert [place.line for place in finding.locations] == [6]
-    assert "requires_grad" not in (applied(folder, finding.fixes[0].patch) / "train.py").read_text()
     assert json.dumps(finding.title)
 
 
@@ -81,7 +80,9 @@ def test_two_faults_of_a_script_are_both_named(tmp_path):
     (folder / "train.py").write_text(script)
     (report,) = diagnose([folder]).runs
     assert report.verdict == "suspicious"
-    assert {finding.code: finding.severity for finding in report.findings} == {"TD105": "error", "TD605": "error"}
+    found = {finding.code: finding for finding in report.findings}
+    assert {code: one.severity for code, one in found.items()} == {"TD105": "error", "TD605": "error"}
+    assert "betas=(0.9, 0.999)" in (applied(folder, found["TD105"].fixes[0].patch) / "train.py").read_text()
 
 
 def test_a_comment_silences_a_fault_of_the_script_here_too(tmp_path):
