@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harm import Case
 from recipes import DAMPED, EXACT_HELD_BACK, EXACT_TUNING, HELD_BACK, SGDM, TUNING, Row
 from training import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def classic_cases(part: str) -> list[Case]:
     """All runs of a part; the ones that turn out harmless, or not sound, are dropped later."""

@@ -179,7 +179,9 @@ def main() -> None:
     wanted = [
         case
         for case in cases(options.part)
-        if fnmatch.fnmatch(case.name, options.only) and not (options.out / case.name / "label.json").exists() and case.name not in gone
+        if fnmatch.fnmatch(case.name, options.only)
+        and not (options.out / case.name / "label.json").exists()
+        and case.name not in gone
     ]
     counts: Counter[str] = Counter()
     with notes.open("w" if options.retry else "a") as stream, ProcessPoolExecutor(options.jobs) as pool:

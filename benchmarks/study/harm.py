@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from training import Plan, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from training import Plan, Trace
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,8 @@ def hook(name: str) -> Callable[[type[Hook]], type[Hook]]:
     """Register a hook under its name in `Plan.hook`."""
 
     def register(cls: type[Hook]) -> type[Hook]:
+        if name in HOOKS:
+            raise ValueError(f"two hooks are called {name}")
         HOOKS[name] = cls
         return cls
 

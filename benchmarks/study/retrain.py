@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 NUMBERS = frozenset(
     {"half", "bf16", "amp", "precision", "brain", "bf16_moments", "half_loss", "fixed_scale", "growing", "overflows"}
 )
+#: Hooks that are a schedule of their own, and the settings that are numbers of one.
+SCHEDULES = frozenset({"law", "on_plateau", "schedule_settings"})
+LAW = {"schedule.total_steps": "total", "schedule.warmup_steps": "warmup"}
 
 
 class Retrained(NamedTuple):
@@ -65,7 +68,11 @@ def with_settings(plan: Plan, settings: Mapping[str, object]) -> Plan | None:
         elif head == "optimizer":
             kw[name] = tuple(value) if isinstance(value, list) else value
         elif key == "schedule.name":
-            changed = replace(changed, schedule={"constant": ""}.get(str(value), str(value)))
+            plain = {k: v for k, v in changed.hook.items() if k not in SCHEDULES}
+            changed = replace(changed, schedule={"constant": ""}.get(str(value), str(value)), hook=plain)
+        elif key in LAW and "law" in changed.hook:
+            law = changed.hook["law"] | {LAW[key]: int(str(value))}
+            changed = replace(changed, hook=changed.hook | {"law": law})
         elif key == "schedule.warmup_steps":
             rest = "" if changed.schedule in ("", "constant") else changed.schedule
             share = float(str(value)) / plan.steps

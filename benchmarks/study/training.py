@@ -177,7 +177,8 @@ def train(plan: Plan, every: int, layers: bool = False) -> Trace:
             h.rate(s)
         for group in s.optimizer.param_groups:
             group["lr"] = s.lr * group.get("share", 1.0)
-        if all([h.clears(s) for h in hooks]):
+        clears = [h.clears(s) for h in hooks]  # each is asked: some clear by themselves
+        if all(clears):
             s.optimizer.zero_grad()
         total = 0.0
         for s.micro in range(plan.accumulate):
@@ -214,7 +215,8 @@ def train(plan: Plan, every: int, layers: bool = False) -> Trace:
             h.clipped(s)
         if s.look:
             observer.before_step(s)
-        if all([h.steps(s) for h in hooks]):
+        steps = [h.steps(s) for h in hooks]
+        if all(steps):
             s.optimizer.step()
         for h in hooks:
             h.stepped(s)
@@ -223,7 +225,7 @@ def train(plan: Plan, every: int, layers: bool = False) -> Trace:
             s.out["weight_norm"][step] = norm([p.detach() for p in s.parameters])
         s.out["loss"][step], s.out["lr"][step] = total, s.lr
         if problem.x_val is not None and (step + 1) % val_every == 0:
-            val.append((step, *evaluate(s, all([h.evaluates(s) for h in hooks]))))
+            val.append((step, *evaluate(s, all(h.evaluates(s) for h in hooks))))
         if step > 20 and "run_on" not in plan.hook and not np.isfinite(s.out["loss"][max(0, step - 60) : step + 1]).any():
             break  # nobody lets it run on for ever
     for h in hooks:

@@ -57,9 +57,8 @@ class Law(Hook):
 
 
 @hook("schedule_settings")
-@hook("resumed")
 class Mark(Hook):
-    """What the config says of the schedule beside its name; the step of a restart that the log shows."""
+    """What the config says of the schedule beside its name."""
 
 
 @hook("on_plateau")

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from faults.declare import Fault, Sound, hooked
 from hooks import Hook, State, hook
+
+from faults.declare import Fault, Sound, hooked
 
 if TYPE_CHECKING:
     from random import Random
@@ -97,7 +98,8 @@ def _momentum_in_game(plan: Plan, recipe: Recipe, draw: Random) -> Plan:
 
 
 FAULTS: tuple[Fault, ...] = (
-    Fault("weight-decay-strong", FAMILY, ("TD106",), _decay, ("!exact", "!game"), ("sgd", "adam", "adamw"), runs=14, held_back=10),
+    Fault("weight-decay-strong", FAMILY, ("TD106",), _decay, ("!exact", "!game"), ("sgd", "adam", "adamw"),
+          runs=14, held_back=10),
     Fault("beta2-low", FAMILY, ("TD110",), _low_beta2, ("batches",), ADAM, least=1.4, runs=14),
     Fault("no-bias-correction", FAMILY, ("TD112",), _uncorrected_pair, ("batches",), ADAM, measure="mean", least=1.2, runs=12,
           habit={"every": 1, "tier": 3, "layers": 0}),
