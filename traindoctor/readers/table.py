@@ -36,6 +36,12 @@ EPOCH_COLUMNS = ("epoch", "epochs", "train_epoch", "current_epoch", "trainer_epo
 WALL_TIMES = ("wall_time", "walltime", "timestamp", "time", "datetime")
 #: Words of a column that may count steps under a longer name.
 COUNTS = frozenset({"step", "steps", "timestep", "timesteps", "iteration", "iterations", "updates", "frames"})
+#: Rows from which a table without a count is read as a training, and the roles that one of its columns must have.
+LEAST_HISTORY, HISTORY = 5, frozenset({"loss", "val_loss", "loss_term", "val_loss_term"})
+#: Words of columns that name what is compared row by row: such a table holds results of several runs.
+COMPARED = frozenset({"fold", "seed", "trial", "run", "model", "experiment", "config"})
+#: Words of columns that tell the time in words.
+TIMES = frozenset({"time", "date", "datetime", "timestamp", "elapsed", "eta"})
 #: Columns that are filled in every row, whatever is logged.
 CLOCKS = frozenset((*STEP_COLUMNS, *EPOCH_COLUMNS, *WALL_TIMES))
 #: The word that asks for rows to be counted.
@@ -137,7 +143,7 @@ class _Clock:
         return replace(self, step=self.step[rows], there=self.there[rows])
 
 
-def _clock(table: Table, file: str, asked: str | None) -> _Clock:
+def _clock(table: Table, file: str, asked: str | None, aliases: Mapping[str, Sequence[str]]) -> _Clock:
     """Return what counts the rows. Raises: UnreadableInputError when nothing does."""
     n = table.line.size
     if asked == ROW and ROW not in table.columns:
@@ -156,6 +162,9 @@ def _clock(table: Table, file: str, asked: str | None) -> _Clock:
         if found is None:
             if table.row_unit or _is_index(table):
                 return _rows_counted(n, table.row_unit or "row")
+            if _is_history(table, aliases):
+                what = "no column looks like a step: the rows are counted, in order; --step-column names one that counts"
+                return _rows_counted(n, "row", (Damage("no-steps", file, what),))
             raise _no_step(table, file)
         column, unit = found
         epochs = _epoch_column(table)
@@ -194,6 +203,19 @@ def _is_index(table: Table) -> bool:
     """Whether the first column is the nameless index of a data frame: 0, 1, 2 ..."""
     first = table.columns[0]
     return first == "column 1" and first in table.numbers and bool((table.numbers[first] == np.arange(table.line.size)).all())
+
+
+def _is_history(table: Table, aliases: Mapping[str, Sequence[str]]) -> bool:
+    """Whether rows that nothing counts are those of a training: five or more, numbers alone, a loss among them.
+
+    `DataFrame(history.history).to_csv(index=False)` writes such a table. A column of words names what is compared row by
+    row, unless it tells the time.
+    """
+    if table.line.size < LEAST_HISTORY or any(COMPARED & set(words(name)) for name in table.columns):
+        return False
+    if any(name not in table.numbers and not TIMES & set(words(name)) for name in table.columns):
+        return False
+    return any(quantity_of(name, aliases) in HISTORY for name in table.numbers)
 
 
 def _epoch_column(table: Table) -> str | None:
@@ -443,7 +465,7 @@ def logs_of(table: Table, file: str, format_name: str, hints: Hints = NO_HINTS) 
     if not table.line.size:
         damage = Damage("empty-file", file, "the file holds a header and no row")
         return (Log(format_name, (), damages=(*table.damages, damage), settings=table.settings),)
-    clock = _clock(table, file, hints.step_column)
+    clock = _clock(table, file, hints.step_column, hints.aliases)
     counters = {clock.column} if clock.column != ROW else ({"column 1"} if _is_index(table) else set())
     parts = _parts(table, clock, hints.aliases)
     if len(parts.starts) == 1:
