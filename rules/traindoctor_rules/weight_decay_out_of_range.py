@@ -130,15 +130,28 @@ def holds_the_loss(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         yield against("left", left, unit="tail / initial loss", weight=STRONG, source=m.loss.source, text=text)
 
 
-@CAUSE.in_logs(needs=("loss", "weight_norm"))
+def _kept(m: Measurements) -> tuple[float, str] | None:
+    """Return the weight norm at the end over that at the start, of all or in the median over the matrices, and its source."""
+    import numpy as np
+
+    if m.has("weight_norm") and m.weight_norm.n >= 4 and m.weight_norm.initial > 0.0:
+        return m.weight_norm.tail / m.weight_norm.initial, m.weight_norm.source
+    if not (m.has("layers") and m.layers.has("weight_norm")):
+        return None
+    growth = m.layers.growth("weight_norm")[m.layers.matrices]
+    growth = growth[np.isfinite(growth)]
+    return (float(np.median(growth)), m.layers.source("weight_norm")) if growth.size else None
+
+
+@CAUSE.in_logs(needs=("loss", "weight_norm|layers"))
 def shrinks_the_weights(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a weight norm that falls to a fraction while the loss stays, and a pull as large as the gradient."""
     from traindoctor.signals.moments import decay_over_gradient
 
-    weight, left = m.weight_norm, _left(m)
-    if left != left or weight.n < 4 or not weight.initial > 0.0 or _decay(m) == 0.0:
+    left, norms = _left(m), _kept(m)
+    if left != left or norms is None or _decay(m) == 0.0:
         return
-    kept, pull = weight.tail / weight.initial, decay_over_gradient(m)
+    (kept, source), pull = norms, decay_over_gradient(m)
     if left <= limits["left"]:
         return
     if kept < limits["shrunk"]:
@@ -147,7 +160,7 @@ def shrinks_the_weights(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             kept,
             unit="last / first weight norm",
             weight=PROOF if kept < limits["gone"] else STRONG,
-            source=weight.source,
+            source=source,
             text=f"The norm of the weights fell to {kept:.0%} of its start, and the loss did not follow.",
         )
     elif kept > 0.95:
@@ -156,7 +169,7 @@ def shrinks_the_weights(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             kept,
             unit="last / first weight norm",
             weight=STRONG,
-            source=weight.source,
+            source=source,
             text="The norm of the weights did not fall.",
         )
     if pull == pull and pull > limits["pull"] and not _is_decoupled(m):
@@ -165,7 +178,7 @@ def shrinks_the_weights(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             pull,
             unit="decay / gradient",
             weight=STRONG if pull > 4.0 * limits["pull"] else MODERATE,
-            source=f"{weight.source}, {m.grad_norm.source}",
+            source=f"{source}, {m.grad_norm.source}",
             text=f"Weight decay pulls with {pull:.0%} of the gradient's size.",
         )
 
@@ -207,7 +220,7 @@ def examples() -> Examples:
         Example("weights shrink while the loss falls", run_of(spec(0.01), loss=falls, weight_norm=np.geomspace(80, 8, 60))),
         Example("grokking", run_of(spec(1.0, "adamw"), loss=falls, weight_norm=np.linspace(30, 12, 60))),
         Example("nothing known", run_of(loss=stays)),
-        Example("told by its betas alone", run_of(replace(spec(0.2, "adam"), origin={"name": "inferred from beta1"}), loss=stays)),
+        Example("told by its betas", run_of(replace(spec(0.2, "adam"), origin={"name": "inferred from beta1"}), loss=stays)),
     )
     gone = np.geomspace(8.0, 0.2, 60)
     invalid = (
