@@ -32,8 +32,8 @@ SURE = 0.8
 DOUBTED = 0.6
 #: Share of the belief from which a cause is one of those that an undecided log leaves standing.
 CANDIDATE = 0.15
-#: The most that is stated of a cause that the script does not prove: how often the surest ones are right on runs with known
-#: faults (benchmarks/study/calibrate.py, tuning part). A model of all causes does not know the one that is not in it.
+#: The most that is stated of a cause that neither the script proves nor a replay reproduces: how often the surest ones are right
+#: on runs with known faults (benchmarks/study/calibrate.py, tuning part). No model knows the cause that is not in it.
 TOP = 0.93
 #: Log-odds from which a cause stands on its own evidence, whatever else is wrong: ninety to one.
 STANDS = 4.5
@@ -147,7 +147,8 @@ def _fold(present: Mapping[str, Suspicion]) -> dict[str, str]:
 
 def _stated(suspicion: Suspicion, share: float) -> float:
     """Return the confidence that is stated for a share of the belief."""
-    return share if suspicion.is_in_the_script else min(share, TOP)
+    reproduced = any(e.supports and e.kind == "replay" for e in suspicion.evidence)
+    return share if reproduced or suspicion.is_in_the_script else min(share, TOP)
 
 
 def _severity(own: Severity, confidence: float, failed: float) -> Severity:

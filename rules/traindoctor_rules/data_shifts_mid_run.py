@@ -78,6 +78,15 @@ CAUSE = Cause(
             "level before over the first loss",
             f"{STUDY}: below it lie exact fits, which leave their floor by themselves",
         ),
+        Threshold("points", 8, "logged points after the step", "with fewer nobody knows whether it stays"),
+        Threshold(
+            "overshoot",
+            4.0,
+            "highest of the ten points after the step over the level there",
+            f"{STUDY}: faulty at most 2.6; an instability of a public log 46",
+        ),
+        Threshold("climb", 4, "points that rise in a row ahead of the largest rise", "by chance one in 120"),
+        Threshold("climbed", 0.7, "log of the last of these over the first", "LATER"),
         Threshold(
             "lost", 0.85, "level after over the first loss", f"{STUDY}: faulty classifiers at most 0.82, units that die 0.99"
         ),
@@ -110,7 +119,7 @@ def steps_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     shift = m.shift
     if shift is None or m.is_adversarial or shift.before < limits["floor"] * m.loss.value[0]:
         return
-    if shift.clear < limits["clear"] or shift.size < limits["size"] or shift.sudden < limits["sudden"]:
+    if shift.points < limits["points"] or shift.clear < limits["clear"] or shift.size < limits["size"] or shift.sudden < limits["sudden"]:
         return
     if not limits["least_kept"] <= shift.kept <= limits["most_kept"]:
         return
@@ -132,6 +141,24 @@ def steps_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         source=m.loss.source,
         text=f"It goes on from there for {shift.left:.0%} of the run: it neither comes back nor grows further.",
     )
+    if shift.overshoot > limits["overshoot"]:
+        yield against(
+            "overshoot",
+            shift.overshoot,
+            unit="times the level after",
+            weight=STRONG,
+            source=m.loss.source,
+            text="It first goes far above where it stays: a blow-up that comes down again, not other data.",
+        )
+    if shift.climb >= limits["climb"] and shift.climbed > limits["climbed"]:
+        yield against(
+            "climb",
+            shift.climb,
+            unit="points",
+            weight=STRONG,
+            source=m.loss.source,
+            text=f"The loss rises over {shift.climb} points ahead of the step: it grew by itself, other data come at once.",
+        )
     again = shift.after / float(m.loss.value[0])
     if again > limits["lost"]:
         near = again < 1.0 / limits["lost"] and m.loss.n >= limits["fine"]  # the mean over a first epoch is no start

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 SEEN = 400
 #: Points below which there is no room on both sides of a step.
 FEWEST = 14
+#: Points right after a step in which it may overshoot.
+NEXT = 10
 #: Points on each side of a step, as a share of the series and at least.
 SIDE, LEAST = 0.1, 4
 
@@ -26,7 +28,9 @@ class Shift(NamedTuple):
     `step`: the first one of the higher level. `size`: log of the level after over the level before. `clear`: that over the
     standard deviation of such rises elsewhere in the series, or of the noise before it. `sudden`: share of the size that comes
     within two points. `kept`: share of the size by which the last tenth still lies above the level before. `left`: share of
-    the run that comes after. `before`, `after`: the levels.
+    the run that comes after. `before`, `after`: the levels. `points`: logged ones that come after. `overshoot`: the highest of the
+    next ten points over the level after. `climb`: how many points in a row rise, one above the other, ahead of the largest rise
+    of all; `climbed`: the log of the last of them over the first.
     """
 
     step: int
@@ -37,6 +41,10 @@ class Shift(NamedTuple):
     left: float
     before: float
     after: float
+    points: int
+    overshoot: float
+    climb: int
+    climbed: float
 
 
 def largest_shift(step: IntArray, value: FloatArray) -> Shift | None:
@@ -77,6 +85,7 @@ def largest_shift(step: IntArray, value: FloatArray) -> Shift | None:
     # a fall elsewhere is training; the upper quartile of the rises is two thirds of their standard deviation
     typical = max(1.5 * float(np.quantile(np.maximum(others, 0.0), 0.75)) if others.size >= LEAST else 0.0, noise, 1e-9)
     end = float(np.median(seen[-max(3, n // 10) :]))
+    climb, climbed = _climb(seen[: k + NEXT])
     return Shift(
         int(at[k]),
         size,
@@ -86,7 +95,23 @@ def largest_shift(step: IntArray, value: FloatArray) -> Shift | None:
         1.0 - k / n,
         float(np.exp(before)),
         float(np.exp(after)),
+        (n - k) * each,
+        float(np.exp(seen[k : k + NEXT].max() - after)),
+        climb,
+        climbed,
     )
+
+
+def _climb(seen: FloatArray) -> tuple[int, float]:
+    """Return how many points rise in a row up to the foot of the largest rise of a series' last points, and by how much.
+
+    What grows by itself does so over several points; other data come at once.
+    """
+    rise = np.diff(seen)
+    foot = rise.size - 2 * NEXT + int(np.argmax(rise[-2 * NEXT :])) if rise.size > 2 * NEXT else int(np.argmax(rise))
+    falls = np.flatnonzero(rise[:foot] <= 0.0)
+    start = int(falls[-1]) + 1 if falls.size else 0
+    return foot - start, float(seen[foot] - seen[start])
 
 
 class Beside(NamedTuple):
