@@ -47,6 +47,12 @@ if TYPE_CHECKING:
 KEPT_WHOLE = 8
 #: A run of at least this many logged points and steps that did not move asks for an answer.
 STILL_POINTS, STILL_STEPS = 12, 150
+#: Level at the end over that of the start of a loss that did not move: at least, at most.
+STILL_LEFT, STILL_MOST = 0.97, 1.1
+#: Fall in standard errors that is one, however small: the floor of a likelihood may be large.
+STILL_FALL = 6.0
+#: Standard error of that fall over the level, at most: a loss of more noise may fall unseen.
+STILL_ERROR = 0.03
 #: Decades of a late rise that are never healthy: sound runs of the study stay below 1.5.
 UNEXPLAINED_RISE = 2.5
 
@@ -375,19 +381,30 @@ def _verdict(named: Sequence[Finding], m: Measurements, *, undecided: bool, unse
             f"{rebound.decades:.1f} decades, and nothing in the log "
             "says why: look there for a resume, a bad batch, or a change of settings or data."
         )
-    still = loss.is_positive and loss.tail > 0.97 * loss.initial and loss.tail < 1.1 * loss.initial
-    if (
-        still
-        and loss.n >= STILL_POINTS
-        and loss.step[-1] - loss.step[0] >= STILL_STEPS
-        and loss.initial > 0.5
-        and not m.is_adversarial
-    ):
+    if _never_moved(m):
         return "undecided", (
             f"The loss stayed near {loss.tail:.3g} from first to last step, and nothing in the log says why. "
             f"Next time log {_and(_would_settle(m))}: they tell a saddle, frozen weights, dead units and wrong labels apart."
         )
     return "healthy", "No sign of a failure in what was logged."
+
+
+def _never_moved(m: Measurements) -> bool:
+    """Return whether a loss stands from the first to the last point of a whole run, as far as its noise lets one see.
+
+    A log that begins in the middle is of a run that was resumed, and may have nothing left to learn.
+    """
+    from traindoctor.signals.stillness import BEGINS, LEARNS
+
+    loss = m.loss
+    if not loss.is_positive or loss.n < STILL_POINTS or loss.step[-1] - loss.step[0] < STILL_STEPS or m.is_adversarial:
+        return False
+    if loss.step[0] > BEGINS * loss.stride or not STILL_LEFT * loss.initial < loss.tail < STILL_MOST * loss.initial:
+        return False
+    if loss.fall_significance > STILL_FALL or loss.noise * (6.0 / loss.n) ** 0.5 > STILL_ERROR:
+        return False
+    validation = m.series("val_loss") if m.has("val_loss") else None
+    return validation is None or validation.n < 3 or not validation.tail < LEARNS * float(validation.value[0])
 
 
 def _would_settle(m: Measurements) -> list[str]:

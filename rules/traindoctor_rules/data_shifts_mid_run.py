@@ -9,13 +9,14 @@ Shards were mixed within themselves and not with each other; a new source begins
 another filter; an augmentation or a label fix was switched on; a mixture has weights that were set by hand and change.
 
 ## How it is told
-An instability grows over steps, its gradient norm leads, and the held-out loss goes with it. Lost optimizer state or a
+An instability grows over steps, shoots far above the level at which it stays, its gradient norm leads, and the held-out loss
+goes with it. Lost optimizer state or a
 changed rate stands at a boundary that the log shows. A curriculum steps up as well, on purpose: there the loss falls from the
 new level, and the held-out loss with it.
 
 ## When it is wrong
 Changes of data that are meant. A loss that is computed in another way from one step on. Where neither gradient norm nor held-
-out loss is logged, the step alone is seen.
+out loss is logged, the step alone is seen. One within the last eight points is not judged.
 
 ## What repairs it
 Mix the whole set before it is cut into shards, or draw from all sources in each batch. Log which source or shard each batch is
@@ -85,8 +86,8 @@ CAUSE = Cause(
             "highest of the ten points after the step over the level there",
             f"{STUDY}: faulty at most 2.6; an instability of a public log 46",
         ),
-        Threshold("climb", 4, "points that rise in a row ahead of the largest rise", "by chance one in 120"),
-        Threshold("climbed", 0.7, "log of the last of these over the first", "LATER"),
+        Threshold("climb", 3, "points that rise in a row ahead of the largest rise", "by chance one in 24, and then by little"),
+        Threshold("climbed", 0.7, "log of the last of these over the first", f"{STUDY}: faulty at most 0.36"),
         Threshold(
             "lost", 0.85, "level after over the first loss", f"{STUDY}: faulty classifiers at most 0.82, units that die 0.99"
         ),
@@ -119,7 +120,12 @@ def steps_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     shift = m.shift
     if shift is None or m.is_adversarial or shift.before < limits["floor"] * m.loss.value[0]:
         return
-    if shift.points < limits["points"] or shift.clear < limits["clear"] or shift.size < limits["size"] or shift.sudden < limits["sudden"]:
+    if (
+        shift.points < limits["points"]
+        or shift.clear < limits["clear"]
+        or shift.size < limits["size"]
+        or shift.sudden < limits["sudden"]
+    ):
         return
     if not limits["least_kept"] <= shift.kept <= limits["most_kept"]:
         return
@@ -308,6 +314,10 @@ def examples() -> Examples:
     learned = np.where(late, loss + 1.2 * np.exp(-(step - 280.0) / 60.0), loss)
     valid = (
         Example("a sound run", run_of(loss=loss)),
+        Example("a step near the end", run_of(loss=(loss * np.where(step >= 430, 4.0, 1.0))[::10], every=10)),
+        Example(
+            "an instability", run_of(loss=loss * np.where(late, 4.0 + 100.0 * np.exp(-np.maximum(step - 280, 0) / 3.0), 1.0))
+        ),
         Example("one spike", run_of(loss=np.where(step == 280, 3.0, loss))),
         Example("a divergence", run_of(loss=grown)),
         Example("a rate that is raised", run_of(loss=loss * np.where(late, 4.0, 1.0), learning_rate=raised)),

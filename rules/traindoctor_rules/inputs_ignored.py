@@ -63,6 +63,8 @@ CAUSE = Cause(
         Threshold("high", 8.0, "learning rate over the usual one", STUDY),
         Threshold("better", 3.0, "accuracy times the number of classes of a model that sees its input", STUDY),
         Threshold("falls", 0.9, "lowest validation loss over the first", STUDY),
+        Threshold("uneven", 0.006, "noise over level: a rate that throws the last bias about, or outputs that differ", STUDY),
+        Threshold("few", 10, "classes from which ln C is near any level", "arithmetic: ln C and ln (C + 1) lie 1 / C apart"),
     ),
     look_alikes=("TD612", "TD616"),
     explains=("TD202", "TD509"),
@@ -84,7 +86,7 @@ def stands_at_the_prior(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "chance",
             still.level,
             unit="loss",
-            weight=STRONG,
+            weight=STRONG if still.classes <= limits["few"] else MODERATE,
             source=m.loss.source,
             text=f"The loss stands at {still.level:.4g} from first to last, ln {still.classes}: the output says nothing of "
             "the row.",
@@ -94,9 +96,18 @@ def stands_at_the_prior(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "variance",
             still.level,
             unit="loss",
-            weight=MODERATE + WEAK,
+            weight=MODERATE + WEAK if still.regression else WEAK,
             source=m.loss.source,
             text=f"The loss stands at {still.level:.3g}, the variance of standardised targets.",
+        )
+    if still.classes is not None and still.noise > limits["uneven"]:
+        yield against(
+            "uneven",
+            still.noise,
+            unit="noise / level",
+            weight=MODERATE,
+            source=m.loss.source,
+            text=f"It differs by {still.noise:.1g} of itself from batch to batch, more than a prior does.",
         )
     equal = equal_start(m.loss.value, limits["even"])
     if equal is not None and equal.points >= 3 and equal.share < 1.0:
@@ -282,7 +293,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 
 def _wave(k: int) -> float:
     """Return a deterministic noise in [-1, 1]."""
-    return (k * 7919 + 13) ** 2 % 2039 / 1019.5 - 1.0
+    return (k * 7919 + 13) ** 3 % 2039 / 1019.5 - 1.0
 
 
 @CAUSE.examples
@@ -295,6 +306,8 @@ def examples() -> Examples:
     valid = (
         Example("a run that learns", run_of(loss=[2.3 * 0.95**k + 0.1 for k in range(100)], weight_norm=moving)),
         Example("flat loss alone", run_of(loss=flat)),
+        Example("fine-tuning near ln 8", run_of(loss=[2.08 * (1.0 + 0.1 * _wave(k)) for k in range(100)], weight_norm=moving)),
+        Example("a vocabulary", run_of(loss=[7.6127 * (1.0 + 0.01 * _wave(k)) for k in range(200)], weight_norm=moving * 2)),
         Example("weights constant", run_of(loss=flat, weight_norm=[9.0] * 100, grad_norm=[0.3] * 100)),
         Example("a rate of nothing", run_of(OptimizerSpec("adam", lr=1e-9), loss=flat, weight_norm=moving)),
         Example(

@@ -15,6 +15,8 @@ gap between the two opens from the first evaluation on. A rate that is too low, 
 
 ## When it is wrong
 Fine-tuning that overfits at once looks the same in its losses (TD704): only an accuracy at chance tells the two apart.
+A part of the loss, of boxes or of one task, may not hold while another does: that speaks against. Few evaluations, or
+accuracies of a few rows, say nothing.
 Labels that are right, and inputs that say nothing about them. A validation part of another task, or prepared in another way,
 makes the same curves; the labels of that part are then the wrong ones. Without a validation part the log cannot tell.
 In regression the loss of knowing nothing is not known, and the same curves are taken for overfitting.
@@ -34,6 +36,7 @@ from typing import TYPE_CHECKING
 
 from traindoctor.rule import (
     MODERATE,
+    PROOF,
     STRONG,
     WEAK,
     Cause,
@@ -78,12 +81,27 @@ CAUSE = Cause(
             "rank correlation of that gap with time",
             "benchmarks/study, tuning part: faulty 0.86 to 1.00, other runs that never fall at most 0.45",
         ),
+        Threshold("grows", 0.5, "rank correlation of that gap with time", "below it the two losses move together"),
+        Threshold("evaluations", 8.0, "evaluations", "the rank correlation of fewer is often 0.7 by chance (1 in 100 at 8)"),
+        Threshold(
+            "learned",
+            0.5,
+            "training loss at the first evaluation over its start",
+            "below it the held-out loss may have fallen before; benchmarks/study, tuning part: faulty from 0.86",
+        ),
+        Threshold(
+            "falls",
+            -0.5,
+            "rank correlation of the held-out loss with time",
+            "below it the loss falls, if slowly; benchmarks/study, tuning part: faulty from 0.23",
+        ),
+        Threshold("another", 0.2, "fall of another held-out loss over its start", "labels at random let none of them fall"),
         Threshold("good", 0.7, "held-out accuracy", "above it something is known, however low the loss was at the start"),
         Threshold(
             "chance",
-            2.5,
-            "held-out accuracy over that of a guess, exp(-loss)",
-            "benchmarks/study, tuning part: faulty at most 2.02",
+            0.2,
+            "way of the held-out accuracy from that of a guess, exp(-first loss), to 1",
+            "benchmarks/study, tuning part: faulty 0.12 at most, models that learned anything from 0.4",
         ),
     ),
     look_alikes=("TD704", "TD617", "TD202"),
@@ -95,12 +113,16 @@ CAUSE = Cause(
 @CAUSE.in_logs(needs=("loss", "val_loss"))
 def never_learned(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield that the held-out loss never fell while the training loss did, and that the gap opens from the start."""
-    from traindoctor.signals.held_out import accuracy, held_out
+    from math import exp
+
+    from traindoctor.signals.held_out import accuracy, also_improved, held_out
 
     seen = held_out(m)
     if (
         seen is None
         or m.is_adversarial
+        or seen.value.size < limits["evaluations"]
+        or seen.learned < limits["learned"]
         or seen.best < limits["never_below"]
         or not seen.gap > limits["gap"]
         or seen.trained > 0.99
@@ -113,7 +135,7 @@ def never_learned(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         "never_below",
         seen.best,
         unit="of the first training loss",
-        weight=weight,
+        weight=weight if seen.fresh else MODERATE,  # a mean over the first epoch is not what guessing costs
         onset=int(seen.step[0]),
         source=m.series("val_loss").source,
         text=f"The held-out loss was never below {seen.best * seen.start:.3g}, where training began at {seen.start:.3g}, while "
@@ -133,21 +155,39 @@ def never_learned(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "widens",
             seen.widens,
             unit="rank correlation with time",
-            weight=MODERATE,
+            weight=MODERATE if seen.widens > limits["grows"] else STRONG,
             source=m.series("val_loss").source,
             text="The gap between held-out and training loss does not grow, as it does where labels are learned by heart.",
         )
+    if seen.trend < limits["falls"]:
+        yield against(
+            "falls",
+            seen.trend,
+            unit="rank correlation with time",
+            weight=STRONG,
+            source=m.series("val_loss").source,
+            text="The held-out loss falls from evaluation to evaluation, if slowly: something is learned that holds there.",
+        )
+    another = also_improved(m)
+    if another > limits["another"]:
+        yield against(
+            "another",
+            another,
+            unit="of its start",
+            weight=PROOF,
+            source=m.series("val_loss").source,
+            text=f"Another held-out loss fell by {another:.0%}: the labels belong to their inputs.",
+        )
     if course is None:
         return
-    from math import exp
-
-    guess = exp(-seen.best * seen.start)
-    if course.highest <= limits["chance"] * guess and course.highest < limits["good"]:
+    guess = exp(-seen.start)
+    by_chance = course.above(guess) <= limits["chance"] or course.highest < guess + 3.0 * course.error(guess)
+    if by_chance and course.highest < limits["good"]:
         yield supports(
             "chance",
             course.highest,
             unit="held-out accuracy",
-            weight=STRONG,
+            weight=WEAK if course.rows else STRONG,  # of a few rows any share may come by chance
             source=m.series("val_accuracy").source,
             text=f"The held-out accuracy never left chance: {course.highest:.1%} at best, a guess gives about {guess:.1%}.",
         )
@@ -223,6 +263,18 @@ def examples() -> Examples:
         Example("random labels, no validation", run_of(loss=sinks)),
     )
     alone = run_of(loss=sinks, val_loss=2.31 + 0.1 * t + noise)
-    valid = (*valid, Example("no accuracy: a fine-tuning that overfits, perhaps", alone))
+    rises, learned = 1.1 + 1.2 * t, 0.57 + 0.02 * t
+    tiny = np.round(7.0 * (0.3 + 20.0 * np.abs(noise))) / 7.0
+    valid = (
+        *valid,
+        Example("no accuracy: a fine-tuning that overfits, perhaps", alone),
+        Example("overfits within the first epoch", run_of(loss=1.2 * np.exp(-3.0 * t), val_loss=rises, val_accuracy=learned)),
+        Example("both fall together, slowly", run_of(loss=sinks, val_loss=sinks + 0.08, val_accuracy=0.15 + noise)),
+        Example("seven rows to validate", run_of(loss=sinks[:6], val_loss=(2.303 + 0.3 * t)[:6], val_accuracy=tiny[:6])),
+        Example(
+            "evaluated when all was learned by heart",
+            run_of(loss=0.3 * np.exp(-9.0 * t), val_loss=np.append(np.full(4, np.nan), 0.32 + 0.1 * t[4:])),
+        ),
+    )
     invalid = (Example("random labels", run_of(loss=sinks, val_loss=2.303 + 0.1 * t + noise, val_accuracy=0.1 + noise)),)
     return valid, invalid

@@ -88,7 +88,26 @@ CAUSE = Cause(
         Threshold("sure", 4.0, "standard errors of a rise of the loss", "chance of noise below 1e-4"),
         Threshold("growth", 2.0, "last finite level over the lowest before NaN", STUDY),
         Threshold("leap", 100.0, "last finite value over the lowest before NaN, where it grew within three logged points", STUDY),
-        Threshold("usual", 30.0, "learning rate over the usual one of the optimizer", STUDY),
+        Threshold("usual", 29.9, "learning rate over the usual one of the optimizer", STUDY),
+        Threshold(
+            "above",
+            4.0,
+            "learning rate of SGD over 0.3, momentum counted, that may be why a run stands near its start",
+            "0.1 with a momentum of 0.9, the recipe of arXiv:1512.03385, is 3.3",
+        ),
+        Threshold("well_above", 12.0, "learning rate of SGD over 0.3, momentum counted", STUDY),
+        Threshold("stands", 0.9, "level at the end over the first loss", STUDY),
+        Threshold("excursion", 0.03, "how far a loss went above its start and its end, or below both, over its level", STUDY),
+        Threshold("beyond_noise", 3.0, "the same over the noise between points", "three standard deviations"),
+        Threshold("moved", 0.02, "relative change of the weight norm", STUDY),
+        Threshold(
+            "blown_window", 30.0, "first window of a log over the second one", "sound runs at such rates: below 10, " + STUDY
+        ),
+        Threshold("wild", 3.0, "third quartile of the later half over the highest of the first tenth", STUDY),
+        Threshold("leapt", 10.0, "second and last finite value over the first", "a tenfold loss within the first logged steps"),
+        Threshold("falling", 0.7, "level at the end over that of the middle third, of a loss that has not settled", STUDY),
+        Threshold("gaining", 0.95, "validation loss of the last third over that of the middle third", STUDY),
+        Threshold("large_clip", 5.0, "norm", "gradient norms of sound runs are seldom above it: arXiv:1211.5063 starts there"),
         Threshold("far", 90.0, "learning rate over the usual one of the optimizer", STUDY),
         Threshold("lost", 1.0, "decades that the smoothed loss climbs back from its lowest", STUDY),
         Threshold(
@@ -116,9 +135,10 @@ CAUSE = Cause(
         Threshold("settled", 0.35, "share of the run until the level is reached", STUDY),
         Threshold("at_once", 0.15, "share of the run until the level is reached, at a rate far above the usual", STUDY),
         Threshold("jitter", 0.12, "noise of the validation loss over its level: same data, so the weights jump", STUDY),
+        Threshold("wild_jitter", 0.5, "noise of the validation loss over its level, at any rate", STUDY),
         Threshold("noise", 0.1, "point-to-point noise over the level", STUDY),
     ),
-    explains=("TD401",),
+    explains=("TD401", "TD612"),
     look_alikes=("TD301", "TD101"),
     experiment="the first tenth of the run at a tenth of the learning rate: it passes the old level if the rate was too high",
     replay_model="divergence",
@@ -149,6 +169,16 @@ def diverges(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 source=loss.source,
                 text=f"The loss grew from {low:.3g} to {top:.3g} before it overflowed.",
             )
+    elif first_bad is not None and len(before) == 2 and before[1] > limits["leapt"] * start > 0.0:
+        yield supports(
+            "growth",
+            float(before[1]) / start,
+            unit="times the first loss",
+            weight=STRONG + MODERATE,
+            onset=int(loss.step[0]),
+            source=loss.source,
+            text=f"The loss leapt from {start:.3g} to {before[1]:.3g} before it overflowed.",
+        )
     elif first_bad is not None and len(before) in (1, 2):
         lr = m.peak_lr
         if lr is None or m.rate_ratio is None or m.rate_ratio > 1.0 / limits["usual"]:
@@ -164,7 +194,8 @@ def diverges(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     elif first_bad is None and loss.n >= 4:
         high = float(max(loss.smooth[-max(2, loss.n // 10) :]))
         sure = loss.fall_significance != loss.fall_significance or loss.fall_significance < -limits["sure"]
-        if sure and high > limits["grown"] * loss.initial and loss.tail > limits["grown"] * loss.best:
+        wild = loss.n >= 16 and loss.late_high > limits["wild"]
+        if (sure or wild) and high > limits["grown"] * loss.initial and loss.tail > limits["grown"] * loss.best:
             # a fall, and then a growth at no unusual rate: gradients that add up do the same, and only their norm would tell
             ratio = m.rate_ratio
             unclear = (
@@ -174,7 +205,7 @@ def diverges(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 "grown",
                 high / loss.initial,
                 unit="times the initial loss",
-                weight=PROOF if high > 2.0 * limits["grown"] * loss.initial and not unclear else STRONG + WEAK,
+                weight=PROOF if high > 2.0 * limits["grown"] * loss.initial and loss.n >= 6 and not unclear else STRONG + WEAK,
                 onset=_onset(m),
                 source=loss.source,
                 text=f"The loss ends at {high:.3g}, above its start of {loss.initial:.3g}.",
@@ -191,9 +222,12 @@ def diverges(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             )
 
 
-def _start(m: Measurements) -> float:
-    """Return the first loss, that before any step: the level of the start is lower where it fell fast, higher where it rose."""
-    first = float(m.loss.value[0])
+def _start(m: Measurements, limits: Limits) -> float:
+    """Return the first loss, that before any step: the level of the start is lower where it fell fast, higher where it rose.
+
+    Where the first window was blown up, it is the second one.
+    """
+    first = float(m.loss.value[1 if _first_window(m, limits) > limits["blown_window"] else 0])
     return first if first > 0.0 else m.loss.initial
 
 
@@ -208,14 +242,64 @@ def _is_judged(m: Measurements) -> bool:
     return not m.is_adversarial and loss.is_positive and loss.n >= 8 and loss.first_not_finite() is None and loss.initial > 0
 
 
+def _ratio(m: Measurements, limits: Limits) -> float | None:
+    """Return the rate over the usual one; under SGD less what a clip takes away, of gradients of norm 1 if none is logged."""
+    ratio, clip = m.rate_ratio, m.setting("gradient.clip_norm")
+    adaptive = m.run.optimizer is not None and m.run.optimizer.is_adaptive
+    if ratio is None or adaptive or not isinstance(clip, int | float) or not 0.0 < clip < limits["large_clip"]:
+        return ratio
+    if m.has("grad_norm") and m.clip_norm is None and m.grad_norm.middle < 0.99 * clip:
+        return ratio  # it never clips
+    return ratio * min(1.0, clip / m.grad_norm.middle if m.clip_norm is not None else clip)
+
+
 def _is_far_above(m: Measurements, limits: Limits) -> bool:
     """Return whether the rate is known and far above the usual one."""
-    return m.rate_ratio is not None and m.rate_ratio >= limits["usual"]
+    ratio = _ratio(m, limits)
+    return ratio is not None and ratio >= limits["usual"]
+
+
+def _is_above(m: Measurements, limits: Limits) -> bool:
+    """Return whether the rate of SGD is above what recipes use; steps of an adaptive optimizer do not kill at such rates."""
+    ratio = _ratio(m, limits)
+    return ratio is not None and ratio >= limits["above"] and not m.optimizer.is_adaptive
+
+
+def _stands(m: Measurements, left: float, limits: Limits) -> bool:
+    """Return whether the loss ended where it began, or where outputs say nothing; `left`: its level at the end over the start."""
+    return left > limits["stands"] or (left > 0.5 and m.stillness is not None and m.stillness.classes is not None)
+
+
+def _stands_above(m: Measurements, left: float, limits: Limits) -> bool:
+    """Return whether SGD at a rate above recipes moved the weights and got nowhere; a run that got far first is another matter."""
+    moved = not m.has("weight_norm") or m.weight_norm.relative_change > limits["moved"]
+    return _stands(m, left, limits) and _is_above(m, limits) and moved and m.loss.best > 0.5 * _start(m, limits)
+
+
+def _is_very_far_above(m: Measurements, limits: Limits) -> bool:
+    """Return whether one step at the rate moves weights further than they go: any far rate with steps of its size, else more."""
+    ratio = _ratio(m, limits)
+    adaptive = m.run.optimizer is not None and m.run.optimizer.is_adaptive
+    return ratio is not None and ratio >= limits["usual" if adaptive else "far"]
+
+
+def _first_window(m: Measurements, limits: Limits) -> float:
+    """Return the first value over the second of a log of windows at a rate far above the usual; 1 for other logs.
+
+    Where each value is the mean of an epoch, the first one holds what the first updates did, not the loss before them.
+    """
+    loss = m.loss
+    by_epoch = m.run.step_unit == "epoch" or (
+        m.has("val_loss") and m.series("val_loss").stride == loss.stride and m.series("val_loss").n >= 0.8 * loss.n
+    )
+    if not by_epoch or not _is_far_above(m, limits) or loss.n < 8 or not loss.value[1] > 0.0:
+        return 1.0
+    return float(loss.value[0] / loss.value[1])
 
 
 def _is_high(m: Measurements, limits: Limits) -> bool:
     """Return whether much of the loss is left at the end, but not more than there was; half as much says it at a far rate."""
-    left = m.loss.tail / _start(m)
+    left = m.loss.tail / _start(m, limits)
     return left <= limits["grown"] and left > limits["high"] * (0.5 if _is_far_above(m, limits) else 1.0)
 
 
@@ -223,7 +307,7 @@ def _is_high(m: Measurements, limits: Limits) -> bool:
 def alternates(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield an oscillation with a period of two steps, where every step was logged."""
     loss = m.loss
-    if not _is_judged(m) or loss.n < 64 or loss.stride != 1:
+    if not _is_judged(m) or loss.n < 64 or loss.stride != 1 or m.run.step_unit != "step":  # two epochs are no two updates
         return
     period, share = loss.oscillation
     if period <= 2.5 and share > limits["alternating"] and loss.noise > limits["visible"]:
@@ -243,7 +327,7 @@ def falls_back(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     loss, rebound = m.loss, m.loss.rebound
     if not _is_judged(m):
         return
-    left, far = loss.tail / _start(m), _is_far_above(m, limits)
+    left, far = loss.tail / _start(m, limits), _is_far_above(m, limits)
     late = loss.spikes[loss.spikes > loss.step[loss.n // 2]]
     if late.size >= 3 and far and left > limits["deep"]:
         yield supports(
@@ -262,7 +346,7 @@ def falls_back(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "lost",
             rebound.decades,
             unit="decades",
-            weight=STRONG,
+            weight=MODERATE if m.rate_ratio is None and left < limits["low"] else STRONG,
             onset=rebound.onset,
             source=loss.source,
             text=f"From {rebound.floor:.2g} the loss climbed back by {rebound.decades:.1f} decades from "
@@ -285,10 +369,12 @@ def stays_at_a_level(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     loss = m.loss
     if not _is_judged(m):
         return
-    left, far = loss.tail / _start(m), _is_far_above(m, limits)
-    at_once = far and m.optimizer.is_adaptive and loss.settled < limits["at_once"]
+    left, far = loss.tail / _start(m, limits), _is_far_above(m, limits)
+    at_once = _is_very_far_above(m, limits) and loss.mostly_settled < limits["at_once"]
     restless = loss.noise > limits["noise"]
     still = at_once and loss.n >= 12 and abs(loss.since_second - 1.0) < limits["still"]
+    if loss.tail < limits["falling"] * loss.middle_third:
+        restless = at_once = still = False  # it goes on falling: there is no level
     if left < limits["low"] and not still:
         if not (at_once and restless and left > limits["deep"]):
             weight = WEAK if far and loss.settled < limits["at_once"] else MODERATE
@@ -296,7 +382,7 @@ def stays_at_a_level(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 "low", left, unit="tail / initial loss", weight=weight, source=loss.source, text="The loss got down well."
             )
             return
-    elif not still and not (_is_high(m, limits) and loss.settled < limits["settled"] and (restless or at_once)):
+    elif not still and not (_is_high(m, limits) and (at_once or (restless and loss.settled < limits["settled"]))):
         return
     yield supports(
         "level",
@@ -304,8 +390,8 @@ def stays_at_a_level(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         unit="noise / level",
         weight=MODERATE,
         source=loss.source,
-        text=f"The level of {loss.tail:.3g} is reached after {loss.settled:.0%} of the run and not "
-        f"left; the loss bounces by {loss.noise:.0%}.",
+        text=f"The level of {loss.tail:.3g} is reached after {loss.mostly_settled if at_once else loss.settled:.0%} of the run "
+        f"and not left; the loss bounces by {loss.noise:.0%}.",
     )
 
 
@@ -315,19 +401,29 @@ def gets_nowhere(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     loss = m.loss
     if not _is_judged(m):
         return
-    left = loss.tail / _start(m)
+    left = loss.tail / _start(m, limits)
     if left < limits["low"] or left > limits["grown"]:
         return
-    if left > 0.5 and _is_far_above(m, limits):
+    far, stands = _is_far_above(m, limits), _stands(m, left, limits)
+    if far and left > 0.5:
         yield supports(
             "nowhere",
             left,
             unit="tail / initial loss",
-            weight=STRONG if left > 0.9 else MODERATE,
+            weight=STRONG if stands else MODERATE,
             source=loss.source,
             text=f"At this rate the run got nowhere: {left:.0%} of the loss is left.",
         )
-    start = max(_start(m), loss.initial)
+    elif _stands_above(m, left, limits):
+        yield supports(
+            "nowhere",
+            left,
+            unit="tail / initial loss",
+            weight=STRONG if loss.excursion > max(limits["excursion"], limits["beyond_noise"] * loss.noise) else MODERATE,
+            source=loss.source,
+            text=f"The loss swung by {loss.excursion:.0%} of its level early, and ended at {loss.tail:.3g}, {left:.0%} of its start.",
+        )
+    start = max(_start(m, limits), loss.initial)
     early = float(max(loss.smooth[: max(3, loss.n // 5)]))
     if m.beginning is not None and m.beginning.sure:  # a rise of a few points, which the smoothed loss does not show
         early = max(early, m.beginning.overshoot * float(loss.value[0]))
@@ -344,22 +440,44 @@ def gets_nowhere(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
 
 
+@CAUSE.in_logs(needs=("loss",))
+def first_window(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a first epoch that was blown up, at a rate far above the usual: the second one is the start of what follows."""
+    loss = m.loss
+    if not _is_judged(m):
+        return
+    over = _first_window(m, limits)
+    if over > limits["blown_window"]:
+        yield supports(
+            "first_window",
+            over,
+            unit="times the second value",
+            weight=STRONG,
+            onset=int(loss.step[0]),
+            source=loss.source,
+            text=f"In {m.name_of(int(loss.step[0]))} the loss was {loss.value[0]:.3g} on average, after it {loss.value[1]:.3g}.",
+        )
+
+
 @CAUSE.in_logs(needs=("loss", "val_loss|weight_norm"))
 def weights_jump(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield what the weights show of their jumps: a validation loss without rest, a norm blown up."""
     if not _is_judged(m):
         return
-    left = m.loss.tail / _start(m)
+    left = m.loss.tail / _start(m, limits)
     if left < limits["low"] or left > limits["grown"]:
         return
     if m.has("val_loss") and m.series("val_loss").n >= 8 and m.series("val_loss").n_not_finite == 0:
-        validation = m.series("val_loss")
-        if validation.noise > limits["jitter"] and (_is_high(m, limits) or _is_far_above(m, limits)):
+        validation, far = m.series("val_loss"), _is_far_above(m, limits)
+        wild = validation.noise > limits["wild_jitter"]
+        # at a usual rate a small validation part that is still getting better jumps as much
+        gaining = validation.tail_third < limits["gaining"] * validation.middle_third
+        if validation.noise > limits["jitter"] and (far or (_is_high(m, limits) and (wild or not gaining))):
             yield supports(
                 "jitter",
                 validation.noise,
                 unit="noise / level",
-                weight=STRONG,
+                weight=STRONG if far or wild else MODERATE,
                 source=validation.source,
                 text=f"The validation loss jumps by {validation.noise:.0%} from one evaluation to the "
                 "next, on the same data: the weights do.",
@@ -386,7 +504,7 @@ def _weight_of_weights(m: Measurements, left: float, limits: Limits) -> float:
 @CAUSE.in_logs(needs=("loss",))
 def rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield the learning rate against the optimizer's default; it never convicts alone."""
-    lr, ratio = m.peak_lr, m.rate_ratio
+    lr, ratio = m.peak_lr, _ratio(m, limits)
     if lr is None or ratio is None:
         return
     name = m.run.optimizer.name if m.run.optimizer else "the optimizer"
@@ -409,6 +527,15 @@ def rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             kind="config",
             source=m.lr_source,
             text=f"lr {lr:g} is {ratio:.0f} times what {name} is usually given.",
+        )
+    elif _is_judged(m) and _stands_above(m, m.loss.tail / _start(m, limits), limits):
+        yield supports(
+            "rate",
+            lr,
+            weight=MODERATE + (WEAK if ratio > limits["well_above"] else 0.0),
+            kind="config",
+            source=m.lr_source,
+            text=f"lr {lr:g} is {ratio:.0f} times what {name} is usually given, momentum counted.",
         )
     elif ratio <= 1.0:
         yield against(

@@ -8,8 +8,9 @@ of their start; gradients that do not shrink.
 Under SGD a direction of curvature lambda needs 1 / (lr * lambda) steps, under Adam a weight moves by lr at most in each step.
 
 ## When it is wrong
-A fine-tuning run starts near its end, and has little way to go. A schedule that decays to zero slows every run. A loss that
-starts at its irreducible noise cannot fall at any rate.
+A fine-tuning run starts near its end, and has little way to go: 2e-5 under AdamW is usual there, and says little alone. A run of
+ten epochs that still falls is a short run. A schedule that decays to zero slows every run. A loss that starts at its irreducible
+noise cannot fall at any rate.
 
 ## What repairs it
 Three to ten times the learning rate at a time, until the fall is no longer clean.
@@ -55,13 +56,26 @@ CAUSE = Cause(
     severity="warning",
     thresholds=(
         Threshold("left", 0.15, "tail loss over initial loss", STUDY),
+        Threshold("much_left", 0.3, "tail loss over initial loss, at a rate of SGD far below the usual", STUDY),
         Threshold("pace", 0.4, "fall in the last quarter over fall in the first", STUDY),
+        Threshold("late", 3.0, "fall in the last quarter over fall in the first of a run that only began to fall late", STUDY),
+        Threshold("points", 20.0, "points of the loss from which a steady fall is no short run", "a run of 10 epochs is short"),
         Threshold("sure", 4.0, "standard errors of the fall", "chance of noise below 1e-4"),
         Threshold("risen", 1.1, "tail loss over initial loss of a run that rose", STUDY),
         Threshold("unmoved", 0.9, "tail loss over initial loss of a run that hardly moved", STUDY),
         Threshold("settled", 0.1, "fall in the last quarter over fall in the first of a run that has arrived", STUDY),
         Threshold("usual", 0.3, "learning rate over the usual one that is not low", STUDY),
         Threshold("low", 0.06, "learning rate over the optimizer's default", STUDY),
+        Threshold("sgd_low", 0.02, "learning rate of SGD over 0.3, momentum counted: 0.006", STUDY),
+        Threshold("sgd_sure", 0.005, "learning rate of SGD over 0.3, momentum counted: 0.0015", STUDY),
+        Threshold("sgd_usual", 0.1, "learning rate of SGD over 0.3, momentum counted, that is surely not low", STUDY),
+        Threshold(
+            "fine_tuning",
+            8e-6,
+            "learning rate of Adam from which on it is one to fine-tune with",
+            "2e-5 to 5e-5: arXiv:1810.04805, appendix A.3",
+        ),
+        Threshold("risen_val", 1.1, "validation loss at the end over its lowest level", STUDY),
         Threshold("weights", 0.02, "largest relative change of the weight norm", STUDY),
         Threshold(
             "started",
@@ -74,6 +88,27 @@ CAUSE = Cause(
     experiment="the first tenth of the run at ten times the learning rate",
     refutation="A run at ten times the learning rate that falls no faster.",
 )
+
+
+def _is_low(m: Measurements, limits: Limits) -> bool:
+    """Return whether the learning rate is known and far below the usual one; under SGD momentum counts, or the default does."""
+    lr, usual, ratio = m.peak_lr, m.usual_lr, m.rate_ratio
+    if lr is None or usual is None or ratio is None:
+        return False
+    return lr <= limits["low"] * usual or (not m.optimizer.is_adaptive and ratio <= limits["sgd_low"])
+
+
+def _is_steady(m: Measurements, limits: Limits) -> bool:
+    """Return whether the loss falls to the end at about its first pace; one that stood first and then fell is not slow."""
+    return m.loss.fall_significance > limits["sure"] and limits["pace"] < m.loss.progress_left < limits["late"]
+
+
+def _brake(m: Measurements) -> str | None:
+    """Return the name of a setting other than the learning rate that would hold the run back by itself."""
+    from traindoctor.signals.stillness import brake
+
+    found = brake(m)
+    return None if found is None or found.name == "optimizer.lr" else found.name
 
 
 @CAUSE.in_logs(needs=("loss",))
@@ -89,14 +124,14 @@ def slow_and_clean(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     if left > limits["risen"]:
         yield against("left", left, unit="tail / initial loss", weight=STRONG, source=loss.source, text="The loss rose.")
         return
-    sure = loss.fall_significance
     pace = loss.progress_left
-    if sure > limits["sure"] and pace > limits["pace"]:
+    if _is_steady(m, limits):
+        long = loss.n >= limits["points"] and _is_low(m, limits)
         yield supports(
             "steady",
             pace,
             unit="late / early pace",
-            weight=STRONG,
+            weight=STRONG if long else MODERATE,
             source=loss.source,
             text=f"The loss still falls at {pace:.0%} of its first pace when the run ends, with {left:.0%} of it left.",
         )
@@ -118,6 +153,15 @@ def slow_and_clean(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=loss.source,
             text="The loss has settled: it is not on its way.",
         )
+    elif left > limits["much_left"] and _is_low(m, limits) and not m.optimizer.is_adaptive and _brake(m) is None:
+        yield supports(
+            "left",
+            left,
+            unit="tail / initial loss",
+            weight=MODERATE,
+            source=loss.source,
+            text=f"At the end {left:.0%} of the loss is left.",
+        )
 
 
 @CAUSE.in_logs(needs=("loss",))
@@ -131,19 +175,27 @@ def small_rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     if ratio <= 0.0:
         yield against("rate", lr, weight=PROOF, kind="config", source=m.lr_source, text="The learning rate is not low but zero.")
         return
-    if ratio <= limits["low"]:
-        weight = STRONG if ratio <= limits["low"] / 2.0 else MODERATE
+    if _is_low(m, limits):
+        times = ratio if m.optimizer.is_adaptive else min(ratio, m.rate_ratio or ratio)
         yield supports(
             "rate",
             lr,
-            weight=weight,
+            weight=_weight_of_rate(m, lr, ratio, limits),
             kind="config",
             source=m.lr_source,
-            text=f"lr {lr:g} is {1.0 / ratio:,.0f} times below the default of {name}.",
+            text=f"lr {lr:g} is {1.0 / times:,.0f} times below what {name} is usually given.",
         )
     elif ratio >= limits["usual"]:
-        yield against("rate", lr, weight=STRONG, kind="config", source=m.lr_source, text=f"lr {lr:g} is usual for {name}.")
-    falls = m.loss.fall_significance > limits["sure"] and m.loss.progress_left > limits["pace"]
+        sure = m.optimizer.is_adaptive or (m.rate_ratio or 0.0) >= limits["sgd_usual"]
+        yield against(
+            "rate",
+            lr,
+            weight=STRONG if sure else MODERATE,
+            kind="config",
+            source=m.lr_source,
+            text=f"lr {lr:g} is usual for {name}.",
+        )
+    falls = _is_steady(m, limits)
     if m.has("weight_norm") and m.weight_norm.n >= 3:
         change = m.weight_norm.relative_change
         if m.weight_norm.is_constant:
@@ -165,6 +217,20 @@ def small_rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=m.loss.source,
             text="The run started low: a fine-tuning has little way to go.",
         )
+
+
+def _weight_of_rate(m: Measurements, lr: float, ratio: float, limits: Limits) -> float:
+    """Return what a low rate says; `ratio`: over the optimizer's default. Rates to fine-tune with are low for a reason."""
+    if m.optimizer.is_adam:
+        return STRONG if lr < limits["fine_tuning"] else MODERATE
+    if m.optimizer.is_adaptive:
+        return STRONG if ratio <= limits["low"] / 2.0 else MODERATE
+    return STRONG if ratio <= limits["low"] / 2.0 or (m.rate_ratio or 0.0) <= limits["sgd_sure"] else MODERATE
+
+
+@CAUSE.in_logs(needs=("loss",))
+def arrived(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield that the run got far: a high accuracy, or a validation loss that is past its lowest."""
     for quantity in ("val_accuracy", "accuracy"):
         if m.has(quantity) and m.series(quantity).tail > (80.0 if m.series(quantity).highest > 1.5 else 0.8):
             accuracy = m.series(quantity)
@@ -176,6 +242,17 @@ def small_rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 text="The accuracy is high: the run has arrived.",
             )
             break
+    if m.has("val_loss") and m.series("val_loss").n >= 5 and m.series("val_loss").is_positive:
+        validation = m.series("val_loss")
+        if validation.tail > limits["risen_val"] * validation.best:
+            yield against(
+                "validation_rose",
+                validation.tail / validation.best,
+                unit="times its lowest level",
+                weight=MODERATE,
+                source=validation.source,
+                text="The validation loss has passed its lowest level: more of the same would not help.",
+            )
 
 
 @CAUSE.in_logs(needs=("loss", "learning_rate"))
@@ -215,8 +292,9 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     from traindoctor.model import Segment
 
     loss = m.loss
+    rate = f"a learning rate of {m.peak_lr:g}" if m.peak_lr else "the learning rate"
     return Statement(
-        f"Training was slow from the first step: a learning rate of {m.peak_lr or 0.0:g} was too low, "
+        f"Training was slow from the first step: {rate} was too low, "
         f"and {min(loss.tail / loss.initial, 1.0):.0%} of the loss was left.",
         " ".join(e.text for e in evidence if e.supports),
         Segment(int(loss.step[0]), int(loss.step[-1]) + 1, int(loss.step[0])),
@@ -238,9 +316,21 @@ def examples() -> Examples:
         Example("label noise at a usual rate", run_of(usual, loss=[2.3 - 0.0005 * k for k in range(200)])),
         Example("zero is not low", run_of(OptimizerSpec("sgd", lr=0.0), loss=[2.3] * 50)),
         Example("rate unknown", run_of(loss=line)),
+        Example(
+            "a rate to fine-tune with, in a short run",
+            run_of(OptimizerSpec("adamw", lr=2e-5), loss=[1.2, 1.12, 1.05, 0.98, 0.92, 0.87, 0.82, 0.78, 0.74, 0.7]),
+        ),
+        Example(
+            "SGD that has settled, with noise",
+            run_of(OptimizerSpec("sgd", lr=1e-3), loss=[0.4 + 2.0 * 0.8**k for k in range(80)]),
+        ),
     )
     invalid = (
         Example("straight line at a thousandth of the default", run_of(low, loss=line)),
         Example("SGD at 1e-5", run_of(OptimizerSpec("sgd", lr=1e-5), loss=line)),
+        Example(
+            "SGD at 2e-5, slower and slower",
+            run_of(OptimizerSpec("sgd", lr=2e-5), loss=[2.3 / (1.0 + 0.008 * k) for k in range(200)]),
+        ),
     )
     return valid, invalid

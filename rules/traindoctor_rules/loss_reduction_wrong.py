@@ -12,7 +12,8 @@ twice, by the loss and by the accumulation.
 ## When it is wrong
 Sums are a choice: with a rate that suits them nothing is lost, and Adam does not see the scale of a loss at all. A sum over the
 values of a row (pixels, tokens) is none over the batch. A start far above ln C has other causes, too: inputs that are
-not normalised, an initialisation that is too wide (TD614). Focal and weighted losses lie below that bound rightly.
+not normalised, an initialisation that is too wide (TD614). Focal and weighted losses, and squared
+errors of probabilities, lie below that bound rightly, though not a whole batch size below.
 
 ## What repairs it
 `reduction="mean"`, and no second division. Or a learning rate divided by the batch size.
@@ -72,7 +73,16 @@ CAUSE = Cause(
         Threshold("usual", 10.0, "learning rate over the usual one", STUDY),
         Threshold("gradient_low", 0.1, "first gradient norm over its factor", STUDY),
         Threshold("gradient_high", 20.0, "first gradient norm over its factor", STUDY),
-        Threshold("wrong_answer", 0.5, "cross-entropy over (1 - accuracy) ln 2", "below 1 is impossible for a mean"),
+        Threshold(
+            "wrong_answer",
+            0.1,
+            "highest share of a loss in (1 - accuracy) ln 2",
+            "below 1 is impossible for a mean; squared errors of 2 to 10 classes are 0.15 to 0.7",
+        ),
+        Threshold("evaluations", 3, "evaluations of at most 90 % accuracy", "definition: that the share stays low"),
+        Threshold("low_start", 0.35, "first training loss", "half of ln 2, the lowest level that a guess has"),
+        Threshold("coin", 0.66, "first loss times the batch size", "ln 2 less 5 %"),
+        Threshold("vocabulary", 13.0, "first loss times the batch size", "ln of 260,000 classes, and a little"),
     ),
     explains=("TD201", "TD202", "TD401", "TD612"),
     look_alikes=("TD201", "TD202"),
@@ -162,22 +172,32 @@ def starts_at_a_multiple(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
 
 
-@CAUSE.in_logs(needs=("val_loss", "val_accuracy"))
+@CAUSE.in_logs(needs=("loss", "val_loss", "val_accuracy"))
 def below_the_bound(m: Measurements, limits: Limits) -> Iterator[Evidence]:
-    """Yield a validation loss that is lower than its wrong answers alone would cost."""
-    from traindoctor.signals.levels import share_of_bound
+    """Yield a validation loss that is far below what its wrong answers alone would cost, from the first evaluation on.
 
-    validation = m.series("val_loss")
-    lowest = share_of_bound(validation.step, validation.value, m.series("val_accuracy").step, m.series("val_accuracy").value)
-    if 0.0 < lowest < limits["wrong_answer"]:
-        yield supports(
-            "wrong_answers",
-            lowest,
-            unit="loss / (1 - accuracy) ln 2",
-            weight=STRONG,
-            source=validation.source,
-            text=f"The validation loss is {lowest:.2g} of what its wrong answers alone cost: it is no mean over the rows.",
-        )
+    A squared error of probabilities, a focal loss and an accuracy of another meaning lie below it as well, by less, or not at the
+    start. A division by the batch size lowers all values alike, those of the training loss too.
+    """
+    from traindoctor.signals.levels import wrong_answers
+
+    validation, accuracy, batch = m.series("val_loss"), m.series("val_accuracy"), m.setting("batch_size")
+    found = wrong_answers(validation.step, validation.value, accuracy.step, accuracy.value)
+    if found is None or found.n < limits["evaluations"] or found.most > limits["wrong_answer"] or not m.loss.n:
+        return
+    start = float(m.loss.value[0])
+    if start > limits["low_start"]:
+        return
+    fits = isinstance(batch, int) and limits["coin"] < start * batch < limits["vocabulary"]
+    yield supports(
+        "wrong_answers",
+        found.most,
+        unit="loss / (1 - accuracy) ln 2",
+        weight=STRONG if fits else WEAK,
+        source=validation.source,
+        text=f"The validation loss is never more than {found.most:.2g} of what its wrong answers alone cost: it is no mean over "
+        "the rows.",
+    )
 
 
 @CAUSE.fixes
@@ -232,6 +252,16 @@ def examples() -> Examples:
         Example("no batch size known", run_of(sgd, loss=blown)),
         Example("a regression of large targets that blows up", batched(run_of(sgd, loss=blown, grad_norm=[130.0] * 60))),
         Example("a divergence from ln 10", batched(run_of(sgd, loss=[2.32 * 1.3**k for k in range(60)]))),
+        Example(
+            "an accuracy of another meaning",
+            batched(
+                run_of(sgd, loss=fall, val_loss=[v * 0.3 for v in fall], val_accuracy=[0.02 + 0.004 * k for k in range(100)])
+            ),
+        ),
+        Example(
+            "a squared error of probabilities",
+            batched(run_of(sgd, loss=[0.09] * 50, val_loss=[0.09] * 50, val_accuracy=[0.1] * 50)),
+        ),
         Example("a vocabulary", batched(run_of(sgd, loss=[10.8 - 0.01 * k for k in range(100)]))),
         Example("one value", batched(run_of(sgd, loss=[148.0]))),
     )

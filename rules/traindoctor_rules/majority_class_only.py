@@ -13,7 +13,8 @@ An accuracy that learns moves by some samples from evaluation to evaluation; onl
 The floor of the loss is then the entropy of the class shares, not ln C.
 
 ## When it is wrong
-A validation part that is too small to change, or one of which each sample is right. Frozen weights give a constant accuracy,
+A validation part that is too small to change (of nine rows five are right more than once by chance), or one of which each
+sample is right. Frozen weights give a constant accuracy,
 too, and a constant loss.
 
 ## What repairs it
@@ -60,10 +61,11 @@ CAUSE = Cause(
     thresholds=(
         Threshold(
             "evaluations",
-            5,
+            8,
             "evaluations with one and the same accuracy",
             f"{STUDY}: collapsed 12 to 31 of as many; sound ones begin lower",
         ),
+        Threshold("rows", 20.0, "rows that explain the accuracy", "of a few more the same number is hardly right by chance"),
         Threshold("least", 0.5, "accuracy", "definition: the class is the most common one"),
         Threshold("most", 0.999, "accuracy", "above it each sample is right, and nothing is wrong"),
         Threshold(
@@ -90,16 +92,17 @@ def one_number(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         return
     if not limits["least"] <= course.level < limits["most"]:
         return
+    few = 0 < course.rows <= limits["rows"]  # then the same number may be right by chance
     source = m.series("val_accuracy").source
     yield supports(
         "constant_accuracy",
         course.level,
         unit="accuracy",
-        weight=STRONG,
+        weight=WEAK if few else STRONG,
         onset=course.since,
         source=source,
         text=f"The held-out accuracy is {course.level:.4g} at all {course.n} evaluations, to the last digit: one answer for all "
-        "inputs.",
+        "inputs." + (f" But {course.rows} rows would explain it." if few else ""),
     )
     entropy = entropy_of_majority(course.level)
     if m.has("val_loss") and m.series("val_loss").n:
@@ -109,7 +112,7 @@ def one_number(m: Measurements, limits: Limits) -> Iterator[Evidence]:
                 "entropy",
                 held / entropy,
                 unit="of the entropy of the shares",
-                weight=STRONG,
+                weight=WEAK if few else STRONG,
                 source=m.series("val_loss").source,
                 text=f"The held-out loss never fell below {held:.3g}; answering always with a class of {course.level:.1%} costs "
                 f"{entropy:.3g}.",
@@ -187,6 +190,8 @@ def examples() -> Examples:
         Example("as often right, and sure of it", run_of(loss=learns, val_loss=0.03 + 0.1 * learns, val_accuracy=steady)),
         Example("frozen", run_of(loss=0.7 + noise, val_loss=0.7 + 0.0 * t, val_accuracy=steady)),
     )
+    of_nine = np.full(12, 5.0 / 9.0)
+    valid = (*valid, Example("nine rows to validate", run_of(loss=falls, val_loss=1.1 + 0.0 * t, val_accuracy=of_nine)))
     invalid = (
         Example("one class alone", run_of(loss=falls, val_loss=falls + 0.01, val_accuracy=steady)),
         Example("one class alone, learned by heart", run_of(loss=learns, val_loss=0.14 + 0.2 * t, val_accuracy=100.0 * steady)),

@@ -69,6 +69,23 @@ CAUSE = Cause(
         Threshold("train", 0.85, "training loss at the end over that at the best evaluation", STUDY),
         Threshold("better", 0.02, "gain in accuracy since the lowest validation loss", "two rows of a hundred"),
         Threshold("fell", 0.05, "first over best of the validation loss, less 1", STUDY),
+        Threshold(
+            "certain",
+            10.0,
+            "rise in standard deviations of the noise from one evaluation to the next, above which a small one counts in full",
+            f"{STUDY}: sound runs that rise over four evaluations or more 2.6 at most, overfitted ones from 6.2",
+        ),
+        Threshold("few", 5.0, "evaluations, of which each has to be higher than the one before", "their noise is hardly known"),
+        Threshold("far_down", 0.5, "training loss at the end over that at the best of few evaluations", "a third of the usual"),
+        Threshold(
+            "trend",
+            3.3,
+            "rank correlation after the best, in standard deviations, of a noisy validation loss that rises far",
+            "one in 2,000 by chance (Kendall 1938); the study's sound runs that rise far 1.5 at most",
+        ),
+        Threshold(
+            "falls", 0.1, "rank correlation of the training loss with time after the best", "above it the training loss rises"
+        ),
     ),
     experiment="evaluate the weights of the best step: they are the better ones on new data",
     refutation="A second validation set on which the loss goes on falling.",
@@ -84,24 +101,35 @@ def _turned(m: Measurements) -> Overfit | None:
     return overfit(validation.step, validation.value, loss.step, loss.value)
 
 
+def _rises(seen: Overfit, limits: Limits) -> bool:
+    """Return whether a validation loss rises for long enough, and by more than its noise.
+
+    Where it is very noisy, by a lot, in an order that chance does not make, and against a training loss that falls; where it was
+    evaluated five times, at each of them and far from a training loss that is far down.
+    """
+    if seen.rise < limits["rise"] or seen.n_after < limits["after"] or seen.share < limits["share"]:
+        return False
+    if seen.n <= limits["few"]:
+        rises = seen.rise > limits["clear"] and seen.train < limits["far_down"]
+        return rises and seen.order >= 1.0 and seen.noises >= limits["noises"]
+    if seen.noises >= limits["noises"] and seen.order >= limits["steady"]:
+        return True
+    falls = seen.train < limits["train"] and seen.train_order < limits["falls"]
+    return falls and seen.rise > limits["far"] and seen.trend > limits["trend"]
+
+
 @CAUSE.in_logs(needs=("loss", "val_loss"))
 def validation_turns(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a validation loss that turned and rises, and what the training loss does meanwhile."""
     seen, validation = _turned(m), m.series("val_loss")
-    if seen is None or seen.rise < limits["rise"]:
+    if seen is None or not _rises(seen, limits):
         return
-    if (
-        seen.n_after < limits["after"]
-        or seen.share < limits["share"]
-        or seen.noises < limits["noises"]
-        or seen.order < limits["steady"]
-    ):
-        return
+    sure = seen.rise > limits["clear"] or seen.noises > limits["certain"]
     yield supports(
         "rise",
         seen.rise,
         unit="above its best",
-        weight=STRONG + WEAK if seen.rise > limits["far"] else STRONG if seen.rise > limits["clear"] else MODERATE,
+        weight=STRONG + WEAK if seen.rise > limits["far"] else STRONG if sure else MODERATE,
         onset=seen.step,
         source=validation.source,
         text=f"Since {m.name_of(seen.step)} the validation loss rises, from {seen.best:.3g} by {seen.rise:.0%}, over "
@@ -143,7 +171,7 @@ def accuracy_goes_on(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     if seen is None or seen.rise < limits["rise"] or accuracy.n < 4:
         return
     scale = 100.0 if accuracy.highest > 1.0 else 1.0
-    then = accuracy.value[abs(accuracy.step - seen.step).argmin()]
+    then = accuracy.smooth[abs(accuracy.step - seen.step).argmin()]  # one evaluation of a small part is off by some hundredths
     gain = (accuracy.tail - float(then)) / scale
     if gain > limits["better"]:
         yield against(
@@ -225,7 +253,17 @@ def examples() -> Examples:
         Example("training rises too", run_of(loss=turns, val_loss=turns)),
         Example("surer, not worse", run_of(loss=train, val_loss=turns, val_accuracy=[0.5 + 0.008 * k for k in range(60)])),
         Example("four evaluations", run_of(loss=train, val_loss=[1.0, 0.8, 0.9, 1.1])),
+        Example("five evaluations, training not far down", run_of(loss=train[:6], val_loss=[0.32, 0.36, 0.39, 0.41, 0.42])),
         Example("a generator", run_of(loss=train, val_loss=turns, d_loss=train)),
     )
-    invalid = (Example("turns and rises while training falls", run_of(loss=train, val_loss=turns)),)
+    noisy = [(0.5 + 0.02 * k) * (1.0 + 0.3 * _wave(k)) for k in range(60)]
+    invalid = (
+        Example("turns and rises while training falls", run_of(loss=train, val_loss=turns)),
+        Example(
+            "rises by a tenth, and without noise",
+            run_of(loss=train, val_loss=[2.3 * 0.8**k + 0.6 + 0.0025 * k for k in range(60)]),
+        ),
+        Example("noisy, and twice as high at the end", run_of(loss=train, val_loss=noisy)),
+        Example("five evaluations, each higher", run_of(loss=train[:20], val_loss=[0.32, 0.36, 0.39, 0.41, 0.42])),
+    )
     return valid, invalid

@@ -62,6 +62,10 @@ CAUSE = Cause(
         Threshold("moved", 0.01, "relative change of the weight norm while the loss stands", STUDY),
         Threshold("far", 10.0, "learning rate over the usual one", STUDY),
         Threshold("falls", 0.8, "lowest validation loss over the level", STUDY),
+        Threshold("several", 8, "evaluations from which a validation loss can be seen to stand", STUDY),
+        Threshold("flat", 0.97, "validation loss at the end over its first", STUDY),
+        Threshold("near", 0.1, "distance of a validation loss from the variance of standardised targets", STUDY),
+        Threshold("noise", 0.05, "noise over level of the squared errors of a batch", STUDY),
     ),
     look_alikes=("TD617", "TD612"),
     explains=("TD202",),
@@ -72,24 +76,40 @@ CAUSE = Cause(
 
 @CAUSE.in_logs(needs=("loss",))
 def stands_at_the_variance(m: Measurements, limits: Limits) -> Iterator[Evidence]:
-    """Yield a regression's loss that stands near where it began, and at which level."""
+    """Yield a regression's loss that stands near where it began, and at which level.
+
+    Pretrained models of language and detectors of boxes have losses near 1 too: what is no regression is left alone, what may be
+    one says little.
+    """
+    from traindoctor.signals.stillness import gets_lower
+
     still = m.stillness
     if still is None or m.is_adversarial or not limits["left"] <= still.left <= limits["most"]:
         return
-    if m.has("val_accuracy") or m.has("accuracy"):
-        yield against("accuracy", "logged", unit="", weight=PROOF, text="An accuracy is logged: this is no regression.")
+    if still.regression is False:
+        text = "An accuracy is logged, or tags speak of classes, tokens or boxes: this is no regression."
+        yield against("kind", "logged", unit="", weight=PROOF, text=text)
         return
+    if gets_lower(m):
+        yield against(
+            "falls",
+            m.loss.tail,
+            unit="loss",
+            weight=STRONG,
+            source=m.loss.source,
+            text="The loss, or that of validation, still falls: more than the mean of the targets is learnt.",
+        )
     if still.at_variance:
         yield supports(
             "variance",
             still.level,
             unit="loss",
-            weight=STRONG,
+            weight=STRONG if still.regression else MODERATE + WEAK,
             source=m.loss.source,
             text=f"The loss stands at {still.level:.3g}, the variance of standardised targets: the mean of them was learnt, "
             "no more.",
         )
-    elif still.classes is None and still.noise > 0.05:
+    elif still.regression and still.noise > limits["noise"]:
         yield supports(
             "stands",
             still.left,
@@ -110,11 +130,12 @@ def stands_at_the_variance(m: Measurements, limits: Limits) -> Iterator[Evidence
                 text="The validation loss falls below that level.",
             )
         elif validation.best > limits["falls"] * float(validation.value[0]):
+            stands = validation.n >= limits["several"] and validation.tail > limits["flat"] * float(validation.value[0])
             yield supports(
                 "validation",
                 validation.best,
                 unit="loss",
-                weight=WEAK,
+                weight=MODERATE if stands and abs(validation.tail - 1.0) < limits["near"] else WEAK,
                 source=validation.source,
                 text=f"The validation loss stands too, at {validation.tail:.3g}.",
             )
@@ -202,7 +223,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 
 def _wave(k: int) -> float:
     """Return a deterministic noise in [-1, 1]."""
-    return (k * 7919 + 13) ** 2 % 2039 / 1019.5 - 1.0
+    return (k * 7919 + 13) ** 3 % 2039 / 1019.5 - 1.0
 
 
 @CAUSE.examples
@@ -212,13 +233,19 @@ def examples() -> Examples:
 
     from traindoctor.model import Setting
 
-    flat = [1.0 + 0.2 * _wave(k) for k in range(100)]
+    flat = [1.0 + 0.4 * _wave(k) for k in range(100)]
     shrinking = [9.0 * 0.98**k + 2.0 for k in range(100)]
     batch = {"batch_size": Setting(32, "example")}
+    tuned = run_of(loss=[value - 0.001 * k for k, value in enumerate(flat)], val_loss=[1.2 - 0.01 * k for k in range(20)])
+    boxes = run_of(loss=flat, val_loss=[1.0] * 20)
+    tagged = replace(boxes, primary={**boxes.primary, "loss": replace(boxes.primary["loss"], tag="train/box_loss")})
     stands = run_of(loss=flat, grad_norm=[0.3] * 100, weight_norm=shrinking)
     valid = (
         Example("a regression that learns", run_of(loss=[0.95**k + 0.1 for k in range(100)], weight_norm=shrinking)),
         Example("flat loss alone", run_of(loss=flat)),
+        Example("a loss near 1 on its way", tuned),
+        Example("validation gets lower", run_of(loss=flat, val_loss=[1.2 - 0.01 * k for k in range(20)])),
+        Example("boxes", tagged),
         Example("classes", replace(run_of(loss=flat, weight_norm=shrinking, val_accuracy=[0.3] * 9), settings=batch)),
         Example("weights constant", replace(run_of(loss=flat, grad_norm=[0.3] * 100, weight_norm=[9.0] * 100), settings=batch)),
         Example("larger gradients", replace(run_of(loss=flat, grad_norm=[3.0] * 100, weight_norm=shrinking), settings=batch)),

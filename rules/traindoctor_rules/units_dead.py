@@ -68,6 +68,8 @@ CAUSE = Cause(
         Threshold("far", 30.0, "learning rate over the usual one: it kills units, and is the cause", STUDY),
         Threshold("wild", 1.3, "highest early loss over its start and its level", STUDY),
         Threshold("even", 0.006, "noise over level of a loss of equal scores", STUDY),
+        Threshold("uneven", 0.006, "noise over level: a rate that throws the last bias about, or outputs that differ", STUDY),
+        Threshold("few", 10, "classes from which ln C is near any level", "arithmetic: ln C and ln (C + 1) lie 1 / C apart"),
         Threshold("back", 0.05, "relative distance of the level from that of the start", STUDY),
     ),
     look_alikes=("TD617",),
@@ -119,7 +121,7 @@ def stands_at_the_prior(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "chance",
             still.level,
             unit="loss",
-            weight=STRONG,
+            weight=STRONG if still.classes <= limits["few"] else MODERATE,
             source=loss.source,
             text=f"The loss stands at {still.level:.4g} from first to last, ln {still.classes}: the output says nothing of "
             "the row.",
@@ -129,9 +131,18 @@ def stands_at_the_prior(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "variance",
             still.level,
             unit="loss",
-            weight=MODERATE,
+            weight=MODERATE if still.regression else WEAK,
             source=loss.source,
             text=f"The loss stands at {still.level:.3g}, the variance of standardised targets.",
+        )
+    if still.classes is not None and still.noise > limits["uneven"]:
+        yield against(
+            "uneven",
+            still.noise,
+            unit="noise / level",
+            weight=MODERATE,
+            source=loss.source,
+            text=f"It differs by {still.noise:.1g} of itself from batch to batch: the output is not the same for every row.",
         )
 
 
@@ -329,7 +340,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 
 def _wave(k: int) -> float:
     """Return a deterministic noise in [-1, 1]."""
-    return (k * 7919 + 13) ** 2 % 2039 / 1019.5 - 1.0
+    return (k * 7919 + 13) ** 3 % 2039 / 1019.5 - 1.0
 
 
 @CAUSE.examples
@@ -340,6 +351,7 @@ def examples() -> Examples:
     valid = (
         Example("a run that learns", run_of(loss=fall, grad_norm=[1.0] * 100, weight_norm=[9.0 + 0.01 * k for k in range(100)])),
         Example("flat loss alone", run_of(loss=flat)),
+        Example("fine-tuning near ln 8", run_of(loss=[2.08 * (1.0 + 0.1 * _wave(k)) for k in range(100)])),
         Example("weights move while it is flat", run_of(loss=flat, weight_norm=[9.0 + 0.1 * k for k in range(100)])),
         Example("weights constant to the last bit", run_of(loss=flat, weight_norm=[9.0] * 100)),
         Example("converged", run_of(loss=[*fall, *([0.1] * 200)], weight_norm=[9.0 + 0.001 * min(k, 90) for k in range(300)])),

@@ -15,7 +15,8 @@ of them does is to make each held-out sample right, at a tenth of the training l
 not seen at all.
 
 ## When it is wrong
-Strong augmentation or mixup on an easy task; a validation part that is small, or easier than the training part.
+Strong augmentation or mixup on an easy task; a validation part that is small, or easier than the training part. A training
+loss that is summed over batches beside a held-out mean: then their ratio is tiny from the first evaluation on.
 
 ## What repairs it
 Hash each sample and intersect the parts, near duplicates too. Split by the unit that repeats (person, document, day), before
@@ -34,6 +35,7 @@ from typing import TYPE_CHECKING
 
 from traindoctor.rule import (
     MODERATE,
+    PROOF,
     STRONG,
     Cause,
     Example,
@@ -74,6 +76,12 @@ CAUSE = Cause(
             "training loss at the end over its start",
             "below it the training part is learned as well, and a ratio says little",
         ),
+        Threshold(
+            "another_unit",
+            0.02,
+            "held-out loss over the training loss from the first evaluation on",
+            "no model is fifty times better on other rows before it has learned: a sum stands beside a mean",
+        ),
         Threshold("perfect", 0.995, "held-out accuracy, later half", "each sample but one in two hundred"),
     ),
     look_alikes=("TD701",),
@@ -103,6 +111,16 @@ def implausibly_good(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         source=source,
         text=f"The held-out loss is {late:.2g} times the training loss, which is still {seen.trained:.0%} of its start.",
     )
+    if early < limits["another_unit"]:
+        yield against(
+            "another_unit",
+            early,
+            unit="of the training loss",
+            weight=PROOF,
+            source=source,
+            text=f"The held-out loss is {early:.2g} times the training loss from the first evaluation on: the two are in "
+            "different units, a mean and a sum over batches.",
+        )
     if late > 1.5 * early:
         yield against(
             "shrinks",
@@ -164,6 +182,7 @@ def examples() -> Examples:
         Example("a sound run", run_of(loss=falls, val_loss=falls + 0.05, val_accuracy=0.6 + 0.38 * t)),
         Example("dropout", run_of(loss=0.3 + falls, val_loss=0.1 + 0.8 * falls, val_accuracy=0.6 + 0.38 * t)),
         Example("label noise", run_of(loss=noisy, val_loss=0.5 * noisy, val_accuracy=0.6 + 0.35 * t)),
+        Example("a sum over 500 batches beside a mean", run_of(loss=500.0 * (0.5 + noisy), val_loss=0.5 + noisy)),
         Example("both learned", run_of(loss=falls**2, val_loss=0.1 * falls**2, val_accuracy=np.ones(n))),
     )
     invalid = (

@@ -106,6 +106,28 @@ def test_no_column_that_counts_is_said_with_a_way_out() -> None:
         read_csv(data, "f", step_column="x")
 
 
+def test_the_rows_of_a_history_count_where_nothing_else_does() -> None:
+    rows = "".join(f"{2.0 / i},0.{i},{3.0 / i},2026-01-0{i} 10:00:00\n" for i in range(1, 6))
+    log = read_csv(f"model_loss,accuracy,val_loss,run_time\n{rows}".encode(), "history.csv")
+    assert (log.step_unit, log.step_source, kinds(log)) == ("row", "row", ["no-steps"])
+    assert points(log, "val_loss") == [(i, 3.0 / (i + 1)) for i in range(5)]
+    assert "--step-column" in log.damages[0].detail
+
+
+@pytest.mark.parametrize(
+    "header", ["loss,score", "accuracy,size", "fold,loss", "model,train_loss", "best val_loss seed,loss", "name,loss"]
+)
+@pytest.mark.parametrize("n", [4, 5])
+def test_a_table_of_results_is_no_history(header: str, n: int) -> None:
+    first = "a{}" if header.startswith("name") else "1.{}"
+    data = (header + "\n" + "".join(f"{first.format(i)},0.5\n" for i in range(n))).encode()
+    if (header, n) == ("loss,score", 5):
+        assert read_csv(data, "f").step_unit == "row"
+    else:
+        with pytest.raises(UnreadableInputError, match="no column looks like a step"):
+            read_csv(data, "f")
+
+
 def test_a_monitor_counts_the_steps_of_its_episodes() -> None:
     log = read_csv(b'#{"t_start": 1.6e9, "env_id": "Acrobot-v1"}\nr,l,t\n-500.0,500,4.6\n-186.0,187,9.4\n', "0.monitor.csv")
     assert (log.step_unit, log.step_source) == ("step", "sum of l")

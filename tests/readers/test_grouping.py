@@ -108,6 +108,34 @@ def test_the_folder_of_evaluation_below_a_run_is_part_of_it(tmp_path: Path) -> N
     assert stitched(run) == [("validation", f"exp/eval/{EVENTS.format(1)}")]
 
 
+def test_the_curves_of_add_scalars_are_of_the_run_above(tmp_path: Path) -> None:
+    put(tmp_path / "exp" / EVENTS.format(0), loss_file([1e-3] * 5, tag="lr"))
+    put(tmp_path / "exp" / "a_Loss_train" / EVENTS.format(1), loss_file([2.0, 1.0, 0.5], tag="a/Loss"))
+    put(tmp_path / "exp" / "a_Loss_val" / EVENTS.format(2), loss_file([2.5, 1.5], tag="a/Loss"))
+    (run,) = read_runs(tmp_path)
+    assert {quantity: one.tag for quantity, one in run.primary.items()} == {
+        "learning_rate": "lr",
+        "loss": "a/Loss/train",
+        "val_loss": "a/Loss/val",
+    }
+    assert [kind for kind, _ in stitched(run)] == ["joined", "joined"]
+    (held_out,) = read_runs(tmp_path / "exp" / "a_Loss_val")
+    assert list(held_out.primary) == ["val_loss"]
+
+
+def test_curves_of_models_that_are_compared_are_runs(tmp_path: Path) -> None:
+    for name in ("loss_small", "loss_large", "val_loss", "lossy_val"):
+        put(tmp_path / name / EVENTS.format(1), loss_file([2.0, 1.0, 0.5]))
+    assert len(read_runs(tmp_path)) == 4
+
+
+def test_curves_of_several_attempts_are_runs(tmp_path: Path) -> None:
+    put(tmp_path / "loss_train" / EVENTS.format(0), loss_file([2.0] * 30, wall=1.7e9))
+    put(tmp_path / "loss_val" / EVENTS.format(0), loss_file([2.0] * 30, wall=1.7e9))
+    put(tmp_path / "loss_val" / EVENTS.format(9), loss_file([1.0] * 40, wall=1.8e9))
+    assert [list(run.primary) for run in read_runs(tmp_path)] == [["loss"], ["val_loss"], ["val_loss"]]
+
+
 def test_runs_appended_to_one_table_are_runs(tmp_path: Path) -> None:
     put(tmp_path / "log.csv", table(range(30)) + table(range(30), 2.0))
     runs = read_runs(tmp_path / "log.csv")

@@ -28,13 +28,13 @@ SPELLINGS = {
     "val_accuracy": "val_accuracy val/acc validation/accuracy test/accuracy epoch_val_accuracy",
     "loss_scale": "loss_scale loss-scale loss_scaler train/loss_scale",
     "epoch": "epoch train/epoch",
-    "loss_term": "loss/orientation loss/position position_loss train/box_loss",
+    "loss_term": "loss/orientation loss/position position_loss train/box_loss max_margin_loss",
     "val_loss_term": "val/box_loss loss/val_position test/aux_loss",
     "grad_norm_layer": "grad_norm/layer1.weight grad_2.0_norm/fc.weight layer3/grad_norm gradients/fc1/norm",
     "weight_norm_layer": "weight_norm/layer1.weight layer3/weight_norm",
     "": "config/lr config/grad_norm_clipping perplexity val/ppl time train/loss_time layer_norm step lr_decay grad_norm_clipped "
     "best_loss w1 mfu iteration-time reward num_examples score grad_norm_std "
-    "grad_norm_clip / _ loss_ratio",
+    "grad_norm_clip / _ loss_ratio max_loss min_loss train/loss_std val/loss_max median_loss",
 }
 
 SIDE_SPELLINGS = {

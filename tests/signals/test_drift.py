@@ -61,6 +61,19 @@ class TestOverfit:
         assert found.order < 0.6
         assert found.noises < 5.0
 
+    def test_five_evaluations_that_only_rise(self):
+        found = overfit(np.arange(5) * 10 + 10, np.array([0.321, 0.358, 0.394, 0.412, 0.42]), self.step, self.train)
+        assert found is not None
+        assert (found.n, found.n_after, found.order) == (5, 4, 1.0)
+        assert found.trend == pytest.approx(2.45, abs=0.01)
+
+    def test_a_noisy_rise_has_a_trend(self):
+        found = overfit(self.step, (0.5 + 0.02 * self.step) * (1.0 + 0.2 * NOISE[:60]), self.step, self.train)
+        assert found is not None
+        assert found.noises < 10.0
+        assert found.trend > 5.0
+        assert found.train_order == -1.0
+
     @pytest.mark.parametrize("value", [[1.0] * 3, [0.0] * 20, [-1.0] * 20], ids=str)
     def test_nothing_to_judge(self, value):
         held = np.asarray(value)

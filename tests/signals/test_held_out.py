@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from traindoctor.rule import run_of
-from traindoctor.signals.held_out import accuracy, entropy_of_majority, held_out, order
+from traindoctor.signals.held_out import accuracy, also_improved, entropy_of_majority, few_rows, held_out, order
 from traindoctor.signals.measurements import Measurements
 
 T = np.linspace(0.0, 1.0, 200)
@@ -45,6 +45,15 @@ class TestHeldOut:
         run = replace(run_of(loss=FALLS[::20], val_loss=FALLS[::20] + 0.5), step_unit="epoch")
         assert held_out(Measurements(run)).start == FALLS[0] + 0.5
 
+    def test_a_mean_over_an_epoch_is_no_fresh_start(self):
+        assert not held_out(measured(FALLS[::10], FALLS[::10])).fresh
+        assert held_out(measured(FALLS, FALLS[::10])).fresh
+
+    def test_what_was_learned_before_the_first_evaluation(self):
+        seen = held_out(measured(FALLS, np.append(np.full(5, np.nan), FALLS[100::20])))
+        assert seen.learned == pytest.approx(FALLS[100] / FALLS[0], rel=0.02)
+        assert seen.trend == -1.0
+
     @pytest.mark.parametrize("val_loss", [[1.0, 0.5], -FALLS[::10], [np.nan] * 20])
     def test_too_little_to_say(self, val_loss):
         assert held_out(measured(FALLS, val_loss)) is None
@@ -66,8 +75,42 @@ class TestAccuracy:
     def test_no_accuracy(self, values):
         assert accuracy(Measurements(run_of(val_accuracy=values))) is None
 
+    def test_few_rows(self):
+        seen = accuracy(Measurements(run_of(val_accuracy=[2 / 7, 4 / 7, 3 / 7, 3 / 7])))
+        assert seen.rows == 7
+        assert seen.error(0.5) == pytest.approx(0.189, abs=1e-3)
+
+    def test_a_guess_is_not_above_itself(self):
+        seen = accuracy(Measurements(run_of(val_accuracy=[0.1, 0.1, 0.1, 0.1])))
+        assert seen.above(0.1) == pytest.approx(0.0)
+        assert seen.error(0.1) == 0.0
+
     def test_not_logged(self):
         assert accuracy(Measurements(run_of(loss=FALLS))) is None
+
+
+@pytest.mark.parametrize(
+    ("shares", "rows"),
+    [
+        ([0.4286, 0.5714], 7),
+        ([5 / 9], 9),
+        ([0.97], 0),
+        ([0.9375, 0.96875], 32),
+        ([43 / 360, 41 / 360], 0),
+        ([0.0, 1.0], 0),
+        ([], 0),
+    ],
+    ids=str,
+)
+def test_rows_that_explain_the_shares(shares, rows):
+    assert few_rows(np.asarray(shares)) == rows
+
+
+def test_another_held_out_loss_that_fell():
+    run = run_of(loss=FALLS, val_loss=FALLS + 2.0)
+    term = replace(run.primary["val_loss"], quantity="val_loss_term", tag="val/cls_loss", value=FALLS)
+    assert also_improved(Measurements(run)) == 0.0
+    assert also_improved(Measurements(replace(run, series=(*run.series, term)))) > 0.8
 
 
 def test_entropy_of_a_majority():

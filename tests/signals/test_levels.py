@@ -10,8 +10,8 @@ from traindoctor.signals.levels import (
     double_softmax_floor,
     equal_start,
     first_over_next,
-    share_of_bound,
     summed_start,
+    wrong_answers,
 )
 
 
@@ -102,9 +102,13 @@ def test_bias_gradient_is_what_draws_leave():
 
 def test_wrong_answers_cost_at_least_ln_2():
     step, accuracy = np.arange(5), np.array([0.1, 0.3, 0.5, 0.7, 0.95])
-    assert share_of_bound(step, (1.0 - accuracy) * np.log(2.0), step, accuracy) == pytest.approx(1.0)
-    assert share_of_bound(step, np.full(5, 0.01), step, accuracy) < 0.05
-    assert np.isnan(share_of_bound(step, np.ones(5), step, 100.0 * accuracy))
+    found = wrong_answers(step, (1.0 - accuracy) * np.log(2.0), step, accuracy)
+    assert found is not None
+    assert (found.most, found.n) == (pytest.approx(1.0), 4)
+    low = wrong_answers(step, np.full(5, 0.01), step, accuracy)
+    assert low is not None
+    assert low.most < 0.05
+    assert wrong_answers(step, np.ones(5), step, 100.0 * accuracy) is None
 
 
 def test_equal_scores_have_no_noise():

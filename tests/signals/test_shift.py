@@ -39,6 +39,20 @@ class TestLargestShift:
         found = largest_shift(step, 0.2 * np.exp(np.maximum(step - 300, 0) / 50.0))
         assert found.sudden < 0.5
 
+    def test_other_data_neither_overshoot_nor_climb(self):
+        found = largest_shift(*stepped(at=350))
+        assert found.points == 250
+        assert found.overshoot < 1.5
+        assert found.climbed < 0.5
+
+    def test_an_instability_climbs_and_overshoots(self):
+        step, value = stepped(n=300, at=200)
+        value[194:204] = 0.25 * np.array([1.1, 1.3, 1.7, 2.4, 4.0, 100.0, 90.0, 40.0, 20.0, 10.0])
+        found = largest_shift(step, value)
+        assert found.overshoot > 20.0
+        assert found.climb >= 4
+        assert found.climbed == pytest.approx(np.log(4.0), abs=0.3)
+
     def test_what_comes_back_is_not_kept(self):
         step, value = stepped()
         value = np.where(step >= 450, value / 3.0, value)

@@ -12,7 +12,7 @@ from traindoctor.model import Stitch
 from traindoctor.readers.events import EVENTS
 from traindoctor.readers.stitch import RANK, Part, as_rank, attempts
 from traindoctor.readers.storage import plain_name
-from traindoctor.readers.tags import quantity_of, spellings
+from traindoctor.readers.tags import TEST, TRAIN, VALIDATION, quantity_of, spellings, words
 from traindoctor.readers.trainer_state import contains
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ PLAIN_STEMS = frozenset(
 )
 #: Folders beside or below the log of training that hold the other values of the same run.
 HELD_OUT_FOLDERS = frozenset(spellings("validation val valid eval evaluation test"))
+#: Words by which the curves of one figure are told apart.
+SPLITS = TRAIN | VALIDATION | TEST
 #: Columns that several tables of one run hold alike.
 COMMON = frozenset(spellings("epoch lr learning_rate step"))
 CHECKPOINT = re.compile(r"(?:checkpoint|ckpt|step|epoch|global_step)[-_]?\d+")
@@ -264,14 +266,16 @@ def fold(drafts: Sequence[Draft], aliases: Mapping[str, Sequence[str]]) -> list[
     """Return the runs of a tree: what lies in several folders and is one run is put together, and said."""
     _share_settings(drafts)
     left = [draft for draft in drafts if draft.series]
-    for step in (_fold_checkpoints, _fold_ranks, _fold_held_out):
+    for step in (_fold_checkpoints, _fold_ranks, _fold_curves, _fold_held_out):
         left = step(left)
     return _fold_same(left, aliases)
 
 
 def is_part(folder: str) -> bool:
     """Return whether a folder of this name may hold a part of a run whose other parts lie in the folders beside it."""
-    return folder == "train" or folder in HELD_OUT_FOLDERS or bool(RANK.fullmatch(folder) or CHECKPOINT.fullmatch(folder))
+    if folder == "train" or folder in HELD_OUT_FOLDERS or RANK.fullmatch(folder) or CHECKPOINT.fullmatch(folder):
+        return True
+    return bool(SPLITS & set(words(folder)[1:]))
 
 
 def _share_settings(drafts: Sequence[Draft]) -> None:
@@ -324,6 +328,56 @@ def _fold_ranks(drafts: list[Draft]) -> list[Draft]:
         if alike:
             first.folder = home
     return [draft for draft in drafts if id(draft) not in gone]
+
+
+def _fold_curves(drafts: list[Draft]) -> list[Draft]:
+    """Return the drafts; the folders that `add_scalars` writes below a run, one a curve, are of that run.
+
+    `add_scalars("Loss", {"train": a, "val": b})` logs the tag Loss into the folders Loss_train and Loss_val; the tags become
+    Loss/train and Loss/val. Curves of other names, of models that are compared say, stay runs, as do those of a loss that the
+    run above logs itself.
+
+    Source: torch/utils/tensorboard/writer.py, SummaryWriter.add_scalars.
+    """
+    curves = {id(draft): tag for draft in drafts if (tag := _curve_of(draft))}
+    if not curves:
+        return drafts
+    by_folder: dict[Path, list[Draft]] = {}
+    for draft in drafts:
+        by_folder.setdefault(draft.folder, []).append(draft)
+    left, homes = [draft for draft in drafts if id(draft) not in curves], {}
+    for folder, (first, *more) in by_folder.items():
+        if first.is_events and id(first) not in curves and not more:
+            homes[folder] = first
+    logged = {folder: {quantity_of(s.tag) for s in home.series} - {""} for folder, home in homes.items()}
+    for draft in drafts:
+        tag = curves.get(id(draft), "")
+        if not tag:
+            continue
+        draft.parts = [retagged(part, lambda _, tag=tag: tag) for part in draft.parts]  # type: ignore[misc]
+        above = draft.folder.parent
+        home = homes.get(above)
+        if len(by_folder[draft.folder]) > 1 or quantity_of(tag) in logged.get(above, ()):
+            left.append(draft)
+        elif home is None:
+            homes[above] = draft
+            left.append(draft)
+        else:
+            detail = f"folder {draft.folder.name} holds the curve {tag} of the same run, as add_scalars writes it"
+            home.folder = above
+            home.stitches.append(Stitch("joined", str(draft.parts[0].place), detail))
+            _absorb(home, draft, lambda name: name)
+    return left
+
+
+def _curve_of(draft: Draft) -> str:
+    """Return tag and name of the one curve, of training or held out, in a folder that `add_scalars` wrote; "" for others."""
+    tags = {s.tag for s in draft.series}
+    if len(tags) != 1 or not draft.is_events:
+        return ""
+    tag = tags.pop()
+    stem, name = tag.replace("/", "_") + "_", draft.folder.name
+    return f"{tag}/{name[len(stem) :]}" if name.startswith(stem) and SPLITS & set(words(name[len(stem) :])) else ""
 
 
 def _fold_held_out(drafts: list[Draft]) -> list[Draft]:

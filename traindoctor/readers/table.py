@@ -211,11 +211,13 @@ def _is_history(table: Table, aliases: Mapping[str, Sequence[str]]) -> bool:
     `DataFrame(history.history).to_csv(index=False)` writes such a table. A column of words names what is compared row by
     row, unless it tells the time.
     """
-    if table.line.size < LEAST_HISTORY or any(COMPARED & set(words(name)) for name in table.columns):
+    if table.line.size < LEAST_HISTORY:
         return False
-    if any(name not in table.numbers and not TIMES & set(words(name)) for name in table.columns):
+    role = {name: quantity_of(name, aliases) for name in table.columns}
+    others = [(name, set(words(name))) for name in table.columns if not role[name]]
+    if any((name not in table.numbers or COMPARED & said) and not TIMES & said for name, said in others):
         return False
-    return any(quantity_of(name, aliases) in HISTORY for name in table.numbers)
+    return any(role[name] in HISTORY for name in table.numbers)
 
 
 def _epoch_column(table: Table) -> str | None:

@@ -42,6 +42,8 @@ OTHER = frozenset(
         "clipped ratio threshold min minimum best delta count num weight_decay spike spikes samples tokens"
     )
 )
+#: Words of a figure of a batch's losses that are not their average; those that no loss is called by stand in OTHER.
+HIGHEST = frozenset({"max", "maximum", "highest", "median"})
 LOSSES = frozenset(
     spellings(
         "loss lm_loss total_loss loss_total loss_global_loss ce_loss loss_ce cross_entropy_loss cross_entropy "
@@ -214,6 +216,10 @@ def _quantity(tag: str) -> str:
             return norm
     if any(part in OTHER for part in core):
         return ""
+    if core[0] in HIGHEST or core[-1] in HIGHEST:  # the average beside it speaks; max_margin_loss is a loss
+        rest = core[1:] if core[0] in HIGHEST else core[:-1]
+        if "_".join(rest) in LOSSES:
+            return ""
     if whole in ACCURACIES:
         return "val_accuracy" if held_out else "accuracy"
     if whole == "cost" and {"batch", "reader"} & set(parts):  # PaddlePaddle calls seconds so

@@ -60,9 +60,11 @@ class Overfit(NamedTuple):
     """A validation loss that falls, and then rises while training goes on.
 
     `best`: its lowest smoothed level, at `step`. `rise`: level of the end over it, less 1. `first`: the first level over the
-    best, less 1: how much it fell. `order`: of the validation loss after its best, as in `Drift`. `n_after`: evaluations after
-    it. `share`: of the run that is after it. `noises`: the rise in standard deviations of the noise from one evaluation to the
-    next. `train`: training loss of the end over that at the best step.
+    best, less 1: how much it fell. `order`: of the validation loss after its best, as in `Drift`; of its single evaluations
+    where there are fewer than six. `trend`: their rank correlation with time in standard deviations of that of values without
+    order. `n`: evaluations, `n_after`: those after the best. `share`: of the run that is after it. `noises`: the rise in
+    standard deviations of the noise from one evaluation to the next. `train`: training loss of the end over that at the best
+    step. `train_order`: of the training loss after it, as in `Drift`.
     """
 
     best: float
@@ -70,28 +72,32 @@ class Overfit(NamedTuple):
     rise: float
     first: float
     order: float
+    trend: float
+    n: int
     n_after: int
     share: float
     noises: float
     train: float
+    train_order: float
 
 
 def overfit(step: IntArray, value: FloatArray, train_step: IntArray, train: FloatArray) -> Overfit | None:
-    """Return how a validation loss turned, None for fewer than six evaluations, or when it is not above 0.
+    """Return how a validation loss turned, None for fewer than five evaluations, or when it is not above 0.
 
     `step`, `value` (n,): evaluations, finite, in order. `train_step`, `train` (k,): the training loss, likewise.
     """
+    from traindoctor.signals.held_out import order as rank_correlation
     from traindoctor.signals.robust import running_median, step_noise
 
-    if value.size < 6 or train.size < 6 or not np.all(value > 0.0):
+    if value.size < 5 or train.size < 6 or not np.all(value > 0.0):
         return None
     smooth = running_median(value, 3 if value.size < 30 else 5)
     at = int(smooth.argmin())
     best = float(smooth[at])
     end = float(np.median(value[-max(3, value.size // 8) :]))
     after = value[at:]
-    turned = drift(after) if after.size >= 6 else None
-    order = turned.order if turned is not None else float(np.mean(np.sign(np.diff(after)))) if after.size > 1 else 0.0
+    turned, trained = drift(after), drift(train[train_step >= step[at]])
+    ranks = rank_correlation(after)
     noise = step_noise(value)
     span = max(1, int(step[-1] - step[0]))
     then = train[np.abs(train_step - step[at]) <= span / 20]
@@ -101,12 +107,20 @@ def overfit(step: IntArray, value: FloatArray, train_step: IntArray, train: Floa
         step=int(step[at]),
         rise=end / best - 1.0,
         first=float(smooth[0]) / best - 1.0,
-        order=order,
+        order=turned.order if turned is not None else ranks,
+        trend=ranks / _error_of_ranks(min(200, after.size)),
+        n=int(value.size),
         n_after=int(value.size - at - 1),
         share=float(step[-1] - step[at]) / span,
         noises=(end - best) / noise if noise > 0.0 else float("inf"),
         train=float(np.median(train[-max(3, train.size // 20) :])) / level if level > 0.0 else float("nan"),
+        train_order=trained.order if trained is not None else float("nan"),
     )
+
+
+def _error_of_ranks(n: int) -> float:
+    """Return the standard deviation of Kendall's rank correlation of n values without order (Kendall 1938)."""
+    return float(np.sqrt(2.0 * (2 * n + 5) / (9.0 * n * (n - 1)))) if n > 1 else 1.0
 
 
 class Rest(NamedTuple):

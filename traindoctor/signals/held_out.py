@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Evaluations below which nothing is said of a course.
 FEWEST = 4
+#: Rows of a validation part below which each of them moves the accuracy by 2 % and more.
+FEW_ROWS = 50
 
 
 class HeldOut(NamedTuple):
@@ -26,7 +28,8 @@ class HeldOut(NamedTuple):
 
     `step` (n,), `value` (n,): of the held-out loss. `before`, `after` (n,): mean training loss since the evaluation before, and
     geometric mean until the next; NaN where none was logged. `start`: training loss before anything was learned: its first value,
-    or the first held-out one where that is higher and the log has one value an epoch.
+    or the first held-out one where that is higher and the log has one value an epoch. `fresh`: whether that first value can be
+    one of an untrained model: no mean over an epoch. `learned`: training loss at the first evaluation over the start.
     """
 
     step: IntArray
@@ -34,6 +37,8 @@ class HeldOut(NamedTuple):
     before: FloatArray
     after: FloatArray
     start: float
+    fresh: bool
+    learned: float
 
     @property
     def best(self) -> float:
@@ -58,6 +63,11 @@ class HeldOut(NamedTuple):
         """Kendall's rank correlation of held-out less training loss with time: 1 when the gap only grows; NaN below four."""
         known = np.isfinite(self.before)
         return order((self.value - self.before)[known])
+
+    @property
+    def trend(self) -> float:
+        """Kendall's rank correlation of the held-out loss with time: -1 where it only falls; NaN below four."""
+        return order(self.value)
 
     @property
     def below(self) -> FloatArray:
@@ -89,9 +99,12 @@ def held_out(m: Measurements) -> HeldOut | None:
     with np.errstate(divide="ignore", invalid="ignore"):
         after = np.exp(_means(np.log(np.maximum(loss.value, 1e-300)), edges, np.append(edges[1:], loss.n)))
     start = float(loss.value[0])
+    fresh = m.run.step_unit != "epoch" and loss.n >= 2 * held.n
     if m.run.step_unit == "epoch" and loss.stride <= 1.0:  # the mean over the first epoch has learned already
         start = max(start, float(held.value[0]))
-    return HeldOut(held.step, held.value, before, after, start)
+    smooth = robust.running_median(loss.value, 3)
+    learned = float(np.interp(held.step[0], loss.step, smooth)) / start
+    return HeldOut(held.step, held.value, before, after, start, fresh, learned)
 
 
 def order(value: FloatArray) -> float:
@@ -108,7 +121,8 @@ class Accuracy(NamedTuple):
     """The course of a held-out accuracy as a share.
 
     `level`: median of the later half. `highest`: highest running median. `constant`: at how many of the last evaluations it is
-    the same to the last bit, `since` the step of the first of them. `n`: evaluations.
+    the same to the last bit, `since` the step of the first of them. `n`: evaluations. `rows`: fewest rows, at most 50, of which
+    all accuracies are whole numbers right; 0 where none explains them, and the part is larger or its size not told.
     """
 
     level: float
@@ -116,6 +130,15 @@ class Accuracy(NamedTuple):
     constant: int
     since: int
     n: int
+    rows: int = 0
+
+    def above(self, guess: float) -> float:
+        """Return how far the highest accuracy is from that of a guess to 1: Cohen's kappa of answers drawn at random."""
+        return (self.highest - guess) / (1.0 - guess) if guess < 1.0 else float("nan")
+
+    def error(self, share: float) -> float:
+        """Return the standard error of the accuracy that is expected to be `share`, 0 where the rows are not known."""
+        return float(np.sqrt(share * (1.0 - share) / self.rows)) if self.rows and 0.0 <= share <= 1.0 else 0.0
 
 
 def accuracy(m: Measurements, quantity: str = "val_accuracy") -> Accuracy | None:
@@ -136,7 +159,37 @@ def accuracy(m: Measurements, quantity: str = "val_accuracy") -> Accuracy | None
         same,
         int(step[-same]),
         int(value.size),
+        few_rows(value),
     )
+
+
+def few_rows(value: FloatArray) -> int:
+    """Return the fewest rows, at most `FEW_ROWS`, of which all shares are whole numbers; 0 where none explains them.
+
+    `value`: (n,) shares from 0 to 1. Rounded to three digits or fewer they say nothing of the rows: 0.97 is 97 of 100, too.
+    """
+    value = np.unique(value)
+    value = value[(value > 0.0) & (value < 1.0)]
+    digits = next((d for d in (3, 4) if np.all(np.abs(value - np.round(value, d)) < 1e-7)), 6)
+    if not value.size or digits == 3:
+        return 0
+    off = 0.6 * 10.0**-digits
+    return next((n for n in range(2, FEW_ROWS + 1) if np.all(np.abs(value - np.round(n * value) / n) < off)), 0)
+
+
+def also_improved(m: Measurements) -> float:
+    """Return the largest fall of the other held-out losses of a run, over their start; 0 where none was logged, or fell.
+
+    The parts of a held-out loss, of which the primary one may be that which was learned least. By thirds, so that one low
+    evaluation does not count.
+    """
+    falls = [0.0]
+    for series in m.run.series:
+        value = series.finite().value
+        if series.quantity == "val_loss_term" and value.size >= 6 and value[0] > 0.0:
+            third = value.size // 3
+            falls.append(1.0 - float(np.median(value[-third:])) / float(np.median(value[: max(1, third // 3)])))
+    return max(falls)
 
 
 def entropy_of_majority(share: float) -> float:

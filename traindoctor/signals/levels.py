@@ -46,6 +46,17 @@ def classes_at(loss: float, tolerance: float) -> int | None:
     return classes if abs(loss - log(classes)) <= tolerance * log(classes) else None
 
 
+def known_classes(level: float, error: float) -> bool:
+    """Return whether a level of many classes is known well enough to tell C from C + 1, whose logarithms lie 1 / C apart.
+
+    `level`: in nats, less than a quarter of that from some ln C. `error`: its standard error, less than that.
+    """
+    if not isfinite(level) or not 0.5 < level < log(MOST):
+        return False
+    classes = round(exp(level))
+    return max(abs(level - log(classes)), error) <= 0.25 / classes
+
+
 class Floor(NamedTuple):
     """A floor that fits a softmax applied twice.
 
@@ -166,8 +177,15 @@ def bias_gradient(level: float, classes: int | None, batch: int) -> float:
     return 2.0 * sqrt(2.0 * level / (pi * batch))
 
 
-def share_of_bound(step: IntArray, loss: FloatArray, accuracy_step: IntArray, accuracy: FloatArray) -> float:
-    """Return the least that a cross-entropy is of what its wrong answers cost at least, (1 - accuracy) ln 2; NaN for none.
+class WrongAnswers(NamedTuple):
+    """A loss over what its wrong answers cost at least, (1 - accuracy) ln 2. `most`: highest share of `n` evaluations."""
+
+    most: float
+    n: int
+
+
+def wrong_answers(step: IntArray, loss: FloatArray, accuracy_step: IntArray, accuracy: FloatArray) -> WrongAnswers | None:
+    """Return what share of the cost of its wrong answers a loss is; None where there are no two evaluations to tell it by.
 
     The class that is true has at most half of the probability where another one is answered, so that below 1 it is no mean over
     the rows. Only evaluations that both series have count, with accuracies, 0 to 1, of at most 0.9: rounding decides above.
@@ -176,8 +194,9 @@ def share_of_bound(step: IntArray, loss: FloatArray, accuracy_step: IntArray, ac
     value, right = loss[i], accuracy[j]
     keep = (right >= 0.0) & (right <= 0.9) & (value > 0.0)
     if keep.sum() < 2 or accuracy.max() > 1.0:
-        return float("nan")
-    return float(np.min(value[keep] / ((1.0 - right[keep]) * log(2.0))))
+        return None
+    share = value[keep] / ((1.0 - right[keep]) * log(2.0))
+    return WrongAnswers(float(share.max()), share.size)
 
 
 def first_over_next(loss: FloatArray) -> float:

@@ -182,6 +182,53 @@ class SeriesMeasurements:
         last = int(above[-1]) + 1 if above.size else 0
         return last / self.n
 
+    @cached_property
+    def mostly_settled(self) -> float:
+        """As `settled`, but a tenth of the later points may be above: late spikes do not undo it."""
+        if self.n < 4:
+            return float("nan")
+        way = self.tail + 0.2 * (max(self.initial, float(self.smooth.max())) - self.tail)
+        above = self.smooth > way
+        later = np.cumsum(above[::-1])[::-1] / np.arange(self.n, 0, -1)
+        start = np.flatnonzero(~above & (later <= 0.1))
+        return float(start[0]) / self.n if start.size else 1.0
+
+    @cached_property
+    def middle(self) -> float:
+        """Median of all values."""
+        return float(np.median(self.value)) if self.n else float("nan")
+
+    @cached_property
+    def middle_third(self) -> float:
+        """Median of the middle third, NaN below six points."""
+        return float(np.median(self.value[self.n // 3 : self.n - self.n // 3])) if self.n >= 6 else float("nan")
+
+    @cached_property
+    def tail_third(self) -> float:
+        """Median of the last third, NaN below six points."""
+        return float(np.median(self.value[-(self.n // 3) :])) if self.n >= 6 else float("nan")
+
+    @cached_property
+    def late_high(self) -> float:
+        """Third quartile of the later half over the highest value of the first tenth; NaN below 16 points or not above 0."""
+        if self.n < 16:
+            return float("nan")
+        first = float(self.value[: max(2, self.n // 10)].max())
+        return float(np.quantile(self.value[self.n // 2 :], 0.75)) / first if first > 0.0 else float("nan")
+
+    @cached_property
+    def excursion(self) -> float:
+        """How far the first half went above its first value and the end, or below both, over the level at the end.
+
+        0 where it lay between the two; NaN below 8 points or where the end is not above 0.
+        """
+        if self.n < 8 or not self.tail > 0.0:
+            return float("nan")
+        early, first = self.value[1 : self.n // 2], float(self.value[0])
+        above = float(early.max()) - max(first, self.tail)
+        below = min(first, self.tail) - float(early.min())
+        return max(above, below, 0.0) / self.tail
+
     def growth(self, first: int, last: int) -> float:
         """Slope of the logarithm over the logarithm of the step count, over the steps `first` to `last`.
 

@@ -28,9 +28,9 @@ class Shift(NamedTuple):
     `step`: the first one of the higher level. `size`: log of the level after over the level before. `clear`: that over the
     standard deviation of such rises elsewhere in the series, or of the noise before it. `sudden`: share of the size that comes
     within two points. `kept`: share of the size by which the last tenth still lies above the level before. `left`: share of
-    the run that comes after. `before`, `after`: the levels. `points`: logged ones that come after. `overshoot`: the highest of the
-    next ten points over the level after. `climb`: how many points in a row rise, one above the other, ahead of the largest rise
-    of all; `climbed`: the log of the last of them over the first.
+    the run that comes after. `before`, `after`: the levels. `points`: logged ones that come after. `overshoot`: the highest of
+    the next ten points over the level after. `climb`: how many points in a row rise, one above the other, ahead of the largest
+    rise of all; `climbed`: the log of the last of them over the first.
     """
 
     step: int

@@ -7,12 +7,14 @@ gradient exactly zero, falling, steady or growing; is the level one of those tha
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from math import log
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from traindoctor.signals.levels import STANDARD_VARIANCE, bias_gradient, classes_at
+from traindoctor.signals.levels import MOST, STANDARD_VARIANCE, bias_gradient, classes_at, known_classes
 from traindoctor.signals.robust import spread, step_noise
 
 if TYPE_CHECKING:
@@ -30,8 +32,25 @@ STANDS = 0.03
 AT_CHANCE = 0.02
 #: Classes up to which ln C is a level by itself.
 FEW = 10
-#: Relative distance from the variance of standardised targets.
-AT_VARIANCE = 0.1
+#: Noise over level of a loss of equal outputs, at most: each batch costs ln C. Runs of the study have up to 0.004, at rates far
+#: too high 0.03; the losses of models that do learn from batch to batch 0.05 and more.
+EVEN = 0.02
+#: Strides before the first point of a log, at most: a log that begins later is of a run that was resumed.
+BEGINS = 10
+#: Start over level of a run that came down to chance, at most, and how far from ln C it may then stand, below and above.
+FROM_ABOVE, BELOW, ABOVE = 1.3, 0.003, 0.012
+#: Share of the level that a loss at chance gains or loses over the later half of its run, at most, unless its noise explains more.
+FLAT = 0.004
+#: Share of the way from guessing to all right that an accuracy may have gone where the model guesses.
+GUESSES = 0.25
+#: Relative distance from the variance of standardised targets, where noise explains it, and where it does not.
+AT_VARIANCE, AT_VARIANCE_AT_LEAST = 0.1, 0.03
+#: Fall of a loss from its first to its last third, in standard errors, from which it does not stand at a variance.
+FALLS = 1.5
+#: Share of the first validation loss that is left where a model learns.
+LEARNS = 0.95
+#: Batch noise of squared errors over what those of normal errors have, sqrt(2 / batch size): at least, at most.
+SQUARED_NOISE = (0.5, 2.0)
 #: Relative change of the weight norm below which weights are "still": they agree to three digits.
 STILL = 1e-3
 #: Change of a norm by a factor, beyond which it shrinks or grows.
@@ -44,8 +63,10 @@ class Stillness:
 
     `level`: median of its last third. `left`: level over the start, 1 where noise explains the difference. `index`, `step`:
     from where on it stands. `share`: of the run that it stands. `noise`: point-to-point noise over the level. `classes`: C
-    where the level is ln C within 2 %, else None. `at_variance`: whether it is within a tenth of 1, the variance of
-    standardised targets. `gradient`: what its norm does while the loss stands; `gradient_left`: its end over its start;
+    where the level is ln C, from batch to batch, else None; see `_classes`. `at_chance`: whether the loss stands there for
+    half of the run, wherever it began: it never left, came back, or fell or rose to it. `at_variance`: whether the
+    level is 1, the variance of standardised targets, up to its noise, and neither it nor the validation loss gets lower.
+    `regression`: whether this is one, None where nothing tells; see `is_regression`. `gradient`: what its norm does while the loss stands; `gradient_left`: its end over its start;
     `gradient_noise`: noise over level; `gradient_over_bias`: its level over that of the gradient of the last bias alone,
     `levels.bias_gradient`, NaN where the batch size is not known. `weights`: what their norm does while the loss stands;
     `weights_moved`: its largest distance from where it was, over that. "still" are weights that agree to three digits,
@@ -59,7 +80,9 @@ class Stillness:
     share: float
     noise: float
     classes: int | None
+    at_chance: bool
     at_variance: bool
+    regression: bool | None
     gradient: Gradient
     gradient_left: float
     gradient_noise: float
@@ -89,9 +112,8 @@ def stillness(m: Measurements) -> Stillness | None:
         return None
     index = _since(loss, level)
     step = int(loss.step[index])
-    classes = classes_at(level, AT_CHANCE)
-    if classes is not None and classes > FEW and abs(level - loss.initial) > AT_CHANCE * level:
-        classes = None  # some ln C is near any level: that it is also the start says something
+    regression = is_regression(m)
+    classes = None if regression else _classes(m, late, level)
     gradient, gradient_left, gradient_noise = _gradient(m, step)
     weights, moved = _weights(m, step)
     batch = m.setting("batch_size")
@@ -106,7 +128,9 @@ def stillness(m: Measurements) -> Stillness | None:
         share=1.0 - index / loss.n,
         noise=loss.noise,
         classes=classes,
-        at_variance=abs(level - STANDARD_VARIANCE) <= AT_VARIANCE,
+        at_chance=classes is not None and not m.is_adversarial and _is_chance(loss, level, index, classes),
+        at_variance=regression is not False and _is_variance(m, late),
+        regression=regression,
         gradient=gradient,
         gradient_left=gradient_left,
         gradient_noise=gradient_noise,
@@ -130,6 +154,113 @@ def _since(loss: SeriesMeasurements, level: float) -> int:
     outside = np.flatnonzero(np.abs(loss.smooth - level) > band)
     outside = outside[outside < loss.n - loss.n // 3]
     return int(outside[-1]) + 1 if outside.size else 0
+
+
+def _classes(m: Measurements, late: FloatArray, level: float) -> int | None:
+    """Return the number of classes C where a loss that stands at a level stands at ln C, None elsewhere.
+
+    Outputs that say nothing cost ln C in every batch: the noise is small. Up to `FEW` classes ln C is a level by itself. Of more,
+    some ln C is near any level: it has to be the start as well, and known well enough to tell C from C + 1. Pretrained models
+    start, and stay, anywhere, and so does a log that begins late in its run. A model that answers better than by guessing is
+    not at chance.
+    """
+    loss = m.loss
+    if loss.noise >= EVEN or loss.step[0] > BEGINS * loss.stride:
+        return None
+    words = _words(loss.tag)
+    classes = classes_at(level, AT_CHANCE)
+    if classes is None or words & _OTHER_LOSSES:
+        return None
+    if classes > FEW:
+        error = 1.25 * spread(late) / late.size**0.5  # of a median
+        if abs(level - loss.initial) > AT_CHANCE * level or not known_classes(level, error):
+            return None
+    elif any(_words(series.tag) & _LANGUAGE for series in m.run.series):
+        return None  # no vocabulary is that small
+    for name in ("val_accuracy", "accuracy"):
+        if m.has(name):
+            seen = m.series(name)
+            right = seen.tail / (100.0 if seen.highest > 1.0 else 1.0)
+            if right > 1.0 / classes + GUESSES * (1.0 - 1.0 / classes):
+                return None
+    return classes
+
+
+def _is_chance(loss: SeriesMeasurements, level: float, index: int, classes: int) -> bool:
+    """Return whether a loss at ln C stands there for half of its run and, if it fell to it, exactly there."""
+    stretch = loss.value[loss.n // 2 :]
+    if index > loss.n / 2:
+        return False
+    k = stretch.size // 2
+    fall = float(np.median(stretch[:k]) - np.median(stretch[-k:]))
+    if abs(fall) > max(FLAT * level, 3.0 * spread(stretch) * (2.0 / k) ** 0.5):
+        return False
+    chance, first = log(classes), float(loss.value[0])
+    start = min((first, loss.initial), key=lambda one: abs(one - chance))
+    if start <= (1.0 + AT_CHANCE) * chance:
+        return True
+    other = classes_at(start, AT_CHANCE)
+    if start > FROM_ABOVE * chance or (other is not None and other <= FEW):
+        return False  # what begins at ln C of other classes has learnt something
+    return -BELOW <= level / chance - 1.0 <= ABOVE
+
+
+def _is_variance(m: Measurements, late: FloatArray) -> bool:
+    """Return whether a loss stands at 1, and neither it nor the validation loss gets lower. The mean tells: noise is skewed."""
+    error = spread(late) / late.size**0.5
+    if abs(float(late.mean()) - STANDARD_VARIANCE) > min(AT_VARIANCE, max(AT_VARIANCE_AT_LEAST, 3.0 * error)):
+        return False
+    return not gets_lower(m)
+
+
+def gets_lower(m: Measurements) -> bool:
+    """Return whether the loss falls by more than its noise from its first to its last third, or the validation loss falls."""
+    if m.loss.fall_significance > FALLS:
+        return True
+    if not m.has("val_loss"):
+        return False
+    validation = m.series("val_loss")
+    return validation.n >= 3 and validation.is_positive and validation.tail < LEARNS * float(validation.value[0])
+
+
+#: Words of tags of models of language: a vocabulary is never small.
+_LANGUAGE = frozenset({"token", "tokens", "ppl", "perplexity", "bpc", "bpb", "mlm", "lm", "bleu", "rouge", "wer", "cer"})
+#: Words of tags of losses whose level says nothing of classes or of standardised targets.
+_OTHER_LOSSES = frozenset({"box", "dfl", "giou", "ciou", "iou", "dice", "ctc", "elbo", "kl", "recon", "reconstruction"})
+#: Words of tags of classifiers, detectors and sums of other losses.
+_NO_REGRESSION = _LANGUAGE | _OTHER_LOSSES | frozenset(
+    {
+        "nll", "ce", "xent", "crossentropy", "cls", "seg", "obj", "map", "map50", "accuracy", "acc", "accuracies", "top1", "top5",
+        "f1", "auc", "auroc",
+    }
+)  # fmt: skip
+_REGRESSION = frozenset({"mse", "rmse", "huber", "r2", "regression", "mseloss", "msle"})
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.split(r"[^a-z0-9]+", text.lower()))
+
+
+def is_regression(m: Measurements) -> bool | None:
+    """Return whether a run fits numbers, by the words of its tags and settings, level and noise; None where nothing tells.
+
+    No mean cross-entropy of a vocabulary in use stands above ln 262,144. The mean squared error of a batch of n rows has a
+    noise of about sqrt(2 / n) of itself while nothing is learnt.
+    """
+    tags = [_words(series.tag) for series in m.run.series]
+    if any(words & _NO_REGRESSION for words in tags) or m.has("val_accuracy") or m.has("accuracy"):
+        return False
+    values = [_words(str(setting.value)) for setting in m.run.settings.values() if isinstance(setting.value, str)]
+    if any(words & _REGRESSION for words in (*tags, *values)):
+        return True
+    loss, batch = m.loss, m.setting("batch_size")
+    if loss.noise > 2.0 * EVEN and loss.tail > log(MOST):
+        return True
+    if isinstance(batch, int) and batch >= 8:
+        low, high = SQUARED_NOISE
+        if low <= loss.noise / (2.0 / batch) ** 0.5 <= high:
+            return True
+    return None
 
 
 def _after(series: SeriesMeasurements, step: int) -> FloatArray:
