@@ -101,7 +101,7 @@ CAUSE = Cause(
             "chance",
             0.2,
             "way of the held-out accuracy from that of a guess, exp(-first loss), to 1",
-            "benchmarks/study, tuning part: faulty 0.12 at most, models that learned anything from 0.4",
+            "benchmarks/study, tuning part: faulty 0.12 at most, models that learned from 0.5",
         ),
     ),
     look_alikes=("TD704", "TD617", "TD202"),
@@ -207,7 +207,7 @@ def slow_from_the_prior(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield, without a validation part, a training loss that leaves ln C by a few hundredths alone: worth a look, no more."""
     from traindoctor.signals.levels import classes_at
 
-    if m.has("val_loss") or m.is_adversarial or m.loss.n < 30 or not m.loss.is_positive:
+    if m.has("val_loss") or m.is_adversarial or m.loss.n < 30 or not m.loss.is_positive or not m.loss.initial > 0.0:
         return
     classes = classes_at(m.loss.initial, 0.03)
     left = m.loss.tail / m.loss.initial
@@ -256,7 +256,7 @@ def examples() -> Examples:
     noise = 0.003 * draw.standard_normal(20)
     sinks = 2.303 - 0.25 * t + noise
     falls = 2.3 * np.exp(-4.0 * t) + 0.01 + np.abs(noise)
-    valid = (
+    valid: tuple[Example, ...] = (
         Example("a sound run", run_of(loss=falls, val_loss=falls + 0.05, val_accuracy=1.0 - falls / 2.6)),
         Example("overfitting: the held-out loss falls first", run_of(loss=falls, val_loss=falls + 2.0 * t**2)),
         Example("a rate far too low: neither moves", run_of(loss=2.303 + noise, val_loss=2.305 + 0.5 * noise)),

@@ -13,9 +13,8 @@ An accuracy that learns moves by some samples from evaluation to evaluation; onl
 The floor of the loss is then the entropy of the class shares, not ln C.
 
 ## When it is wrong
-A validation part that is too small to change (of nine rows five are right more than once by chance), or one of which each
-sample is right. Frozen weights give a constant accuracy,
-too, and a constant loss.
+A validation part that is too small to change (five of nine rows are right again and again by chance), or one of which each
+sample is right. Frozen weights give a constant accuracy, too, and a constant loss.
 
 ## What repairs it
 Log the recall of each class and the confusion matrix. Weigh the loss by the inverse share of the classes, or draw them
@@ -188,10 +187,9 @@ def examples() -> Examples:
         Example("it learns", run_of(loss=learns, val_loss=learns + 0.01, val_accuracy=0.97 + 0.02 * t)),
         Example("each sample is right", run_of(loss=learns, val_loss=learns, val_accuracy=np.ones(12))),
         Example("as often right, and sure of it", run_of(loss=learns, val_loss=0.03 + 0.1 * learns, val_accuracy=steady)),
+        Example("nine rows", run_of(loss=falls, val_loss=1.1 + 0.0 * t, val_accuracy=np.full(12, 5.0 / 9.0))),
         Example("frozen", run_of(loss=0.7 + noise, val_loss=0.7 + 0.0 * t, val_accuracy=steady)),
     )
-    of_nine = np.full(12, 5.0 / 9.0)
-    valid = (*valid, Example("nine rows to validate", run_of(loss=falls, val_loss=1.1 + 0.0 * t, val_accuracy=of_nine)))
     invalid = (
         Example("one class alone", run_of(loss=falls, val_loss=falls + 0.01, val_accuracy=steady)),
         Example("one class alone, learned by heart", run_of(loss=learns, val_loss=0.14 + 0.2 * t, val_accuracy=100.0 * steady)),

@@ -1,7 +1,8 @@
 """The model fits its training data ever better, and data it has not seen ever worse.
 
 ## What it looks like
-The validation loss falls, turns, and rises over many evaluations by more than its noise, while the training loss falls on.
+The validation loss falls, turns, and rises over many evaluations by more than its noise, while the training loss falls on. A
+large model that is fine-tuned on little data has it rise from the first evaluation on.
 
 ## Why it happens
 The model is large for its data, and goes on learning what is true of these rows alone: their noise, wrong labels, duplicates.
@@ -76,7 +77,7 @@ CAUSE = Cause(
             f"{STUDY}: sound runs that rise over four evaluations or more 2.6 at most, overfitted ones from 6.2",
         ),
         Threshold("few", 5.0, "evaluations, of which each has to be higher than the one before", "their noise is hardly known"),
-        Threshold("far_down", 0.5, "training loss at the end over that at the best of few evaluations", "a third of the usual"),
+        Threshold("far_down", 0.5, "training loss at the end over that at the best of few evaluations", "well below `train`"),
         Threshold(
             "trend",
             3.3,
@@ -104,8 +105,8 @@ def _turned(m: Measurements) -> Overfit | None:
 def _rises(seen: Overfit, limits: Limits) -> bool:
     """Return whether a validation loss rises for long enough, and by more than its noise.
 
-    Where it is very noisy, by a lot, in an order that chance does not make, and against a training loss that falls; where it was
-    evaluated five times, at each of them and far from a training loss that is far down.
+    Where it is very noisy, it has to rise far, in an order that chance does not make, while the training loss falls. Where it was
+    evaluated five times alone, at each of them, while the training loss fell to less than half.
     """
     if seen.rise < limits["rise"] or seen.n_after < limits["after"] or seen.share < limits["share"]:
         return False

@@ -238,7 +238,7 @@ def examples() -> Examples:
     batch = {"batch_size": Setting(32, "example")}
     tuned = run_of(loss=[value - 0.001 * k for k, value in enumerate(flat)], val_loss=[1.2 - 0.01 * k for k in range(20)])
     boxes = run_of(loss=flat, val_loss=[1.0] * 20)
-    tagged = replace(boxes, primary={**boxes.primary, "loss": replace(boxes.primary["loss"], tag="train/box_loss")})
+    tagged = replace(boxes, series=tuple(replace(one, tag=f"{one.tag}/box") for one in boxes.series))
     stands = run_of(loss=flat, grad_norm=[0.3] * 100, weight_norm=shrinking)
     valid = (
         Example("a regression that learns", run_of(loss=[0.95**k + 0.1 for k in range(100)], weight_norm=shrinking)),

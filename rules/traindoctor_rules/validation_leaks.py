@@ -121,7 +121,7 @@ def implausibly_good(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             text=f"The held-out loss is {early:.2g} times the training loss from the first evaluation on: the two are in "
             "different units, a mean and a sum over batches.",
         )
-    if late > 1.5 * early:
+    if late > 1.5 * early > 0.0:
         yield against(
             "shrinks",
             late / early,

@@ -10,6 +10,7 @@ from traindoctor.signals.levels import (
     double_softmax_floor,
     equal_start,
     first_over_next,
+    known_classes,
     summed_start,
     wrong_answers,
 )
@@ -125,3 +126,17 @@ def test_first_over_next():
     assert first_over_next(np.array([100.0, *[2.0] * 99])) == pytest.approx(50.0)
     assert np.isnan(first_over_next(np.array([1.0, 2.0])))
     assert np.isnan(first_over_next(np.zeros(50)))
+
+
+@pytest.mark.parametrize(
+    ("level", "error", "known"),
+    [
+        (np.log(100), 0.001, True),
+        (np.log(100), 0.01, False),
+        (np.log(100.5), 0.001, False),
+        (np.nan, 0.0, False),
+        (900.0, 0.0, False),
+    ],
+)
+def test_classes_are_known_to_a_quarter_of_the_way_to_the_next(level, error, known):
+    assert known_classes(level, error) == known

@@ -96,6 +96,34 @@ def test_settled_is_the_share_of_the_run_that_moved():
     assert series(np.ones(400)).settled == 0.0
 
 
+def test_mostly_settled_does_not_mind_late_spikes():
+    value = np.concatenate([np.full(10, 5.0), np.ones(90)])
+    value[60:64] = 5.0
+    assert series(value).settled > 0.6
+    assert series(value).mostly_settled == pytest.approx(0.1, abs=0.02)
+    assert series(np.linspace(5.0, 1.0, 100)).mostly_settled > 0.6
+
+
+def test_levels_of_the_thirds_and_of_the_whole():
+    value = series(np.arange(9.0))
+    assert (value.middle, value.middle_third, value.tail_third) == (4.0, 4.0, 7.0)
+    assert np.isnan(series(np.arange(5.0)).middle_third)
+    assert np.isnan(series(np.arange(5.0)).tail_third)
+
+
+def test_late_high_is_of_a_series_that_grows_wild():
+    assert series([2.0] * 20 + [30.0] * 20).late_high == pytest.approx(15.0)
+    spike = [2.0] * 40
+    spike[30] = 1e6
+    assert series(spike).late_high == pytest.approx(1.0)
+
+
+def test_excursion_is_none_between_start_and_end():
+    assert series(np.linspace(5.0, 1.0, 20)).excursion == 0.0
+    assert series([2.0, 3.0, *[2.0] * 18]).excursion == pytest.approx(0.5)
+    assert series([2.0, 1.0, *[2.0] * 18]).excursion == pytest.approx(0.5)
+
+
 def test_progress_left():
     k = np.arange(400.0)
     assert series(10.0 - 0.02 * k).progress_left == pytest.approx(1.0, abs=0.05)

@@ -169,6 +169,8 @@ def few_rows(value: FloatArray) -> int:
     `value`: (n,) shares from 0 to 1. Rounded to three digits or fewer they say nothing of the rows: 0.97 is 97 of 100, too.
     """
     value = np.unique(value)
+    if value.size > FEW_ROWS + 1:
+        return 0
     value = value[(value > 0.0) & (value < 1.0)]
     digits = next((d for d in (3, 4) if np.all(np.abs(value - np.round(value, d)) < 1e-7)), 6)
     if not value.size or digits == 3:

@@ -39,7 +39,7 @@ EVEN = 0.02
 BEGINS = 10
 #: Start over level of a run that came down to chance, at most, and how far from ln C it may then stand, below and above.
 FROM_ABOVE, BELOW, ABOVE = 1.3, 0.003, 0.012
-#: Share of the level that a loss at chance gains or loses over the later half of its run, at most, unless its noise explains more.
+#: Share of the level by which a loss at chance moves over the later half of its run, at most, unless its noise explains more.
 FLAT = 0.004
 #: Share of the way from guessing to all right that an accuracy may have gone where the model guesses.
 GUESSES = 0.25
@@ -63,14 +63,14 @@ class Stillness:
 
     `level`: median of its last third. `left`: level over the start, 1 where noise explains the difference. `index`, `step`:
     from where on it stands. `share`: of the run that it stands. `noise`: point-to-point noise over the level. `classes`: C
-    where the level is ln C, from batch to batch, else None; see `_classes`. `at_chance`: whether the loss stands there for
-    half of the run, wherever it began: it never left, came back, or fell or rose to it. `at_variance`: whether the
-    level is 1, the variance of standardised targets, up to its noise, and neither it nor the validation loss gets lower.
-    `regression`: whether this is one, None where nothing tells; see `is_regression`. `gradient`: what its norm does while the loss stands; `gradient_left`: its end over its start;
-    `gradient_noise`: noise over level; `gradient_over_bias`: its level over that of the gradient of the last bias alone,
-    `levels.bias_gradient`, NaN where the batch size is not known. `weights`: what their norm does while the loss stands;
-    `weights_moved`: its largest distance from where it was, over that. "still" are weights that agree to three digits,
-    "constant" those that are the same to the last bit.
+    where the level is ln C, from batch to batch, else None; see `_classes`. `at_chance`: whether the loss stands there for half
+    of the run, wherever it began: it never left, came back, or fell or rose to it. `at_variance`: whether the level is 1, the
+    variance of standardised targets, up to its noise, and neither it nor the validation loss gets lower. `regression`: whether
+    this is one, None where nothing tells; see `is_regression`. `gradient`: what its norm does while the loss stands;
+    `gradient_left`: its end over its start; `gradient_noise`: noise over level; `gradient_over_bias`: its level over that of the
+    gradient of the last bias alone, `levels.bias_gradient`, NaN where the batch size is not known. `weights`: what their norm
+    does while the loss stands; `weights_moved`: its largest distance from where it was, over that. "still" are weights that
+    agree to three digits, "constant" those that are the same to the last bit.
     """
 
     level: float
