@@ -401,10 +401,13 @@ def _never_moved(m: Measurements) -> bool:
         return False
     if loss.step[0] > BEGINS * loss.stride or not STILL_LEFT * loss.initial < loss.tail < STILL_MOST * loss.initial:
         return False
-    if loss.fall_significance > STILL_FALL or loss.noise * (6.0 / loss.n) ** 0.5 > STILL_ERROR:
+    falls = loss.fall_significance > STILL_FALL and loss.tail < loss.initial
+    if falls or loss.noise * (6.0 / loss.n) ** 0.5 > STILL_ERROR:
         return False
     validation = m.series("val_loss") if m.has("val_loss") else None
-    return validation is None or validation.n < 3 or not validation.tail < LEARNS * float(validation.value[0])
+    if validation is None or validation.n < 3:
+        return True
+    return validation.tail >= LEARNS * float(validation.value[0]) and not validation.fall_significance > STILL_FALL
 
 
 def _would_settle(m: Measurements) -> list[str]:
@@ -448,5 +451,5 @@ def _reason(missing: Sequence[str], run: Run) -> str:
 
 
 def _and(items: Sequence[str]) -> str:
-    named = [item.replace("optimizer.", "optimizer's ").replace("_", " ") for item in items]
+    named = [item.replace("optimizer.", "optimizer's ").replace("layers", "norms of layers").replace("_", " ") for item in items]
     return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
