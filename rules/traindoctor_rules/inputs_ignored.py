@@ -10,7 +10,8 @@ rows, a batch dimension that was mixed up so that rows and targets do not belong
 
 ## When it is wrong
 Targets that cannot be predicted give the same curve, and are no fault of the code. So do weights that the optimizer does not hold
-(they do not move), dead units (only a bias moves), a learning rate of next to nothing.
+(they do not move), dead units (only a bias moves), a learning rate of next to nothing. A loss of 2 nats that differs from batch
+to batch, as in fine-tuning, is near some ln C by coincidence: equal outputs cost ln C in every batch.
 
 ## What repairs it
 Look at one batch as the model gets it: the inputs of two rows must differ, and belong to their targets. Overfit that one batch:

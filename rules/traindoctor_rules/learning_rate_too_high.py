@@ -12,7 +12,7 @@ loss at a level proportional to the learning rate.
 
 ## When it is wrong
 The learning rate alone is a poor witness: 25 to 40 times a task's usual rate was harmless on three tasks of the study, so that
-evidence in the loss or the weights is asked for. A noisy plateau at a usual rate is the noise of small batches, and the jumps of a
+evidence in the loss or the weights is asked for. A noisy plateau at a usual rate is the noise of small batches; the jumps of a
 validation loss that still gets better are those of few rows. A clip bounds each step: under SGD the rate then counts for less.
 Losses of games (GAN) and policies need not fall. Gradients that are never cleared look alike in the loss (TD301).
 

@@ -11,7 +11,8 @@ predictions are the mean of all targets, whatever the inputs are, so that is wha
 
 ## When it is wrong
 Targets that cannot be predicted from the inputs stand at their variance too, and inputs that say nothing of the row do. The logs
-do not tell these apart; the shapes do, in one line.
+do not tell these apart; the shapes do, in one line. Pretrained models of language and detectors of boxes have losses near 1 as
+well: where tags speak of tokens, classes or boxes, or a loss still falls, this rule is silent.
 
 ## What repairs it
 `pred.squeeze(-1)`, or `target.unsqueeze(-1)`: both of one shape before the loss.
