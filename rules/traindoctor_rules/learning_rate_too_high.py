@@ -665,7 +665,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
             f"{loss.tail:.2g} after {loss.best:.2g}."
         )
         return Statement(title, " ".join(e.text for e in evidence if e.supports), Segment(start, last, start))
-    start = int(loss.step[min(loss.n - 1, int(loss.settled * loss.n))]) if loss.n >= 4 else 0
+    start = loss.reached if loss.n >= 4 else 0
     title = f"Training stalled at {m.name_of(start)}: {rate} was too high, and the loss bounced near {loss.tail:.2g}."
     return Statement(title, " ".join(e.text for e in evidence if e.supports), Segment(start, last, start))
 

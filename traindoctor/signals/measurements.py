@@ -229,6 +229,12 @@ class SeriesMeasurements:
         below = min(first, self.tail) - float(early.min())
         return max(above, below, 0.0) / self.tail
 
+    @cached_property
+    def reached(self) -> int:
+        """First step at which the smoothed series is within a fifth of its total fall above its tail; the first for no fall."""
+        way = self.tail + 0.2 * (max(self.initial, float(self.smooth.max())) - self.tail)
+        return int(self.step[int(np.argmax(self.smooth <= way))]) if self.tail < 0.9 * self.initial else int(self.step[0])
+
     def growth(self, first: int, last: int) -> float:
         """Slope of the logarithm over the logarithm of the step count, over the steps `first` to `last`.
 
