@@ -49,8 +49,8 @@ KEPT_WHOLE = 8
 STILL_POINTS, STILL_STEPS = 12, 150
 #: Level at the end over that of the start of a loss that did not move: at least, at most.
 STILL_LEFT, STILL_MOST = 0.97, 1.1
-#: Fall in standard errors that is one, however small: the floor of a likelihood may be large.
-STILL_FALL = 6.0
+#: Fall in standard errors, and over the start, that is one: a likelihood may have a high floor, and a saddle is not quite flat.
+STILL_FALL, STILL_WAY = 6.0, 0.002
 #: Standard error of that fall over the level, at most: a loss of more noise may fall unseen.
 STILL_ERROR = 0.03
 #: Decades of a late rise that are never healthy: sound runs of the study stay below 1.5.
@@ -401,7 +401,7 @@ def _never_moved(m: Measurements) -> bool:
         return False
     if loss.step[0] > BEGINS * loss.stride or not STILL_LEFT * loss.initial < loss.tail < STILL_MOST * loss.initial:
         return False
-    falls = loss.fall_significance > STILL_FALL and loss.tail < loss.initial
+    falls = loss.fall_significance > STILL_FALL and loss.tail < (1.0 - STILL_WAY) * loss.initial
     if falls or loss.noise * (6.0 / loss.n) ** 0.5 > STILL_ERROR:
         return False
     validation = m.series("val_loss") if m.has("val_loss") else None
