@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from traindoctor.model import Evidence
 
 #: Confidence from which a cause is named.
-NAMED = 0.65
+NAMED = 0.55
 #: Belief in all errors together from which one of them keeps its severity; below it is a warning at most.
 SURE = 0.8
 #: Belief in all causes together from which something is wrong, even if none is named.
-DOUBTED = 0.6
+DOUBTED = 0.55
 #: Share of the belief from which a cause is one of those that an undecided log leaves standing.
 CANDIDATE = 0.15
 #: The most that is stated of a cause that neither the script proves nor a replay reproduces: how often the surest ones are right
