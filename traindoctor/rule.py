@@ -268,6 +268,55 @@ def damages_of(m: Measurements, family: DamageFamily) -> Iterator[Evidence]:
             yield supports(damage.kind, damage.file, unit="", weight=PROOF, source=place, onset=damage.step, text=text)
 
 
+def early_rise(m: Measurements, limits: Limits, when: str) -> Iterator[Evidence]:
+    """Yield what a loss that rises in the first tenth of a run, at the peak of the rate, says of its warmup.
+
+    `when`: how the rate came to its peak. `limits`: "overshoot", "violent", "left", "far", "recovered", "grad". Nothing where the
+    run has no such rise, or ends well.
+    """
+    start, rate, loss = m.beginning, m.learning_rate, m.loss
+    if start is None:
+        return
+    first = float(loss.value[0])
+    if not start.sure or start.overshoot < limits["overshoot"] or loss.tail < limits["left"] * first or loss.rebound is not None:
+        return
+    yield supports(
+        "overshoot",
+        start.overshoot,
+        unit="times the first loss",
+        weight=STRONG if start.overshoot >= limits["violent"] else MODERATE + WEAK,
+        onset=start.at,
+        source=loss.source,
+        text=f"The loss rises from {first:.3g} to {start.overshoot * first:.3g} at {m.name_of(start.at)}, {when}.",
+    )
+    if start.grad > limits["grad"]:
+        yield supports(
+            "gradient",
+            start.grad,
+            unit="times the first norm",
+            weight=WEAK,
+            source=m.grad_norm.source,
+            text=f"The gradient norm grows to {start.grad:.3g} times its first value meanwhile.",
+        )
+    if m.rate_ratio is not None and m.rate_ratio > limits["far"]:
+        yield against("rate", m.rate_ratio, unit="times the usual rate", weight=STRONG, kind="config", source=m.lr_source,
+                      text=f"The rate is {m.rate_ratio:.0f} times the usual one: too high throughout.")  # fmt: skip
+    if loss.best < limits["recovered"] * first and loss.first_not_finite() is None:
+        calm = m.lr_at(loss.step)[int(loss.smooth.argmin())] >= 0.3 * rate.highest
+        yield supports(
+            "recovered",
+            loss.best / first,
+            unit="of the first loss",
+            weight=MODERATE + WEAK if calm else MODERATE,
+            source=loss.source,
+            text=f"Later it gets down to {loss.best:.3g}"
+            + (", at much the same rate: only the start was too violent." if calm else ", and ends at " + f"{loss.tail:.3g}."),
+        )
+    elif loss.tail > first:
+        yield against("never_recovered", loss.tail / first, unit="of the first loss", weight=STRONG, source=loss.source,
+                      text="The loss never gets below its start: the rate is too high for the whole run.")  # fmt: skip
+
+
 def damaged(damage: Damage) -> Run:
     """Return a Run with a loss and this damage, for examples."""
     from dataclasses import replace

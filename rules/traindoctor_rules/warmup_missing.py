@@ -27,18 +27,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from traindoctor.rule import (
-    MODERATE,
-    STRONG,
-    WEAK,
     Cause,
     Example,
     Examples,
     Limits,
     Statement,
     Threshold,
-    against,
+    early_rise,
     run_of,
-    supports,
 )
 
 if TYPE_CHECKING:
@@ -81,45 +77,7 @@ def early_anomaly(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     start, rate, loss = m.beginning, m.learning_rate, m.loss
     if start is None or m.is_adversarial or not loss.is_positive or not start.warmup <= limits["warmup"]:
         return
-    first = float(loss.value[0])
-    if not start.sure or start.overshoot < limits["overshoot"] or loss.tail < limits["left"] * first or loss.rebound is not None:
-        return
-    when = f"at the full rate of {rate.value[0]:.3g}"
-    yield supports(
-        "overshoot",
-        start.overshoot,
-        unit="times the first loss",
-        weight=STRONG if start.overshoot >= limits["violent"] else MODERATE + WEAK,
-        onset=start.at,
-        source=loss.source,
-        text=f"The loss rises from {first:.3g} to {start.overshoot * first:.3g} at {m.name_of(start.at)}, {when}.",
-    )
-    if start.grad > limits["grad"]:
-        yield supports(
-            "gradient",
-            start.grad,
-            unit="times the first norm",
-            weight=WEAK,
-            source=m.grad_norm.source,
-            text=f"The gradient norm grows to {start.grad:.3g} times its first value meanwhile.",
-        )
-    if m.rate_ratio is not None and m.rate_ratio > limits["far"]:
-        yield against("rate", m.rate_ratio, unit="times the usual rate", weight=STRONG, kind="config", source=m.lr_source,
-                      text=f"The rate is {m.rate_ratio:.0f} times the usual one: too high throughout.")  # fmt: skip
-    if loss.best < limits["recovered"] * first and loss.first_not_finite() is None:
-        calm = m.lr_at(loss.step)[int(loss.smooth.argmin())] >= 0.3 * rate.highest
-        yield supports(
-            "recovered",
-            loss.best / first,
-            unit="of the first loss",
-            weight=MODERATE + WEAK if calm else MODERATE,
-            source=loss.source,
-            text=f"Later it gets down to {loss.best:.3g}"
-            + (", at much the same rate: only the start was too violent." if calm else ", and ends at " + f"{loss.tail:.3g}."),
-        )
-    elif loss.tail > first:
-        yield against("never_recovered", loss.tail / first, unit="of the first loss", weight=STRONG, source=loss.source,
-                      text="The loss never gets below its start: the rate is too high for the whole run.")  # fmt: skip
+    yield from early_rise(m, limits, f"at the full rate of {rate.value[0]:.3g}")
 
 
 @CAUSE.fixes
