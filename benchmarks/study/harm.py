@@ -111,6 +111,10 @@ def lasting(mine: dict[str, Any], twin: dict[str, Any]) -> float:
     return by_tail(mine, twin) if seen else 0.0
 
 
+#: Last over best validation loss from which a run is not sound, whatever its training loss does.
+OVERFITS = 1.2
+
+
 #: How harm is told: a figure of the run over that of its twin. "rebound" needs no twin, "present" is harm by being there.
 MEASURES: dict[str, Callable[[dict[str, Any], dict[str, Any]], float]] = {
     "loss": by_tail,
@@ -167,6 +171,8 @@ def sound(case: Case, mine: dict[str, Any], twin: dict[str, Any] | None) -> str:
         return "ends far above its best"
     if twin is not None and mine["tail"] > 1.3 * twin["tail"]:
         return "worse than its twin"
+    if mine.get("val_best", 0.0) > 0.0 and mine["val_last"] > OVERFITS * mine["val_best"] and case.measure != "flat":
+        return "overfits"
     return ""
 
 

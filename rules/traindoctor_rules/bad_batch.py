@@ -96,7 +96,7 @@ def comes_again(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     if not m.loss.is_positive or m.is_adversarial:
         return
     spikes, peak = m.epochs.spikes, m.epochs.peak
-    found = [*_keeps_to_the_epoch(spikes, m.loss, limits)]
+    found = [*_keeps_to_the_epoch(spikes, m.loss, limits, guessed=_is_guessed(m))]
     length = m.epochs.length
     single = peak is not None and peak.distance >= max(limits["distance"], limits["single"] * peak.second)
     boundary = peak is not None and length is not None and peak.phase * length.steps <= 2.0
@@ -171,7 +171,7 @@ def gradient_comes_again(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     if m.is_adversarial:
         return
     spikes = m.epochs.gradient_spikes
-    found = [*_keeps_to_the_epoch(spikes, m.grad_norm, limits)]
+    found = [*_keeps_to_the_epoch(spikes, m.grad_norm, limits, guessed=_is_guessed(m))]
     yield from found
     if found and spikes.width <= max(limits["recovery"], 2.0 * m.grad_norm.stride):
         yield supports(
@@ -184,8 +184,12 @@ def gradient_comes_again(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
 
 
-def _keeps_to_the_epoch(spikes: Spikes, series: SeriesMeasurements, limits: Limits) -> Iterator[Evidence]:
-    """Yield that spikes come at one place of the epoch, or never twice in one."""
+def _is_guessed(m: Measurements) -> bool:
+    return m.epochs.length is not None and m.epochs.length.told_by == "found"
+
+
+def _keeps_to_the_epoch(spikes: Spikes, series: SeriesMeasurements, limits: Limits, *, guessed: bool) -> Iterator[Evidence]:
+    """Yield that spikes come at one place of the epoch, or never twice in one; `guessed`: its length is a period of the log."""
     if not spikes.length / series.stride >= limits["phases"]:
         return
     if spikes.step.size >= limits["spikes"] and spikes.same_phase >= limits["same_phase"]:
@@ -194,7 +198,7 @@ def _keeps_to_the_epoch(spikes: Spikes, series: SeriesMeasurements, limits: Limi
             "same_phase",
             spikes.same_phase,
             unit="share of the spikes",
-            weight=STRONG,
+            weight=MODERATE if guessed else STRONG,  # what swings comes back at its own period
             onset=int(spikes.step[0]),
             source=series.source,
             text=f"{spikes.step.size} spikes, {spikes.same_phase:.0%} of them at {place}.",

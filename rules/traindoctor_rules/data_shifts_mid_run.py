@@ -106,6 +106,7 @@ CAUSE = Cause(
             f"{STUDY}: curricula -0.11 to -1.6, faulty from -0.04 on",
         ),
         Threshold("long", 0.3, "share of the run after the step", "longer than lost state takes to come back"),
+        Threshold("lowest", 0.02, "level after over the first loss", "below it dropout makes steps: sound runs to 0.015"),
         Threshold("rate", 0.1, "log of the learning rate after over before", "definition: the rate was changed"),
     ),
     look_alikes=("TD201", "TD219", "TD805", "TD612"),
@@ -127,7 +128,7 @@ def steps_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         or shift.sudden < limits["sudden"]
     ):
         return
-    if not limits["least_kept"] <= shift.kept <= limits["most_kept"]:
+    if not limits["least_kept"] <= shift.kept <= limits["most_kept"] or shift.after < limits["lowest"] * m.loss.value[0]:
         return
     where = m.name_of(shift.step)
     yield supports(
@@ -266,7 +267,7 @@ def _beside(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "held_out",
             seen.held_share,
             unit="of the step",
-            weight=STRONG,
+            weight=PROOF,
             source=m.series("val_loss").source,
             text="The held-out loss steps up as well: it is the model that changed.",
         )

@@ -79,6 +79,7 @@ CAUSE = Cause(
         Threshold(
             "unmoved", 0.02, "largest change of the weight norm over its first value", "as for initialisation-out-of-scale"
         ),
+        Threshold("few", 10.0, "classes", "ln 10 and ln 11 lie 4 % apart, as for inputs-ignored"),
         Threshold("rate", 20.0, "learning rate over the usual one", "a rate alone loses a loss within steps there"),
         Threshold("gradient", 8.0, "first gradient norm over its median later", f"{STUDY}: faulty 8.4 to 630"),
     ),
@@ -92,10 +93,15 @@ CAUSE = Cause(
 @CAUSE.in_logs(needs=("loss",))
 def huge_start(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a first loss far above that of a guess, how fast it falls, and the first gradient."""
+    from traindoctor.signals.levels import known_classes
+
     start = m.start
     if start is None or m.is_adversarial or m.run.step_unit != "step":
         return
-    stands = start.classes is not None and start.loss > limits["above_guess"] * m.loss.tail
+    # of many classes any level is near some ln C, and a sum over pixels ends at any level
+    error = m.loss.noise * m.loss.tail
+    told = start.classes is not None and (start.classes <= limits["few"] or known_classes(m.loss.tail, error))
+    stands = told and start.loss > limits["above_guess"] * m.loss.tail
     if not stands and not _falls_from_above(start, limits):
         return
     if stands:

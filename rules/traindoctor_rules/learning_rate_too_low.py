@@ -198,9 +198,10 @@ def small_rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     falls = _is_steady(m, limits)
     if m.has("weight_norm") and m.weight_norm.n >= 3:
         change = m.weight_norm.relative_change
+        fine = m.optimizer.is_adaptive and lr >= limits["fine_tuning"] and ratio <= 0.11
         if m.weight_norm.is_constant:
             yield against("weights", 0.0, weight=PROOF, source=m.weight_norm.source, text="The weights do not move at all.")
-        elif change < limits["weights"] and (ratio <= 0.11 or (falls and not m.optimizer.is_adaptive)):
+        elif change < limits["weights"] and not fine and (ratio <= 0.11 or (falls and not m.optimizer.is_adaptive)):
             yield supports(
                 "weights",
                 change,

@@ -73,6 +73,7 @@ CAUSE = Cause(
             "lowest held-out loss over the entropy of two classes with this share",
             "arithmetic, a tenth for the sample",
         ),
+        Threshold("above", 1.1, "held-out loss over the highest entropy of such shares", "arithmetic, a tenth as above"),
         Threshold("moves", 0.02, "fall of the training loss over its first value", "below it nothing is trained: another cause"),
     ),
     look_alikes=("TD612", "TD617", "TD305"),
@@ -85,6 +86,7 @@ CAUSE = Cause(
 def one_number(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield an accuracy that never changed, and a held-out loss that stops at the entropy of its share."""
     from traindoctor.signals.held_out import accuracy, entropy_of_majority
+    from traindoctor.signals.levels import classes_at
 
     course = accuracy(m)
     if course is None or course.constant < max(limits["evaluations"], course.n) or m.is_adversarial:
@@ -106,7 +108,18 @@ def one_number(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     entropy = entropy_of_majority(course.level)
     if m.has("val_loss") and m.series("val_loss").n:
         held = float(m.series("val_loss").value.min())
-        if held >= limits["entropy"] * entropy:
+        most = entropy_of_majority(course.level, classes_at(m.loss.initial, 0.1) if m.has("loss") else None)
+        if held > limits["above"] * most:
+            yield against(
+                "entropy",
+                held / most,
+                unit="of the entropy of the shares",
+                weight=STRONG,
+                source=m.series("val_loss").source,
+                text=f"The held-out loss of {held:.3g} is above the {most:.3g} that knowing the shares costs: not even they "
+                "were learned.",
+            )
+        elif held >= limits["entropy"] * entropy:
             yield supports(
                 "entropy",
                 held / entropy,

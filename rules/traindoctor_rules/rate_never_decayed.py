@@ -57,10 +57,12 @@ CAUSE = Cause(
     severity="warning",
     thresholds=(
         Threshold("level", 0.8, "loss after the cut over before", STUDY),
+        Threshold("halved", 0.6, "loss after over before, that counts in full", "as much again may be left"),
         Threshold("sure", 5.0, "standard errors of the fall", "chance of noise below 1e-6"),
         Threshold("likely", 3.0, "standard errors of the fall", "chance of noise below 1e-2"),
         Threshold("mild", 0.2, "rate after the cut over before", "a usual staircase cuts to a tenth: what is left is small"),
         Threshold("left", 0.15, "rate at the end over its peak", "a rate that came down to a tenth was decayed"),
+        Threshold("high", 0.4, "rate at the end over its peak, counted in full", "a cut to a third is a decay begun"),
         Threshold("settled", 0.5, "share of the run until the level is reached", STUDY),
         Threshold("jitter", 0.1, "noise of the validation loss over its level", STUDY),
     ),
@@ -89,7 +91,7 @@ def level_follows_the_rate(m: Measurements, limits: Limits) -> Iterator[Evidence
         "follows",
         floor.level,
         unit="loss after over before",
-        weight=STRONG if floor.errors < -limits["sure"] else MODERATE,
+        weight=(STRONG if floor.errors < -limits["sure"] else MODERATE) if floor.level < limits["halved"] else WEAK,
         onset=floor.step,
         source=loss.source,
         text=f"When the rate goes to {floor.rate:.2g} of its value at {m.name_of(floor.step)}, the loss falls at once to "
@@ -99,7 +101,7 @@ def level_follows_the_rate(m: Measurements, limits: Limits) -> Iterator[Evidence
         "left",
         floor.left,
         unit="rate at the end over its peak",
-        weight=STRONG,
+        weight=STRONG if floor.left > limits["high"] else MODERATE,
         source=rate.source,
         text=f"The rate ends at {floor.left:.0%} of its peak: a lower one would take the level down further.",
     )

@@ -194,14 +194,18 @@ def also_improved(m: Measurements) -> float:
     return max(falls)
 
 
-def entropy_of_majority(share: float) -> float:
-    """Return the entropy, in nats, of labels of which one class has this share and one other the rest; NaN outside 0 to 1.
+def entropy_of_majority(share: float, classes: int | None = 2) -> float:
+    """Return the entropy, in nats, of labels of which one class has this share and the others the rest, evenly.
 
-    It is the least that a constant answer can cost: more classes among the rest cost more.
+    With two classes it is the least that a constant answer can cost, with all there are the most that one who knows the shares
+    pays. NaN outside 0 to 1; infinite where the number of classes is not known (None).
     """
     if not 0.0 < share < 1.0:
         return float("nan")
-    return float(-share * np.log(share) - (1.0 - share) * np.log(1.0 - share))
+    if classes is None:
+        return float("inf")
+    rest = 1.0 - share
+    return float(-share * np.log(share) - rest * np.log(rest / max(1, classes - 1)))
 
 
 def _means(value: FloatArray, first: IntArray, stop: IntArray) -> FloatArray:
