@@ -45,9 +45,7 @@ def test_a_learning_rate_of_zero(curve):
 
 @pytest.mark.parametrize("curve", CURVES)
 def test_gradients_of_exactly_zero(curve):
-    run = run_of(
-        ADAM, loss=CURVES[curve], grad_norm=np.zeros(N), learning_rate=np.full(N, 1e-3), weight_norm=np.full(N, 8.0)
-    )
+    run = run_of(ADAM, loss=CURVES[curve], grad_norm=np.zeros(N), learning_rate=np.full(N, 1e-3), weight_norm=np.full(N, 8.0))
     assert first(run) == "TD302"
 
 

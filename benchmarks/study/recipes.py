@@ -182,5 +182,3 @@ EXACT_HELD_BACK: list[tuple[str, dict[str, Any], str, float, dict[str, Any], int
     ("multitask", {"n": 56}, "adam", 3e-3, {}, 4000),
     ("deep-linear", {"depth": 2}, "adam", 3e-3, {}, 5000),
 ]
-
-

@@ -95,7 +95,7 @@ def _jumps(m: Measurements) -> list[tuple[Boundary, Jump]]:
     reach = steps_of_memory((spec.beta2 or spec.alpha) if spec is not None else None)
     marked = boundaries(m.run)
     ends = [*(b.step for b in marked[1:]), None]
-    prompt = max(0.1 * reach, 5.0 * m.loss.stride)  # what comes later is not the restart's: arXiv:1412.6980, the wave peaks at step 12
+    prompt = max(0.1 * reach, 5.0 * m.loss.stride)  # a step count or moments lost peak at the twelfth step, later is not theirs
     found = [(b, jump_at(m.loss, b.step, prompt, end)) for b, end in zip(marked, ends, strict=False)]
     return [(b, jump) for b, jump in found if jump is not None]
 
