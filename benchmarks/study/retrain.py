@@ -110,7 +110,11 @@ def retrained(case: Case, folder: Path) -> Retrained | None:
     if plan is None:
         return Retrained(case.name, str(case.fault), first.code, fix.title, fix.replay.verdict, math.nan, "not applicable")
     twin = summary(train(case.twin, 10**9)) if case.twin is not None else None
-    mine, was = summary(train(plan, 10**9)), summary(train(case.plan, 10**9))
+    try:
+        mine = summary(train(plan, 10**9))
+    except (RuntimeError, ValueError, TypeError) as error:  # the optimizer does not take the setting
+        return Retrained(case.name, str(case.fault), first.code, fix.title, fix.replay.verdict, math.nan, f"refused: {error}"[:40])
+    was = summary(train(case.plan, 10**9))
     ratio = harm(case, mine, twin)
     if case.measure == "present":
         good = right and not fix.settings

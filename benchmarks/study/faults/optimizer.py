@@ -30,7 +30,7 @@ class NoBiasCorrection(Hook):
                 "step": torch.tensor(1e6),
                 "exp_avg": torch.zeros_like(p),
                 "exp_avg_sq": torch.zeros_like(p),
-            }
+            } | ({"max_exp_avg_sq": torch.zeros_like(p)} if self.plan.kw.get("amsgrad") else {})
 
 
 @hook("decay_gains")
