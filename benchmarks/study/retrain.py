@@ -113,7 +113,8 @@ def retrained(case: Case, folder: Path) -> Retrained | None:
     try:
         mine = summary(train(plan, 10**9))
     except (RuntimeError, ValueError, TypeError) as error:  # the optimizer does not take the setting
-        return Retrained(case.name, str(case.fault), first.code, fix.title, fix.replay.verdict, math.nan, f"refused: {error}"[:40])
+        word = f"refused: {error}"[:40]
+        return Retrained(case.name, str(case.fault), first.code, fix.title, fix.replay.verdict, math.nan, word)
     was = summary(train(case.plan, 10**9))
     ratio = harm(case, mine, twin)
     if case.measure == "present":
