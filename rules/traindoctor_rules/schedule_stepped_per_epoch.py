@@ -73,6 +73,8 @@ def hardly_begins(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     if said.answer == "time-scaled" and said.numbers["factor"] >= limits["slower"] and in_steps:
         yield supports("slower", said.numbers["factor"], unit="times", weight=PROOF, onset=int(rate.step[0]), source=rate.source,
                        text=f"The learning rate is {said.text}.")  # fmt: skip
+    if "loss" in m.run.primary and m.loss.first_not_finite() is not None:
+        return  # a run that was lost ended before its schedule did
     share = rates.warmup_share(rate.step, rate.value)
     if share < limits["rising"] or rate.value[0] > 0.5 * rate.highest:
         return
