@@ -14,8 +14,9 @@ loop undoes it for good. Or `eval()` was forgotten, and dropout and the statisti
 A model without dropout, batch normalisation or the like behaves the same in both modes; where that is seen, this is but a note.
 Fine-tuning with frozen statistics calls `eval()` on purpose, on parts of the model or before each training pass; both are left
 alone, and so are other models: a teacher, a network for the loss, an average of weights. A validation on rows that are drawn
-anew each time is as noisy; at a constant learning rate the log does not tell. An adaptive optimizer takes steps of the size of
-the rate: at a hundredth of it the weights still move a little, and a loss that changes by a hundredth says nothing.
+anew each time is as noisy, so that many evaluations say little; at a constant learning rate the log does not tell. An adaptive
+optimizer takes steps of the size of the rate: at a hundredth of it the weights still move a little, and a loss that changes by a
+hundredth says nothing.
 
 ## What repairs it
 `model.train()` at the top of the epoch, or at the end of the function that evaluates; `model.eval()` at its beginning.
@@ -36,7 +37,20 @@ from traindoctor.code.scaler import meet
 from traindoctor.code.values import Instance, Optimizer, Thing
 from traindoctor.mistake import Mistake, Repair
 from traindoctor.patterns import lazy
-from traindoctor.rule import MODERATE, STRONG, Cause, Example, Examples, Sample, Statement, Threshold, against, run_of, supports
+from traindoctor.rule import (
+    MODERATE,
+    STRONG,
+    WEAK,
+    Cause,
+    Example,
+    Examples,
+    Sample,
+    Statement,
+    Threshold,
+    against,
+    run_of,
+    supports,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,6 +79,7 @@ CAUSE = Cause(
             f"{STUDY}: faulty from 0.027, sound 0.008 at most; under Adam a fiftieth of the rate still moves it by a hundredth",
         ),
         Threshold("as_before", 0.2, "that change over the usual one before", f"{STUDY}: sound runs 0.12 at most"),
+        Threshold("whole", 200.0, "evaluations", "more are of a batch or a few, drawn anew: each is another loss by nature"),
         Threshold("often", 6.0, "changes seen while the weights stand", f"{STUDY}: six and more where the jump is small"),
         Threshold("large", 0.05, "relative change that two evaluations are enough for", f"{STUDY}: 0.12 and 0.15"),
         Threshold("same", 0.5, "that change over the usual one before, at few evaluations", f"{STUDY}: 0.94 and 1.73"),
@@ -93,7 +108,7 @@ def jumps_at_rest(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "jump",
             found.jump,
             unit="relative change",
-            weight=STRONG,
+            weight=STRONG if validation.n <= limits["whole"] else WEAK,
             source=validation.source,
             text=f"At {found.rate:.1%} of its peak rate the weights stand, and the validation loss still changes by "
             f"{found.jump:.1%}.",
@@ -142,7 +157,7 @@ def examples() -> Examples:
     rate = [0.1] * 30 + [0.001] * 30
     noisy = [0.5 * (1.0 + 0.06 * w) for w in wave]
     train = [2.3 * 0.95**k for k in range(60)]
-    valid = (
+    valid: tuple[Example, ...] = (
         Example("comes to rest with the rate", run_of(loss=train, learning_rate=rate, val_loss=[*noisy[:30], *[0.5] * 30])),
         Example("noisy at a constant rate", run_of(loss=train, learning_rate=[0.1] * 60, val_loss=noisy)),
         Example("rate not logged", run_of(loss=train, val_loss=noisy)),
@@ -153,6 +168,9 @@ def examples() -> Examples:
         ),
         Example("three points", run_of(loss=[2.0, 1.0, 0.5], learning_rate=[0.1, 0.1, 0.0], val_loss=[2.0, 1.0, 1.5])),
     )
+    long, slow = [2.0 * 0.98**k + 0.5 for k in range(400)], [0.1 * (1.0 - k / 399) for k in range(400)]
+    drawn = [v * (1.0 + 0.1 * (-1.0) ** k) for k, v in enumerate(long)]
+    valid += (Example("a batch drawn anew at each evaluation", run_of(loss=long, learning_rate=slow, val_loss=drawn)),)
     invalid = (Example("jumps on when the weights stand", run_of(loss=train, learning_rate=rate, val_loss=noisy)),)
     return valid, invalid
 
