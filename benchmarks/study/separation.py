@@ -6,47 +6,33 @@ python benchmarks/study/separation.py /tmp/study/tuning [--names]
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import sys
 import warnings
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-from habits import CLASSES, SPELLINGS
+from traindoctor.readers.discover import ReadOptions, read_runs
 
 Series = tuple[np.ndarray, np.ndarray]
 
 
-def series_of(folder: Path, label: dict) -> dict[str, Series]:
-    """Loss, norms and validation loss as logged, by our own names."""
-    tags = dict(
-        zip(
-            (t.format(cls=CLASSES[label["optimizer"]]) for t in SPELLINGS[label["logging"]["spelling"]]),
-            ("loss", "lr", "g", "w", "val", "acc"),
-            strict=True,
-        )
-    )
-    points: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for file in (folder / "logs").iterdir():
-        if file.suffix == ".csv":
-            with file.open() as stream:
-                for row in csv.DictReader(stream):
-                    for tag, name in tags.items():
-                        if row.get(tag):
-                            points[name].append((float(row.get("step") or row.get("epoch") or 0), float(row[tag])))
-        else:
-            from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+#: Our names -> quantities of the readers.
+QUANTITIES = {
+    "loss": "loss",
+    "lr": "learning_rate",
+    "g": "grad_norm",
+    "w": "weight_norm",
+    "val": "val_loss",
+    "acc": "val_accuracy",
+}
 
-            events = EventAccumulator(str(file), size_guidance={"scalars": 0})
-            events.Reload()
-            for tag in events.Tags()["scalars"]:
-                if tag in tags:
-                    points[tags[tag]] += [(e.step, e.value) for e in events.Scalars(tag)]
-    return {k: (np.array([p[0] for p in v]), np.array([p[1] for p in v])) for k, v in points.items()}
+
+def series_of(folder: Path) -> dict[str, Series]:
+    """Loss, norms and validation loss as logged, by our own names."""
+    primary = next(iter(read_runs(folder, ReadOptions()))).primary
+    return {ours: (primary[q].step, primary[q].value) for ours, q in QUANTITIES.items() if q in primary}
 
 
 def ac1(x: np.ndarray) -> float:
@@ -133,7 +119,7 @@ def main() -> None:
     for folder in options.folders:
         for file in sorted(folder.glob("*/label.json")):
             label = json.loads(file.read_text())
-            for name, value in statistics(series_of(file.parent, label)).items():
+            for name, value in statistics(series_of(file.parent)).items():
                 if np.isfinite(value):
                     table[name][label["fault"] or "sound"].append((value, file.parent.name))
     faults = [options.fault] if options.fault else sorted({f for t in table.values() for f in t} - {options.against})

@@ -68,14 +68,14 @@ def signature(places: Iterable[str]) -> str:
     return digest(*parts)
 
 
-def _modules(folder: str) -> list[tuple[str, int, int]]:
+def _modules(place: str) -> list[tuple[str, int, int]]:
     found: list[tuple[str, int, int]] = []
-    if folder.endswith(".py"):
+    if place.endswith(".py"):
         with suppress(OSError):
-            stat = os.stat(folder)  # noqa: PTH116
-            found.append((folder, stat.st_size, stat.st_mtime_ns))
+            stat = os.stat(place)  # noqa: PTH116 -- pathlib's import
+            found.append((place, stat.st_size, stat.st_mtime_ns))
         return found
-    with suppress(OSError), os.scandir(folder) as entries:
+    with suppress(OSError), os.scandir(place) as entries:
         for entry in entries:
             if entry.name.endswith(".py"):
                 stat = entry.stat()
