@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import fisher_exact
 
 from traindoctor.across import Outcome, across, fisher, splits_of
-from traindoctor.diagnose import KEPT_WHOLE, diagnose
+from traindoctor.pipeline import KEPT_WHOLE, diagnose
 from traindoctor.report.html import render_html
 from traindoctor.report.text import render_text
 from traindoctor.report.to_json import schema, to_json

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from traindoctor.diagnose import diagnose
+from traindoctor.pipeline import diagnose
 
 ROOT = Path(__file__).parents[1]
 SICK = ROOT / "fixtures" / "sick"

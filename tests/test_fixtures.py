@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from traindoctor.diagnose import diagnose
+from traindoctor.pipeline import diagnose
 
 ROOT = Path(__file__).parents[1] / "fixtures"
 EXPECTED = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from traindoctor.diagnose import diagnose_run
+from traindoctor.pipeline import diagnose_run
 from traindoctor.registry import load_rules
 from traindoctor.rule import run_of
 

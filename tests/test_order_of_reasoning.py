@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from traindoctor.diagnose import diagnose_run
 from traindoctor.model import Damage, OptimizerSpec
+from traindoctor.pipeline import diagnose_run
 from traindoctor.registry import load_rules
 from traindoctor.rule import run_of
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from traindoctor.diagnose import diagnose
+from traindoctor.pipeline import diagnose
 from traindoctor.registry import load_rules
 
 STUDY = Path(__file__).parents[1] / "benchmarks" / "study"

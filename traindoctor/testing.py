@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from traindoctor.check import Found, in_file, in_script, mended
-from traindoctor.diagnose import gather
 from traindoctor.differential import Suspicion, decide
+from traindoctor.pipeline import gather
 from traindoctor.registry import load_rules
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ import yaml
 from cases import CASES, CODES, Case, Change
 from loop import Curves, batch_size, train
 
-from traindoctor.diagnose import suspected
+from traindoctor.pipeline import suspected
 from traindoctor.readers import discover
 from traindoctor.replay.engine import replay_run
 from traindoctor.replay.verdict import Course, Judgement, course, judge

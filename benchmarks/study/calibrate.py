@@ -108,7 +108,7 @@ class Examined:
 
 def examined(folder: Path) -> Examined | None:
     """Return a run with the evidence that reached the differential; None where nothing could be read."""
-    from traindoctor import diagnose
+    from traindoctor import pipeline
 
     seen: list[Suspicion] = []
 
@@ -118,8 +118,8 @@ def examined(folder: Path) -> Examined | None:
 
     truth = truth_of(folder)
     try:
-        with patch.object(diagnose, "decide", listening):
-            diagnose.diagnose([folder])
+        with patch.object(pipeline, "decide", listening):
+            pipeline.diagnose([folder])
     except Exception:  # a crash is for score.py to show
         return None
     evidence = {s.cause.code: tuple(Piece(e.weight, e.supports, e.kind) for e in s.evidence) for s in seen if s.evidence}

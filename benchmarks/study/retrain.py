@@ -30,7 +30,7 @@ from generate import cases
 from harm import Case, harm, rebounds, summary
 from training import Plan, train
 
-from traindoctor.diagnose import diagnose
+from traindoctor.pipeline import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -119,7 +119,7 @@ def onset_in_steps(report: RunReport, finding: Finding) -> int | None:
 
 def examine(folder: Path) -> Row:
     """Return one row: what is true of a run, and what was said of it."""
-    from traindoctor.diagnose import DiagnoseOptions, diagnose
+    from traindoctor.pipeline import DiagnoseOptions, diagnose
     from traindoctor.registry import load_rules
 
     truth = truth_of(folder)

@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from traindoctor.diagnose import diagnose
+from traindoctor.pipeline import diagnose
 from traindoctor.report.html import render_html
 
 ROOT = Path(__file__).parents[2]

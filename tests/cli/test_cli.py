@@ -50,9 +50,9 @@ def pipeline(monkeypatch, tmp_path):
             raise result.error
         return result.report
 
-    module = types.ModuleType("traindoctor.diagnose")
+    module = types.ModuleType("traindoctor.pipeline")
     module.DiagnoseOptions, module.diagnose = DiagnoseOptions, diagnose
-    monkeypatch.setitem(sys.modules, "traindoctor.diagnose", module)
+    monkeypatch.setitem(sys.modules, "traindoctor.pipeline", module)
     return result
 
 
@@ -203,10 +203,10 @@ def test_a_reader_that_went_away_is_no_traceback():
 
 def big() -> int:
     """Print far more than a pipe holds."""
-    module = types.ModuleType("traindoctor.diagnose")
+    module = types.ModuleType("traindoctor.pipeline")
     report = sample.report_of(*[sample.undecided_run()] * 300)
     module.DiagnoseOptions, module.diagnose = DiagnoseOptions, lambda *_: report
-    sys.modules["traindoctor.diagnose"] = module
+    sys.modules["traindoctor.pipeline"] = module
     return main(["diagnose", "logs", "--format", "json"])
 
 
@@ -219,9 +219,9 @@ def test_a_terminal_without_unicode_is_no_reason_to_fail():
 
 
 def failed() -> int:
-    module = types.ModuleType("traindoctor.diagnose")
+    module = types.ModuleType("traindoctor.pipeline")
     module.DiagnoseOptions, module.diagnose = DiagnoseOptions, lambda *_: sample.report_of(sample.undecided_run())
-    sys.modules["traindoctor.diagnose"] = module
+    sys.modules["traindoctor.pipeline"] = module
     return main(["diagnose", "logs"])
 
 

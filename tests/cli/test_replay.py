@@ -326,7 +326,7 @@ def test_what_the_engine_is_asked(engine, capsys, arguments, changes, auto):
 
 @pytest.mark.usefixtures("run")
 def test_the_engine_is_told_what_the_signs_speak_for(engine, monkeypatch, capsys):
-    monkeypatch.setattr("traindoctor.diagnose.suspected", lambda m: f"of {m.loss.n} points")
+    monkeypatch.setattr("traindoctor.pipeline.suspected", lambda m: f"of {m.loss.n} points")
     assert said(capsys)[0] == 0
     assert engine.asked[0] == "of 120 points"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from traindoctor.diagnose import diagnose_run
 from traindoctor.model import OptimizerSpec
+from traindoctor.pipeline import diagnose_run
 from traindoctor.readers.discover import read_runs
 from traindoctor.registry import load_rules
 from traindoctor.replay.cure import BOUND_DECADES, BOUND_ONSET, nice_above, repairs, replay_collapse, tried_fixes

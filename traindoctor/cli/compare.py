@@ -50,7 +50,7 @@ def compare(
     Exit codes: 0 no difference beyond noise, 1 the runs differ, 2 they cannot be read or nothing in them can be compared.
     """
     from traindoctor.compare import compare as run
-    from traindoctor.diagnose import DiagnoseOptions, diagnose
+    from traindoctor.pipeline import DiagnoseOptions, diagnose
     from traindoctor.settings import load_settings
 
     good, bad = (*more, *paths[:-1]), paths[-1]

@@ -58,8 +58,8 @@ def diagnose(
     quiet: bool,
 ) -> int:
     """Say what went wrong in the runs under PATH (files, folders or URLs), why, and which change repairs it."""
-    from traindoctor.diagnose import DiagnoseOptions
-    from traindoctor.diagnose import diagnose as run
+    from traindoctor.pipeline import DiagnoseOptions
+    from traindoctor.pipeline import diagnose as run
     from traindoctor.settings import load_settings
 
     settings = load_settings(paths[0])

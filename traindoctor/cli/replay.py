@@ -163,7 +163,7 @@ def replay(
     """
     import numpy as np
 
-    from traindoctor.diagnose import suspected
+    from traindoctor.pipeline import suspected
     from traindoctor.readers.discover import ReadOptions
     from traindoctor.replay.changes import changes_of
     from traindoctor.replay.engine import replay_run
@@ -318,7 +318,7 @@ def _config_files(run: Run) -> tuple[Path, list[str], dict[str, bytes]]:
 
 def _fixes(run: Run, parameters: int | None) -> list[Mapping[str, object]]:
     """Return the settings of the first fixes of the diagnosis."""
-    from traindoctor.diagnose import DiagnoseOptions, diagnose_run
+    from traindoctor.pipeline import DiagnoseOptions, diagnose_run
     from traindoctor.registry import load_rules
 
     report = diagnose_run(run, load_rules().causes, DiagnoseOptions(parameters=parameters))

@@ -19,8 +19,8 @@ from traindoctor.demos.ravine import RAVINE
 from traindoctor.demos.saddle import SADDLE
 from traindoctor.demos.story import Performance, Retraining
 from traindoctor.demos.training import KNOWN, train
-from traindoctor.diagnose import diagnose
 from traindoctor.errors import TraindoctorError
+from traindoctor.pipeline import diagnose
 from traindoctor.replay.verdict import course, judge
 
 if TYPE_CHECKING:
