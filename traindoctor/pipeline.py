@@ -30,7 +30,7 @@ from traindoctor.model import (
     RunReport,
     Verdict,
 )
-from traindoctor.registry import load_rules
+from traindoctor.registry import load_rules, refuse_unknown
 from traindoctor.rule import MODERATE, STRONG, WEAK, Statement, against, supports
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def diagnose(
     are thinned to what a report draws, run by run, so that many take no more memory than a few.
 
     Raises: UnreadableInputError when nothing under a path can be read, ConfigError for a config that was named and does
-    not parse, RulePackError.
+    not parse, RulePackError, TraindoctorError for a code that is selected or ignored and that there is not.
     """
     from traindoctor.across import across, outcome_of
     from traindoctor.readers.discover import ReadOptions, each_run
@@ -96,6 +96,8 @@ def diagnose(
     options = options or DiagnoseOptions()
     tell = progress or (lambda _: None)
     registry = load_rules(options.rules)
+    if not registry.problems:  # a code may be one of a pack that failed, which the report tells of
+        refuse_unknown((*options.select, *options.ignore), registry.causes)
     causes = {
         code: cause
         for code, cause in registry.causes.items()

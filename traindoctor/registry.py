@@ -11,7 +11,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
-from traindoctor.errors import RulePackError
+from traindoctor.errors import RulePackError, TraindoctorError, did_you_mean
 from traindoctor.rule import API, Cause
 
 if TYPE_CHECKING:
@@ -61,6 +61,17 @@ def load_rules(extra: Iterable[str] = ()) -> Registry:
     if not causes:
         raise _nothing_installed(problems)
     return Registry(dict(sorted(causes.items())), tuple(problems))
+
+
+def refuse_unknown(codes: Iterable[str], causes: Iterable[str]) -> None:
+    """Refuse what begins none of the codes there are: `TD2` is a family, `TD999` a slip.
+
+    Raises: TraindoctorError with the nearest.
+    """
+    known = tuple(causes)
+    for code in codes:
+        if not any(there.startswith(code) for there in known):
+            raise TraindoctorError(code, "no rule has a code that begins so", *did_you_mean(code, known), "traindoctor rules")
 
 
 def causes_in(pack: ModuleType) -> list[Cause]:

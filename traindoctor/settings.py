@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from traindoctor.errors import ConfigError
+from traindoctor.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,10 +125,7 @@ def read_settings(table: Mapping[str, Any], source: str) -> Settings:
     """
     for key in table:
         if key not in KEYS:
-            from difflib import get_close_matches
-
-            near = get_close_matches(str(key).replace("_", "-"), KEYS, 1, 0.5)
-            ways = [f"did you mean {near[0]}?"] if near else [f"known keys: {', '.join(KEYS)}"]
+            ways = did_you_mean(str(key), KEYS) or (f"known keys: {', '.join(KEYS)}",)
             raise ConfigError(source, f"unknown key {key!r} in the settings of traindoctor", *ways)
     ignored = _table(table.get("per-file-ignores", {}), "per-file-ignores", source)
     return Settings(

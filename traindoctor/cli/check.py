@@ -129,19 +129,10 @@ def _known(codes: tuple[str, ...], packs: tuple[str, ...]) -> None:
 
     Raises: TraindoctorError with the nearest.
     """
-    if not codes:
-        return
-    from traindoctor.errors import TraindoctorError
-    from traindoctor.registry import load_rules
+    if codes:
+        from traindoctor.registry import load_rules, refuse_unknown
 
-    known = load_rules(packs).causes
-    for code in codes:
-        if not any(there.startswith(code) for there in known):
-            import difflib
-
-            near = difflib.get_close_matches(code, known, 3, 0.5)
-            ways = [f"did you mean {', '.join(near)}?"] if near else []
-            raise TraindoctorError(code, "no rule has a code that begins so", *ways, "traindoctor rules")
+        refuse_unknown(codes, load_rules(packs).causes)
 
 
 def _show_settings(paths: tuple[str, ...], options: CheckOptions) -> int:

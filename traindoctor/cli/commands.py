@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from traindoctor import __version__
+from traindoctor.errors import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: Each is `traindoctor.cli.<name>.<name>`.
-COMMANDS = ("check", "compare", "demo", "diagnose", "explain", "inspect", "replay", "rules")
+COMMANDS = ("check", "compare", "completion", "demo", "diagnose", "env", "explain", "inspect", "replay", "rules")
 
 
 class Commands(click.Group):
@@ -26,6 +27,16 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002 -- click's
         """Return the command of a name, None when there is none."""
         return _command(name) if name in COMMANDS else None
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments name, and those left for it.
+
+        Raises: UsageError for one that there is not, with the nearest.
+        """
+        if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            ways = did_you_mean(args[0], COMMANDS) or (f"the commands are {', '.join(COMMANDS)}",)
+            raise click.UsageError(f"there is no command {args[0]!r}: {ways[0]}", ctx)
+        return super().resolve_command(ctx, args)
 
 
 def _command(name: str) -> click.Command:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import textwrap
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from traindoctor.cli.packs import rules_option
-from traindoctor.errors import TraindoctorError
+from traindoctor.errors import TraindoctorError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,9 +40,9 @@ def find(code: str, causes: Mapping[str, Cause]) -> Cause:
     found = causes.get(wanted.upper()) or by_name.get(wanted.lower())
     if found is not None:
         return found
-    near = difflib.get_close_matches(wanted.upper(), causes, 3, 0.5) + difflib.get_close_matches(wanted.lower(), by_name, 3, 0.5)
-    ways = [f"did you mean {', '.join(dict.fromkeys(near))}?"] if near else []
-    raise TraindoctorError(wanted, "no cause has this code or name", *ways, "traindoctor rules")
+    raise TraindoctorError(
+        wanted, "no cause has this code or name", *did_you_mean(wanted, (*causes, *by_name)), "traindoctor rules"
+    )
 
 
 def page_of(cause: Cause) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from traindoctor import __version__
-from traindoctor.cli.reading import checked_format, reading, tag_aliases
+from traindoctor.cli.reading import checked_format, reading, tag_aliases, warn_of_unused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,9 +31,12 @@ def inspect(
     from traindoctor.report.inspection import inspect_runs, render_inspection
     from traindoctor.settings import load_settings
 
-    aliases = {**load_settings(paths[0]).tags, **tag_aliases(tags)}
+    named = tag_aliases(tags)
+    aliases = {**load_settings(paths[0]).tags, **named}
     options = ReadOptions(config=config, step_column=step_column, aliases=aliases, format=checked_format(format_in))
-    inspected = inspect_runs([run for path in paths for run in read_runs(path, options)], __version__)
+    runs = [run for path in paths for run in read_runs(path, options)]
+    warn_of_unused(named, runs)
+    inspected = inspect_runs(runs, __version__)
     if form == "json":
         click.echo(json.dumps(inspected, ensure_ascii=True, allow_nan=False, indent=2))
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import re
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from traindoctor.demos.ravine import RAVINE
 from traindoctor.demos.saddle import SADDLE
 from traindoctor.demos.story import Performance, Retraining
 from traindoctor.demos.training import KNOWN, train
-from traindoctor.errors import TraindoctorError
+from traindoctor.errors import TraindoctorError, did_you_mean
 from traindoctor.pipeline import diagnose
 from traindoctor.replay.verdict import course, judge
 
@@ -45,9 +44,7 @@ def find(name: str) -> Demo:
     """
     if (wanted := name.strip().lower()) in DEMOS:
         return DEMOS[wanted]
-    near = difflib.get_close_matches(wanted, DEMOS, 3, 0.4)
-    ways = [f"did you mean {' or '.join(near)}?"] if near else []
-    raise TraindoctorError(name, "no demo has this name", *ways, "traindoctor demo --list")
+    raise TraindoctorError(name, "no demo has this name", *did_you_mean(wanted, DEMOS, 0.4), "traindoctor demo --list")
 
 
 def play(demo: Demo, seed: int, folder: Path) -> Performance:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from traindoctor.errors import UnreadableInputError
+from traindoctor.errors import UnreadableInputError, did_you_mean
 from traindoctor.model import Damage, Run, Setting
 from traindoctor.readers.csvlog import read_csv_file
 from traindoctor.readers.events import EVENTS, read_event_file, read_event_files
@@ -128,9 +128,10 @@ def _each(path: Path | str, options: ReadOptions, batch_bytes: float) -> Iterato
     except OSError as error:
         raise UnreadableInputError(str(path), f"cannot be reached: {error}") from error
     if not is_there:
-        near = ", ".join(p.name for p in _listed(given.parent)[:8])
+        there = [p.name for p in _listed(given.parent) if not p.name.startswith(".")]
+        listed = (f"one of what is there: {', '.join(there[:8])}",) if there else ()
         raise UnreadableInputError(
-            str(path), "there is no such file or folder", *([f"one of what is there: {near}"] if near else [])
+            str(path), "there is no such file or folder", *(did_you_mean(given.name, there, 0.7) or listed)
         )
     start = given if is_remote(given) else given.resolve()
     top = start.parent if is_file else start

@@ -154,6 +154,11 @@ BY_LAYER: Mapping[str, frozenset[str]] = {
         spellings("weight weights param params parameter parameters weight_norm param_norm weights_l2 params_l2 l2_norm_param")
     ),
 }
+#: Every quantity that a tag can be given, and that a rule may ask for.
+QUANTITIES = frozenset(
+    {*EXACT, *SIDE, *(f"{one}_layer" for one in BY_LAYER), "accuracy", "val_accuracy", "update_norm", "loss_scale", "loss_term"}
+    | {"val_loss_term", "epoch"}
+)
 _PARTED_TIME = re.compile(r"(?:^|/)time/(step|iter|iteration|batch|data)$")
 #: Words of layers, and of their parameters.
 _PARAMETER = re.compile(r"(?:weight|bias|kernel|gamma|beta)(?:_?\w+_l\d+|_0|:0)?$|[._/][wb]$", re.IGNORECASE)
