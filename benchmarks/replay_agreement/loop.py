@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 sys.path.append(str(Path(__file__).parents[1] / "study"))
 
-from tasks import TASKS, Problem, mean_squares
+from problem import Problem, mean_squares
+from tasks import TASKS
 from training import norm
 
 if TYPE_CHECKING:

@@ -7,19 +7,30 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from harm import Case
-from recipes import DAMPED, EXACT_HELD_BACK, EXACT_TUNING, HELD_BACK, SGDM, TUNING, Row
+from recipes import DAMPED, EXACT_HELD_BACK, EXACT_HELD_BACK_2, EXACT_TUNING, HELD_BACK, HELD_BACK_2, SGDM, TUNING, Row
 from training import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+#: Where the seeds of a part begin.
+BASES = {"tuning": 10, "held-back": 900, "held-back-2": 2900}
+#: The recipe of a part that stands where another has the first one.
+STAND_INS = {
+    "tuning": {},
+    "held-back": {"mlp": "bow", "cnn": "conv1d", "lm": "copy", "ae": "contrast"},
+    "held-back-2": {"mlp": "distilled", "cnn": "separable", "lm": "patches", "ae": "triplets"},
+}
+EXACT = {"tuning": EXACT_TUNING, "held-back": EXACT_HELD_BACK, "held-back-2": EXACT_HELD_BACK_2}
+
+
 def classic_cases(part: str) -> list[Case]:
     """All runs of a part; the ones that turn out harmless, or not sound, are dropped later."""
-    held = part == "held-back"
-    base = 900 if held else 10
-    recipes: dict[str, Row] = dict(HELD_BACK) if held else dict(TUNING)
-    if held:  # the tasks of the other part too, with other seeds and fewer runs
+    held = part != "tuning"
+    base = BASES[part]
+    recipes: dict[str, Row] = dict({"tuning": TUNING, "held-back": HELD_BACK, "held-back-2": HELD_BACK_2}[part])
+    if part == "held-back":  # the tasks of the other part too, with other seeds and fewer runs
         recipes |= {
             k: (t, a, n, o[:1]) for k, (t, a, n, o) in TUNING.items() if k in ("mlp", "cnn", "gru", "lm", "noisy", "factor", "ae")
         }
@@ -101,7 +112,7 @@ def classic_cases(part: str) -> list[Case]:
             add(f"{label}-{style}", other)
 
     # the second moment of an exact fit that trains on, and what is sound beside it
-    for j, (task, arguments, name, lr, kw, steps) in enumerate(EXACT_HELD_BACK if held else EXACT_TUNING):
+    for j, (task, arguments, name, lr, kw, steps) in enumerate(EXACT[part]):
         plan = Plan(task, base + 40 + j, name, lr, steps, dict(kw), dict(arguments))
         add(f"exact{j}-{task}", plan, "second-moment-collapse", None, "rebound", 1e3)
         if not held and j % 2 == 0:
@@ -120,7 +131,7 @@ def classic_cases(part: str) -> list[Case]:
                 add(f"exact{j}-{task}-{style}", changed)
 
     # epsilon 0, or one that float16 rounds to 0: 0/0 at the first gradient of exactly 0
-    pixels = "wine" if held else "mlp"
+    pixels = {"held-back": "wine", "held-back-2": "iris"}.get(part, "mlp")
     for j, (lr, opt, hook, kw) in enumerate(
         [
             (1e-3, "adam", {}, {"eps": 0.0}),
@@ -155,19 +166,19 @@ def classic_cases(part: str) -> list[Case]:
             )
 
     # sound, though it does not look so
-    task_of = (lambda a, b: b) if held else (lambda a, b: a)
-    k0 = task_of("mlp", "bow")
+    here = lambda key: STAND_INS[part].get(key, key)
+    k0 = here("mlp")
     p = plan_of(k0, 0, 200)
     small = {"batch": 4}
     add("tiny-batch-adam", replace(p, lr=p.lr / 4, steps=1500, task_kw=p.task_kw | small))
     add(
         "tiny-batch-sgd",
-        replace(p, optimizer="sgd", lr=task_of(0.01, 0.1), kw={}, steps=1500, seed=base + 201, task_kw=p.task_kw | small),
+        replace(p, optimizer="sgd", lr=0.1 if held else 0.01, kw={}, steps=1500, seed=base + 201, task_kw=p.task_kw | small),
     )
     add("restarts", replace(p, schedule="restarts:4", seed=base + 202))
-    add("restarts-many", replace(plan_of(task_of("cnn", "conv1d"), 0, 203), schedule="restarts:7"), every=2)
-    add("warmup-cosine-lm", replace(plan_of(task_of("lm", "copy"), 0, 204), schedule="warmup-cosine:0.1"))
-    add("warmup-cosine-lm-clip", replace(plan_of(task_of("lm", "copy"), 0, 205), schedule="warmup-cosine:0.2", clip=1.0))
+    add("restarts-many", replace(plan_of(here("cnn"), 0, 203), schedule="restarts:7"), every=2)
+    add("warmup-cosine-lm", replace(plan_of(here("lm"), 0, 204), schedule="warmup-cosine:0.1"))
+    add("warmup-cosine-lm-clip", replace(plan_of(here("lm"), 0, 205), schedule="warmup-cosine:0.2", clip=1.0))
     add("warmup-only", replace(p, schedule="warmup:150", seed=base + 206))
     for j in range(4):
         add(
@@ -189,7 +200,7 @@ def classic_cases(part: str) -> list[Case]:
             f"bandit{j}",
             Plan("bandit", base + 225 + j, ("adam", "sgd", "rmsprop", "adamw")[j], (3e-3, 0.05, 1e-3, 3e-3)[j], 500, {}, {}),
         )
-    for j, key in enumerate([k0, task_of("cnn", "conv1d"), task_of("ae", "contrast")]):
+    for j, key in enumerate([k0, here("cnn"), here("ae")]):
         q = plan_of(key, 0, 230 + j)
         add(f"{key}-one-spike", replace(q, hook={"one_spike": q.steps // (3 + 3 * j)}), every=1)
         add(f"{key}-accumulate", replace(q, accumulate=4, steps=q.steps // 3, seed=base + 234 + j))
@@ -236,15 +247,16 @@ def classic_cases(part: str) -> list[Case]:
             Plan("tabular", base + 285, "sgd", 0.3, 400, dict(SGDM), {"name": "wine", "batch": None}),
         )
     for j, share in enumerate((0.4, 0.7, 0.85)):
-        q = plan_of(task_of("mlp", "conv1d"), j % 2, 290 + j)
+        q = plan_of(here("cnn") if held else "mlp", j % 2, 290 + j)
         add(f"label-noise{j}", replace(q, steps=300, hook={"label_noise": share}))
-    out += later_cases(held, base, pairs, plan_of)
+    out += later_cases(part, pairs, plan_of)
     return out
 
 
-def later_cases(held: bool, base: int, pairs: list[tuple[str, int, str]], plan_of: Callable[[str, int, int], Plan]) -> list[Case]:
+def later_cases(part: str, pairs: list[tuple[str, int, str]], plan_of: Callable[[str, int, int], Plan]) -> list[Case]:
     """More rates, more deaths, more rebounds, and more sound runs; apart, so that the draws above stay as they were."""
-    draw = random.Random(f"more {held}")
+    held, base = part != "tuning", BASES[part]
+    draw = random.Random({"tuning": "more False", "held-back": "more True"}.get(part, part))
     out: list[Case] = []
     for key, i, name in pairs:
         plan = plan_of(key, i, 300 + i)
@@ -284,7 +296,7 @@ def later_cases(held: bool, base: int, pairs: list[tuple[str, int, str]], plan_o
         if draw.random() < 0.35:
             down = draw.choice((200, 500))
             out.append(Case(f"{label}-cold-{down}", replace(plan, lr=plan.lr / down), "lr-too-low", plan))
-    for j, (task, arguments, name, lr, kw, steps) in enumerate(EXACT_HELD_BACK if held else EXACT_TUNING[:16]):
+    for j, (task, arguments, name, lr, kw, steps) in enumerate(EXACT[part][:16]):
         plan = Plan(task, base + 340 + j, name, lr, steps, dict(kw), dict(arguments))
         if held and j in (0, 2, 3, 4, 5, 6):
             out.append(Case(f"exact{j}-{task}-again", plan, "second-moment-collapse", None, "rebound", 1e3))

@@ -73,7 +73,7 @@ def crossed(one: Fault | Sound, table: dict[str, Recipe], part: str) -> list[Cas
         if len(out) == (one.runs if part == "tuning" else one.held_back):
             break
         label = f"{recipe.key}-{one.name}-{turn}"
-        base = 5000 if part == "held-back" else 1000
+        base = {"tuning": 1000, "held-back": 5000, "held-back-2": 9000}[part]
         plan = recipe.plan(i, base + zlib.crc32(label.encode()) % 3000)
         changed = one.change(plan, recipe, draw)
         if changed is None:
@@ -167,7 +167,7 @@ def make(case: Case, out: Path, part: str) -> Outcome:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--part", choices=("tuning", "held-back"), default="tuning")
+    parser.add_argument("--part", choices=("tuning", "held-back", "held-back-2"), default="tuning")
     parser.add_argument("--only", default="*", help="glob over run names; runs already there are kept")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--retry", action="store_true", help="train again what was dropped before")

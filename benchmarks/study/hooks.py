@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import torch
-    from tasks import Loss, Problem
+    from problem import Loss, Problem
     from torch import Tensor
     from training import Plan
 

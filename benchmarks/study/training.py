@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from hooks import HOOKS, State
-from tasks import TASKS, Problem
+from tasks import TASKS
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from problem import Problem
 
 
 @dataclass(frozen=True)
