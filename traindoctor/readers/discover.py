@@ -13,7 +13,7 @@ from traindoctor.errors import UnreadableInputError, did_you_mean
 from traindoctor.model import Damage, Run, Setting
 from traindoctor.readers.csvlog import read_csv_file
 from traindoctor.readers.events import EVENTS, read_event_file, read_event_files
-from traindoctor.readers.formats import Format, by_name, detect, format_named, formats_read, title_of
+from traindoctor.readers.formats import Format, by_name, detect, format_named, formats_read, is_report, title_of
 from traindoctor.readers.grouping import Draft, fold, group_folder, is_part, label_of
 from traindoctor.readers.histograms import norms_of
 from traindoctor.readers.integrity import check_series
@@ -160,6 +160,8 @@ def _read_file(file: Path, shown: str, options: ReadOptions) -> list[Draft]:
     """Return the runs of one file; its content decides what it is."""
     try:
         kind = _format_of(file, options) or by_name(plain_name(file))
+        if kind is None and is_report(read_head(file, str(file))):
+            raise UnreadableInputError(shown, "is a report of traindoctor, not a log", f"traindoctor report show {shown}")
         if kind is None:
             raise UnreadableInputError(shown, "is of no format that is known", *formats_read())
         logs = _logs(file, kind, options)

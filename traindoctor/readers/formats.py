@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,10 +57,21 @@ FORMATS: tuple[Format, ...] = (
 )
 #: Formats that are no single file -> what people call them.
 STORES = {"mlflow-files": "file store of MLflow", "trackio": "store of Trackio"}
+_REPORT = re.compile(rb'\s*\{\s*"schema_version":\s*"[\d.]+",\s*"tool":\s*\{\s*"name":\s*"traindoctor"')
+
+
+def is_report(head: bytes) -> bool:
+    """Return whether a file begins as what traindoctor itself writes as JSON or JSON lines, which is no log."""
+    return _REPORT.match(head) is not None
 
 
 def detect(head: bytes, name: str) -> Format | None:
-    """Return the format of a file by its first bytes, unpacked, and its name without the end of a compression."""
+    """Return the format of a file by its first bytes, unpacked, and its name without the end of a compression.
+
+    None for none that is known, and for a report of traindoctor.
+    """
+    if is_report(head):
+        return None
     return next((f for f in FORMATS if f.looks_like(head, name)), None)
 
 
