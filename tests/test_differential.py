@@ -2,7 +2,7 @@ from math import exp, log
 
 import pytest
 
-from traindoctor.differential import NAMED, SURE, TOP, Suspicion, decide
+from traindoctor.differential import NAMED, OPEN, SURE, TOP, Suspicion, decide
 from traindoctor.rule import MODERATE, PRIOR, PROOF, STRONG, WEAK, Cause, against, supports
 
 
@@ -41,8 +41,25 @@ def test_nothing_is_found_in_nothing():
 
 def test_one_strong_piece_alone_only_draws():
     opinion = decide([suspect("TD901", STRONG)])
+    assert opinion.undecided
+    assert [(d.severity, d.confidence) for d in opinion.diagnoses] == [("info", pytest.approx(0.5))]
+
+
+def test_a_validation_that_draws_is_no_failed_course():
+    assert not decide([suspect("TD901", STRONG, concerns=("validation",))]).undecided
+
+
+def test_one_moderate_piece_says_nothing():
+    opinion = decide([suspect("TD901", MODERATE, WEAK)])
     assert not opinion.diagnoses
     assert not opinion.undecided
+
+
+def test_a_symptom_names_nothing():
+    opinion = decide([suspect("TD901", PROOF), suspect("TD902", STRONG)], by_symptom=True)
+    assert opinion.undecided
+    assert [d.severity for d in opinion.diagnoses] == ["info"]
+    assert opinion.diagnoses[0].confidence == OPEN
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path  # noqa: TC003 -- a field of a named tuple
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from traindoctor.check.findings import Found, in_file, in_script
@@ -13,11 +14,11 @@ from traindoctor.check.suppressions import judge
 from traindoctor.code.loops import read_source, training_loops
 from traindoctor.code.project import Project
 from traindoctor.code.script import Script
-from traindoctor.code.settings import changed, optimizer_settings
+from traindoctor.code.settings import optimizer_settings, rewritten
 from traindoctor.configs.documents import ParseError, read_text
 from traindoctor.configs.file import ConfigFile
 from traindoctor.configs.optimizer import optimizer_spec
-from traindoctor.configs.patch import patch_for
+from traindoctor.configs.patch import Patched, config_patch
 from traindoctor.diff import unified_diff
 from traindoctor.errors import TraindoctorError
 from traindoctor.mistake import Location
@@ -44,12 +45,16 @@ _ORIGIN = re.compile(r"(?P<file>.+?):(?P<line>\d+)(?: \(.*\))?")
 
 
 class Beside(NamedTuple):
-    """Scripts and configs of a run by their file, the loops of the scripts, and what could not be read."""
+    """Scripts and configs of a run by their file, the loops of the scripts, and what could not be read.
+
+    `root`: the folder that the files are relative to.
+    """
 
     scripts: Mapping[str, Script]
     configs: Mapping[str, ConfigFile]
     loops: tuple[TrainingLoop, ...]
     damages: tuple[Damage, ...]
+    root: Path
 
 
 def read_beside(run: Run) -> Beside:
@@ -80,7 +85,7 @@ def read_beside(run: Run) -> Beside:
             configs[file] = ConfigFile(file, read_text(path), path=path, root=root)
         except (ParseError, OSError):
             continue
-    return Beside(scripts, configs, tuple(loops), tuple(damages))
+    return Beside(scripts, configs, tuple(loops), tuple(damages), root)
 
 
 def with_settings(run: Run, beside: Beside) -> Run:
@@ -102,14 +107,48 @@ def with_settings(run: Run, beside: Beside) -> Run:
 
 
 def patch_for_settings(run: Run, change: Mapping[str, object], beside: Beside) -> str | None:
-    """Return the diff of the config, or else of the script, that makes a change of settings; None where there is none."""
-    patch = patch_for(locate(run.root), run.settings, change, run.config_files)
-    if patch is not None or "optimizer.name" not in run.settings:
-        return patch
-    place = place_of_origin(run.settings["optimizer.name"].origin, beside)
+    """Return the diff of `patch_of_settings`, None where there is none."""
+    return patch_of_settings(run, change, beside).patch
+
+
+def patch_of_settings(run: Run, change: Mapping[str, object], beside: Beside) -> Patched:
+    """Return the diff of the config, or else of the script, that makes a change of settings; else why there is none.
+
+    A script is changed where it names the optimizer, and where nothing but the one script is beside the log.
+    """
+    root = locate(run.root)
+    made = config_patch(root, run.settings, change, run.config_files)
+    if made.patch is not None:
+        return made
+    named = run.settings.get("optimizer.name")
+    place = place_of_origin(named.origin, beside) if named is not None else None
     script = beside.scripts.get(place.file) if place is not None else None
-    text = changed(script, change) if script is not None else None
-    return None if script is None or text is None else unified_diff(script.file, script.text, text)
+    if script is None and named is None and not beside.configs and len(beside.scripts) == 1:
+        (script,) = beside.scripts.values()
+    if script is None:
+        return made if beside.configs else Patched(None, "neither a config nor a script that could be changed is beside the log")
+    text, reason = rewritten(script, change, values_now(run))
+    if text is None:
+        return Patched(None, reason)
+    return Patched(unified_diff(script.file, script.text, text, marked=_is_marked(root / script.file)))
+
+
+def values_now(run: Run) -> dict[str, object]:
+    """Return what the optimizer of a run was given, by setting, as far as it is known: of its files, or of the log."""
+    known = {key: setting.value for key, setting in run.settings.items()}
+    rate = run.primary.get("learning_rate")
+    if rate is not None and len(rate):
+        known.setdefault("optimizer.lr", float(rate.value.max()))
+    return known
+
+
+def _is_marked(path: Path) -> bool:
+    """Return whether a file begins with a byte-order mark, which the text of a script does not hold."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(3) == b"\xef\xbb\xbf"
+    except OSError:
+        return False
 
 
 def mistakes_of(cause: Cause, beside: Beside, limits: Limits) -> tuple[list[Found], list[NotChecked]]:
@@ -128,7 +167,7 @@ def mistakes_of(cause: Cause, beside: Beside, limits: Limits) -> tuple[list[Foun
         found += _heard(Source(script.file, "script", script.text), in_script(script, [cause], {cause.code: limits}, failed))
     for config in beside.configs.values() if cause.file_rules else ():
         found += _heard(Source(config.file, "config", config.text), in_file(config, [cause], {cause.code: limits}, failed))
-    if not missed and not (cause.log_rules or cause.config_rules or cause.code_rules):
+    if not missed and not (cause.log_rules or cause.config_rules or cause.code_rules or cause.state_rules):
         kinds = (("script", cause.script_rules, beside.scripts), ("config", cause.file_rules, beside.configs))
         lacking = [kind for kind, rules, files in kinds if rules and not files]
         if len(lacking) == sum(bool(rules) for _, rules, _ in kinds):
@@ -174,7 +213,7 @@ def patch_of(found: Iterable[Found], beside: Beside) -> str | None:
     source = beside.scripts.get(file) or beside.configs.get(file)
     if source is None:
         return None
-    return unified_diff(file, source.text, mended(source.text, found, unsafe=True))
+    return unified_diff(file, source.text, mended(source.text, found, unsafe=True), marked=_is_marked(beside.root / file))
 
 
 def place_of_origin(origin: str, beside: Beside) -> Location | None:

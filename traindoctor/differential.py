@@ -28,10 +28,14 @@ if TYPE_CHECKING:
 NAMED = 0.55
 #: Belief in all errors together from which one of them keeps its severity; below it is a warning at most.
 SURE = 0.8
-#: Belief in all causes together from which something is wrong, even if none is named.
-DOUBTED = 0.55
+#: Belief in all causes of a failed course together from which something is wrong, even if none is named: one strong sign draws.
+DOUBTED = 0.45
 #: Share of the belief from which a cause is one of those that an undecided log leaves standing.
 CANDIDATE = 0.15
+#: Share of the belief from which a single cause is worth saying where the others have less each.
+ALONE = 0.3
+#: The most that is stated of a cause that is not named.
+OPEN = 0.5
 #: The most that is stated of a cause that neither the script proves nor a replay reproduces: how often the surest ones are right
 #: on runs with known faults (benchmarks/study/calibrate.py, tuning part). No model knows the cause that is not in it.
 TOP = 0.93
@@ -92,28 +96,35 @@ class Opinion:
     undecided: bool
 
 
-def decide(suspicions: Sequence[Suspicion], unchecked: Mapping[str, str] | None = None) -> Opinion:
-    """Return the opinion on all suspicions of one run; `unchecked`: code -> why that cause could not be looked at."""
+def decide(suspicions: Sequence[Suspicion], unchecked: Mapping[str, str] | None = None, *, by_symptom: bool = False) -> Opinion:
+    """Return the opinion on all suspicions of one run; `unchecked`: code -> why that cause could not be looked at.
+
+    `by_symptom`: whether evidence of a symptom is among them, which several causes share: then none is named.
+    """
     alone = [s for s in suspicions if s.cause.standalone and s.is_supported]
     present = {s.cause.code: s for s in suspicions if s.is_supported and not s.cause.standalone}
     folded = _fold(present)
     roots = sorted((s for code, s in present.items() if code not in folded), key=lambda s: (-s.log_odds, s.cause.code))
     totals = {s.cause.code: 1.0 + sum(exp(r.log_odds) for r in roots if r is s or s.competes_with(r)) for s in roots}
     share = {s.cause.code: exp(s.log_odds) / totals[s.cause.code] for s in roots}
-    doubt = sum(share.values()) >= DOUBTED
-    named = [s for s in roots if share[s.cause.code] >= NAMED]
+    course = sum(share[s.cause.code] for s in roots if "course" in s.cause.concerns)
+    doubt = course >= DOUBTED or sum(share.values()) >= NAMED
+    named = [s for s in roots if share[s.cause.code] >= NAMED and not by_symptom]
     undecided = doubt and not named
     if undecided:
-        named = [s for s in roots if share[s.cause.code] >= CANDIDATE] or roots[:1]
+        named = [s for s in roots if share[s.cause.code] >= CANDIDATE]
+        if len(named) < 2 and share[roots[0].cause.code] < ALONE:
+            named = roots[:3]
     diagnoses = []
     for s in named:
         code = s.cause.code
+        belief = min(share[code], OPEN) if undecided else share[code]
         consequences = tuple(sorted(c for c, root in folded.items() if root == code))
         diagnoses.append(
             Diagnosis(
                 s,
-                _stated(s, share[code]),
-                _severity(s.cause.severity, share[code], sum(share[r.cause.code] for r in roots if r.cause.severity == "error")),
+                _stated(s, belief),
+                _severity(s.cause.severity, belief, sum(share[r.cause.code] for r in roots if r.cause.severity == "error")),
                 consequences,
                 _rivals(s, suspicions, folded, totals[code], unchecked or {}),
             )

@@ -5,8 +5,8 @@ Arrays are NumPy arrays. NumPy itself is imported by whoever makes one, so that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from traindoctor.code.events import LoopEvent, TrainingLoop
 from traindoctor.mistake import Location, Severity
@@ -14,10 +14,14 @@ from traindoctor.mistake import Location, Severity
 __all__ = ["Location", "LoopEvent", "Severity", "TrainingLoop"]  # beside what is defined here
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
+
+    from traindoctor.report.provenance import Provenance
 
     FloatArray: TypeAlias = NDArray[np.float64]
     IntArray: TypeAlias = NDArray[np.int64]
@@ -29,6 +33,8 @@ Verdict = Literal["failed", "suspicious", "healthy", "undecided"]
 EvidenceKind = Literal["log", "config", "code", "state", "replay"]
 ReplayDepth = Literal["open", "closed", "exact", "none"]
 TrialVerdict = Literal["repairs", "postpones", "no effect", "worse", "not tried"]
+#: Worst first.
+VERDICTS: tuple[Verdict, ...] = ("failed", "suspicious", "undecided", "healthy")
 StepUnit = Literal["step", "epoch", "row"]
 DamageFamily = Literal["lost", "hidden-nan", "steps", "averaged", "constant", "quantised", "noted"]
 
@@ -225,7 +231,7 @@ DAMAGE_FAMILIES: Mapping[DamageFamily, frozenset[str]] = {
         {
             "number-as-text", "several-documents", "several-commands", "duplicate-key", "missing-base", "settings-change",
             "left-out", "lost-elsewhere", "deleted-run", "other-lines", "comment-line", "doubtful-loss", "steps-of-epochs",
-            "steps-from-epochs", "fractional-steps", "appended-runs", "repeated-header",
+            "steps-from-epochs", "fractional-steps", "appended-runs", "repeated-header", "checkpoint-not-read",
         }
     ),
 }  # fmt: skip
@@ -270,6 +276,7 @@ class Run:
     files: tuple[str, ...] = ()
     config_files: tuple[str, ...] = ()
     code_files: tuple[str, ...] = ()
+    checkpoint_files: tuple[str, ...] = ()
     formats: Mapping[str, str] = field(default_factory=dict)
     histograms: tuple[Histogram, ...] = ()
     stitches: tuple[Stitch, ...] = ()
@@ -340,7 +347,10 @@ class Fix:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A cause made out in this run. `consequences`: codes of findings folded under this one."""
+    """A cause made out in a run. `consequences`: codes of findings folded under this one.
+
+    `run`: name of the run, as `Report.findings` gives it; "" in the findings of a `RunReport`.
+    """
 
     code: str
     name: str
@@ -355,13 +365,15 @@ class Finding:
     consequences: tuple[str, ...] = ()
     fixes: tuple[Fix, ...] = ()
     refutation: str = ""
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
     """A named line of a figure: `step` (n,) int64, `value` (n,) float64, and optionally the spread around it.
 
-    `role`: "observed", "reproduced", "counterfactual", "limit" or "forecast". `whole`: as that of a Series.
+    `role`: "observed", "reproduced", "counterfactual", "limit" or "forecast". `whole`: as that of a Series. `low`, `high`: (n,)
+    the interval about each value, None where there is none; `interval`: which one that is, in words.
     """
 
     name: str
@@ -369,6 +381,9 @@ class Curve:
     step: IntArray
     value: FloatArray
     whole: Whole | None = None
+    low: FloatArray | None = None
+    high: FloatArray | None = None
+    interval: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -462,7 +477,10 @@ class NotChecked:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What is said of one run; `findings` is ordered, the first is the diagnosis."""
+    """What is said of one run; `findings` is ordered, the first is the diagnosis.
+
+    `provenance`: the files it rests on and how it was made, None where nobody asked for that.
+    """
 
     run: Run
     verdict: Verdict
@@ -473,6 +491,10 @@ class RunReport:
     gaps: tuple[str, ...] = ()
     replay: Replay | None = None
     vital_signs: tuple[VitalSign, ...] = ()
+    provenance: Provenance | None = None
+
+    def __repr__(self) -> str:
+        return f"<RunReport: {self.run.name!r}, {self.verdict}, {len(self.findings)} findings>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -526,10 +548,14 @@ class Across:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is said of all runs that were given, in the order of their names; problems are packs that failed to load.
+    """What is said of all runs, in the order of the paths that were given, those under one path by name.
+
+    `problems`: packs that failed to load.
 
     `names`: code -> name of every cause that was loaded, so that codes can be shown with their names. `across`: what the runs
     say together, None for a single one.
+
+    It prints as the verdict of the terminal, and shows itself in a notebook. What renders it is imported when it is asked for.
     """
 
     runs: tuple[RunReport, ...]
@@ -537,3 +563,91 @@ class Report:
     problems: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     across: Across | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of the runs: failed, suspicious, undecided, healthy; "undecided" where there is no run."""
+        return min((run.verdict for run in self.runs), key=VERDICTS.index, default="undecided")
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All findings, each with the name of its run in `.run`: the worst run first, in each run the diagnosis first."""
+        from traindoctor.report.view import diagnosis_first, in_order
+
+        return tuple(replace(finding, run=one.run.name) for one in in_order(self) for finding in diagnosis_first(one).findings)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a table with one row a finding, and one for each run without any; `report/frame.py` states the columns."""
+        from traindoctor.report.frame import frame_of
+
+        return frame_of(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as the object of `--format json`: dicts, lists, strings and finite numbers."""
+        from traindoctor.report.to_json import to_json
+
+        return to_json(self)
+
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return the text of `--format json`, written to `path` too where one is given.
+
+        Raises: UnreadableInputError when the place cannot be written.
+        """
+        from traindoctor.report.saving import json_of, write
+
+        return write(json_of(self), path)
+
+    def to_html(self, path: str | os.PathLike[str] | None = None, *, open_in_browser: bool = False) -> str:
+        """Return the report as one HTML page, written to `path` too where one is given.
+
+        Of several runs it is their index; where it is written, each run has a page in the folder `<stem>-runs` beside it.
+        `open_in_browser` shows the written page.
+
+        Raises: UnreadableInputError when the place cannot be written; ConfigError for a page that is to be opened and has no
+        place; TraindoctorError when a page would be larger than one may be.
+        """
+        from traindoctor.report.saving import html_of
+
+        return html_of(self, path, open_in_browser=open_in_browser)
+
+    def to_markdown(self) -> str:
+        """Return the text of `--format markdown`."""
+        from traindoctor.report.markdown import render_markdown
+
+        return render_markdown(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report in the form that the suffix names: .html, .json, .jsonl, .md, .sarif or .txt.
+
+        Raises: ConfigError for another suffix, UnreadableInputError when the place cannot be written.
+        """
+        from traindoctor.report.saving import save
+
+        save(self, path)
+
+    def show(self, height: int = 720) -> None:
+        """Show the whole page in a notebook, in a sandboxed frame of `height` pixels.
+
+        Raises: ConfigError outside of a notebook.
+        """
+        from traindoctor.report.notebook import show
+
+        show(self, height)
+
+    def __str__(self) -> str:
+        from traindoctor.report.text import render_text
+
+        return render_text(self).rstrip("\n")
+
+    def __repr__(self) -> str:
+        runs = "1 run" if len(self.runs) == 1 else f"{len(self.runs)} runs"
+        n = sum(len(run.findings) for run in self.runs)
+        return f"<Report: {runs}, {self.verdict}, {n} {'finding' if n == 1 else 'findings'}>"
+
+    def _repr_html_(self) -> str:
+        from traindoctor.report.notebook import card
+
+        return card(self)
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()

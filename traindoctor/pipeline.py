@@ -18,7 +18,9 @@ from traindoctor.beside import (
     read_beside,
     with_settings,
 )
+from traindoctor.checkpoints.beside import checkpoints_of
 from traindoctor.differential import Diagnosis, Suspicion, decide
+from traindoctor.errors import TraindoctorError
 from traindoctor.model import (
     Evidence,
     Finding,
@@ -32,6 +34,8 @@ from traindoctor.model import (
 )
 from traindoctor.registry import load_rules, refuse_unknown
 from traindoctor.rule import MODERATE, STRONG, WEAK, Statement, against, supports
+from traindoctor.symptoms import CAUSES as SYMPTOMS
+from traindoctor.symptoms import symptom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,20 +43,15 @@ if TYPE_CHECKING:
 
     from traindoctor.beside import Beside
     from traindoctor.check.findings import Found
+    from traindoctor.checkpoints.state import State
+    from traindoctor.differential import Opinion
     from traindoctor.model import Location, TrainingLoop
     from traindoctor.rule import Cause, Limits
     from traindoctor.signals.measurements import Measurements
+    from traindoctor.symptoms import Symptom
 
 #: Runs whose series a report keeps whole.
 KEPT_WHOLE = 8
-#: A run of at least this many logged points and steps that did not move asks for an answer.
-STILL_POINTS, STILL_STEPS = 12, 150
-#: Level at the end over that of the start of a loss that did not move: at least, at most.
-STILL_LEFT, STILL_MOST = 0.97, 1.1
-#: Fall in standard errors, and over the start, that is one: a likelihood may have a high floor, and a saddle is not quite flat.
-STILL_FALL, STILL_WAY = 6.0, 0.002
-#: Standard error of that fall over the level, at most: a loss of more noise may fall unseen.
-STILL_ERROR = 0.03
 #: Decades of a late rise that are never healthy: sound runs of the study stay below 1.5.
 UNEXPLAINED_RISE = 2.5
 
@@ -61,13 +60,15 @@ UNEXPLAINED_RISE = 2.5
 class DiagnoseOptions:
     """What the user says beyond the paths.
 
-    `format`: what every file is read as, "" to tell it by its content. `tags`: quantity -> tags that mean it. `select`,
-    `ignore`: codes or their prefixes. `thresholds`: code -> name -> value. `parameters`: number of trained parameters,
-    where it is known. `rules`: paths of rule packs beside the installed ones.
+    `checkpoints`: of the one run that is read; those beside its log where none is given. `format`: what every file is read as,
+    "" to tell it by its content. `tags`: quantity -> tags that mean it. `select`, `ignore`: codes or their prefixes.
+    `thresholds`: code -> name -> value. `parameters`: number of trained parameters, where it is known. `rules`: paths of rule
+    packs beside the installed ones.
     """
 
     config: Path | None = None
     code: Path | None = None
+    checkpoints: tuple[Path, ...] = ()
     step_column: str | None = None
     format: str = ""
     tags: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -116,6 +117,9 @@ def diagnose(
         tell(f"reading {path}")
         before = len(reports)
         for run in each_run(path, read):
+            if options.checkpoints and reports:
+                way = f"name the one, for example {reports[0].run.path}"
+                raise TraindoctorError("--checkpoint", "belongs to one run, and several were read", way)
             tell(f"diagnosing {run.name}")
             report = diagnose_run(run, causes, options)
             outcomes.append(outcome_of(report))
@@ -135,12 +139,15 @@ def diagnose_run(run: Run, causes: Mapping[str, Cause], options: DiagnoseOptions
     options = options or DiagnoseOptions()
     beside = read_beside(run)
     run = with_settings(replace(run, damages=(*run.damages, *beside.damages)), beside)
-    m = Measurements(run, options.parameters)
+    state, run = checkpoints_of(run, options.checkpoints)
+    m = Measurements(run, options.parameters or (state.last.n_parameters if state is not None else None))
     with np.errstate(all="ignore"):  # a log holds zeros, infinities and NaN: what comes of them is NaN, and is handled as such
-        return _diagnose(run, m, beside, causes, options)
+        return _diagnose(run, m, beside, state, causes, options)
 
 
-def _diagnose(run: Run, m: Measurements, beside: Beside, causes: Mapping[str, Cause], options: DiagnoseOptions) -> RunReport:
+def _diagnose(
+    run: Run, m: Measurements, beside: Beside, state: State | None, causes: Mapping[str, Cause], options: DiagnoseOptions
+) -> RunReport:
     from traindoctor.replay.vital_signs import vital_signs
 
     suspicions: list[Suspicion] = []
@@ -153,7 +160,7 @@ def _diagnose(run: Run, m: Measurements, beside: Beside, causes: Mapping[str, Ca
         missing = [need for need in cause.log_rules[0][1] if not m.has(need)] if cause.log_rules else []
         try:
             mistakes[code], missed = mistakes_of(cause, beside, limits)
-            evidence = joined(gather(cause, m, beside.loops, limits), mistakes[code], beside)
+            evidence = joined(gather(cause, m, beside.loops, limits, state), mistakes[code], beside)
         except Exception as error:  # one rule that fails, of whatever pack, is told and ends no diagnosis
             unread.append(NotChecked(code, f"the rule failed: {_words_of(error)}"))
             mistakes[code] = []
@@ -168,8 +175,14 @@ def _diagnose(run: Run, m: Measurements, beside: Beside, causes: Mapping[str, Ca
         suspicions.append(suspicion)
         if missing and not suspicion.is_supported:
             not_checked.append(NotChecked(code, _reason(missing, run)))
+        elif state is None and cause.looks_at == ("checkpoint",):
+            not_checked.append(NotChecked(code, "no checkpoint beside the log"))
     not_checked += unread  # what the log lacks is told first
-    opinion = decide(suspicions, {n.code: n.reason for n in not_checked})
+    reasons = {n.code: n.reason for n in not_checked}
+    opinion = decide(suspicions, reasons)
+    seen = symptom(m)
+    if seen is not None and _is_open(opinion):
+        opinion = decide([_shown(suspicion, seen, m) for suspicion in suspicions], reasons, by_symptom=True)
     findings = tuple(
         _finding(
             d,
@@ -184,7 +197,7 @@ def _diagnose(run: Run, m: Measurements, beside: Beside, causes: Mapping[str, Ca
     )
     named = [f for f in findings if not causes[f.code].standalone]
     unseen = bool(named) and not _is_seen(named[0].evidence)
-    verdict, summary = _verdict(named, m, undecided=opinion.undecided, unseen=unseen)
+    verdict, summary = _verdict(named, m, seen, undecided=opinion.undecided, unseen=unseen)
     found = {f.code for f in findings} | {c for f in findings for c in f.consequences}
     unchecked = {n.code for n in not_checked}
     shown = next((replays[f.code] for f in named if f.code in replays), None)
@@ -197,7 +210,7 @@ def _diagnose(run: Run, m: Measurements, beside: Beside, causes: Mapping[str, Ca
         not_checked=tuple(not_checked),
         gaps=_gaps(m),
         replay=shown,
-        vital_signs=vital_signs(m, shown, named[0].fixes[0] if named and named[0].fixes else None),
+        vital_signs=vital_signs(m, shown, next(iter(named or findings), None)),
     )
 
 
@@ -217,7 +230,9 @@ def _suspicion(cause: Cause, m: Measurements, beside: Beside) -> Suspicion:
     return Suspicion(cause, joined(gather(cause, m, beside.loops, limits), found, beside))
 
 
-def gather(cause: Cause, m: Measurements, loops: Sequence[TrainingLoop], limits: Limits) -> Iterable[Evidence]:
+def gather(
+    cause: Cause, m: Measurements, loops: Sequence[TrainingLoop], limits: Limits, state: State | None = None
+) -> Iterable[Evidence]:
     """Yield all evidence on a cause; a rule on the logs is asked only when what the cause needs is there."""
     for log_rule, needs in cause.log_rules:
         if all(m.has(need) for need in needs):
@@ -227,6 +242,9 @@ def gather(cause: Cause, m: Measurements, loops: Sequence[TrainingLoop], limits:
     for code_rule in cause.code_rules:
         for loop in loops:
             yield from code_rule(loop)
+    if state is not None:
+        for state_rule in cause.state_rules:
+            yield from state_rule(state, m, limits)
 
 
 def _replay(cause: Cause, m: Measurements) -> Replay | None:
@@ -364,12 +382,35 @@ def _fixes(
         yield replace(fix, patch=patch)
 
 
-def _verdict(named: Sequence[Finding], m: Measurements, *, undecided: bool, unseen: bool) -> tuple[Verdict, str]:
+def _is_open(opinion: Opinion) -> bool:
+    """Return whether no cause is named, nor two that are left standing."""
+    causes = [d for d in opinion.diagnoses if not d.suspicion.cause.standalone]
+    return not causes or (opinion.undecided and len(causes) == 1)
+
+
+def _shown(suspicion: Suspicion, seen: Symptom, m: Measurements) -> Suspicion:
+    """Return a suspicion with what a symptom says of its cause, where it says anything."""
+    weight = SYMPTOMS[seen.name].get(suspicion.cause.code)
+    if weight is None:
+        return suspicion
+    found = supports(
+        seen.name, seen.value, text=f"{seen.text}.", weight=weight, unit=seen.unit, source=m.loss.source, onset=seen.onset
+    )
+    return replace(suspicion, evidence=(*suspicion.evidence, found))
+
+
+def _verdict(
+    named: Sequence[Finding], m: Measurements, seen: Symptom | None, *, undecided: bool, unseen: bool
+) -> tuple[Verdict, str]:
     """Return the verdict and its sentence; `unseen`: the first cause is one that scripts and configs show, and no log."""
     if named:
         title = named[0].title
         if undecided:
-            return "undecided", f"Something is wrong, but this log does not decide between {_and([f.name for f in named])}."
+            what = "Something is wrong" if seen is None else seen.text
+            wish = f" Next time log {_and(_would_settle(m))}." if seen is not None and seen.name == "never_moved" else ""
+            names = _and([f.name for f in named])
+            open_ = f"does not decide between {names}" if len(named) > 1 else f"does not show for sure that it is {names}"
+            return "undecided", f"{what}, but this log {open_}.{wish}"
         return ("failed" if named[0].severity == "error" and not unseen else "suspicious"), title
     if not m.has("loss"):
         return "undecided", "No training loss was found in the log: see which tag took which role."
@@ -383,33 +424,9 @@ def _verdict(named: Sequence[Finding], m: Measurements, *, undecided: bool, unse
             f"{rebound.decades:.1f} decades, and nothing in the log "
             "says why: look there for a resume, a bad batch, or a change of settings or data."
         )
-    if _never_moved(m):
-        return "undecided", (
-            f"The loss stayed near {loss.tail:.3g} from first to last step, and nothing in the log says why. "
-            f"Next time log {_and(_would_settle(m))}: they tell a saddle, frozen weights, dead units and wrong labels apart."
-        )
+    if seen is not None:
+        return "undecided", f"{seen.text}, and nothing in the log says why. Next time log {_and(_would_settle(m))}."
     return "healthy", "No sign of a failure in what was logged."
-
-
-def _never_moved(m: Measurements) -> bool:
-    """Return whether a loss stands from the first to the last point of a whole run, as far as its noise lets one see.
-
-    A log that begins in the middle is of a run that was resumed, and may have nothing left to learn.
-    """
-    from traindoctor.signals.stillness import BEGINS, LEARNS
-
-    loss = m.loss
-    if not loss.is_positive or loss.n < STILL_POINTS or loss.step[-1] - loss.step[0] < STILL_STEPS or m.is_adversarial:
-        return False
-    if loss.step[0] > BEGINS * loss.stride or not STILL_LEFT * loss.initial < loss.tail < STILL_MOST * loss.initial:
-        return False
-    falls = loss.fall_significance > STILL_FALL and loss.tail < (1.0 - STILL_WAY) * loss.initial
-    if falls or loss.noise * (6.0 / loss.n) ** 0.5 > STILL_ERROR:
-        return False
-    validation = m.series("val_loss") if m.has("val_loss") else None
-    if validation is None or validation.n < 3:
-        return True
-    return validation.tail >= LEARNS * float(validation.value[0]) and not validation.fall_significance > STILL_FALL
 
 
 def _would_settle(m: Measurements) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
+    from traindoctor.checkpoints.state import State
     from traindoctor.code.script import Script
     from traindoctor.configs.file import ConfigFile
     from traindoctor.mistake import Location, Mistake, Severity
@@ -33,6 +34,7 @@ Limits: TypeAlias = Mapping[str, float]
 LogRule: TypeAlias = "Callable[[Measurements, Limits], Iterator[Evidence]]"
 ConfigRule: TypeAlias = "Callable[[Run, Limits], Iterator[Evidence]]"
 CodeRule: TypeAlias = "Callable[[TrainingLoop], Iterator[Evidence]]"
+StateRule: TypeAlias = "Callable[[State, Measurements, Limits], Iterator[Evidence]]"
 FixRule: TypeAlias = "Callable[[Measurements, Limits], Iterator[Fix]]"
 ScriptRule: TypeAlias = "Callable[[Script, Limits], Iterator[Mistake]]"
 FileRule: TypeAlias = "Callable[[ConfigFile, Limits], Iterator[Mistake]]"
@@ -48,11 +50,15 @@ class Threshold(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A run on which a cause must stay silent (valid) or speak (invalid); `loops` where the script is the evidence."""
+    """A run on which a cause must stay silent (valid) or speak (invalid).
+
+    `loops` where the script is the evidence, `state` where a checkpoint is.
+    """
 
     name: str
     run: Run
     loops: tuple[TrainingLoop, ...] = ()
+    state: State | None = None
 
 
 #: Runs on which a cause must stay silent, and on which it must speak.
@@ -135,6 +141,7 @@ class Cause:
         self.log_rules: list[tuple[LogRule, tuple[str, ...]]] = []
         self.config_rules: list[ConfigRule] = []
         self.code_rules: list[CodeRule] = []
+        self.state_rules: list[StateRule] = []
         self.script_rules: list[tuple[ScriptRule, tuple[str, ...]]] = []
         self.file_rules: list[FileRule] = []
         self.fix_rules: list[FixRule] = []
@@ -142,11 +149,12 @@ class Cause:
 
     @property
     def looks_at(self) -> tuple[str, ...]:
-        """The kinds of input that the cause is looked for in: "log", "settings", "script"."""
+        """The kinds of input that the cause is looked for in: "log", "settings", "script", "checkpoint"."""
         kinds: tuple[tuple[str, Sequence[object]], ...] = (
             ("log", self.log_rules),
             ("settings", [*self.config_rules, *self.file_rules]),
             ("script", [*self.code_rules, *self.script_rules]),
+            ("checkpoint", self.state_rules),
         )
         return tuple(kind for kind, rules in kinds if rules)
 
@@ -176,6 +184,11 @@ class Cause:
     def in_code(self, rule: CodeRule) -> CodeRule:
         """Register evidence from a training loop."""
         self.code_rules.append(rule)
+        return rule
+
+    def in_state(self, rule: StateRule) -> StateRule:
+        """Register evidence from the checkpoints of a run, called where there is one, with what the log says beside it."""
+        self.state_rules.append(rule)
         return rule
 
     def in_script(self, *words: str) -> Callable[[ScriptRule], ScriptRule]:

@@ -50,7 +50,7 @@ def finds(cause: Cause, example: Example) -> bool:
     """
     from traindoctor.signals.measurements import Measurements
 
-    evidence = tuple(gather(cause, Measurements(example.run), example.loops, cause.limits()))
+    evidence = tuple(gather(cause, Measurements(example.run), example.loops, cause.limits(), example.state))
     opinion = decide([Suspicion(cause, evidence)])
     return bool(opinion.diagnoses) and not opinion.undecided
 

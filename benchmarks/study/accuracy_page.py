@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 TEXT = Path(__file__).with_name("accuracy_page.md.in")
 PICTURE = "pictures/calibration.svg"
-HELD_BACK = "held-back"
+#: The part that the tables of single causes are of: the first of these that was scored.
+SHOWN = ("held-back-2", "held-back")
 #: Styles of sound runs with fewer runs share a line.
 COMMON = 3
 
@@ -64,8 +65,10 @@ def page(rows: Sequence[Row], others: Mapping[str, Sequence[Row]], tools: Sequen
 
 
 def shown(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows that the tables of single causes and the picture are of: those held back, all where none is."""
-    return [r for r in rows if r.truth.part == HELD_BACK] or list(rows)
+    """Return the rows that the tables of single causes and the picture are of: those held back last, all where none is."""
+    parts = {r.truth.part for r in rows}
+    part = next((one for one in SHOWN if one in parts), None)
+    return [r for r in rows if part in (None, r.truth.part)]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
 from accuracy import calibration_error, reliability
-from accuracy_page import HELD_BACK
+from accuracy_page import SHOWN
 from score import ALARMS, runs_under, truth_of
 
 from traindoctor import differential, rule
@@ -408,7 +408,7 @@ def collected(runs: Sequence[Path], jobs: int) -> list[Examined]:
 
     Raises: SystemExit for a run that is held back: nothing is fitted on it.
     """
-    if any(truth_of(run).part == HELD_BACK for run in runs):
+    if any(truth_of(run).part in SHOWN for run in runs):
         raise SystemExit("some of these runs are held back: nothing is fitted on them")
     with ProcessPoolExecutor(jobs) as pool:
         return [run for run in pool.map(examined, runs, chunksize=4) if run is not None]

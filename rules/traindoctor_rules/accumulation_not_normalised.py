@@ -70,9 +70,13 @@ CAUSE = Cause(
             f"{STUDY}: 0.001; a ratio that dropout or augmentation makes lies as near to 3 by chance in 1 of 8 runs",
         ),
         Threshold("first", 0.05, "that of the ratio at the first evaluation, a single one", f"{STUDY}: 0.033"),
+        Threshold("evaluations", 8, "evaluations that show a ratio to be constant", "definition: four in the later half"),
         Threshold("most", 12.0, "passes that are taken from a ratio alone", "above it each ratio is near a whole number"),
-        Threshold("at_most", 1.35, "the other of the two ratios over the number of passes", STUDY),
+        Threshold("at_most", 1.4, "the other of the two ratios over the number of passes", STUDY),
         Threshold("at_least", 0.4, "the other of the two ratios over the number of passes", STUDY),
+        Threshold("beyond", 12.5, "first loss", "ln C of 260,000 classes, the largest vocabulary in use"),
+        Threshold("large", 6.9, "first loss", "ln C of 1,000 classes"),
+        Threshold("learnt", 0.1, "tail over first loss", "a model of a vocabulary does not get there"),
         Threshold("alike", 1.3, "training loss over validation loss of a loss that is divided", STUDY),
     ),
     explains=("TD510", "TD511"),
@@ -91,10 +95,11 @@ def losses_are_a_multiple(m: Measurements, limits: Limits) -> Iterator[Evidence]
     if m.is_adversarial or not m.loss.is_positive:
         return
     val = m.series("val_loss")
-    first, usual = over_validation(m.loss.step, m.loss.value, val.step, val.value)
-    if not (first == first and usual == usual):
+    found = over_validation(m.loss.step, m.loss.value, val.step, val.value)
+    if found is None:
         return
-    passes = float(told) if isinstance(told, int | float) else float(round(usual))
+    first, usual, late = found.first, found.usual, found.late
+    passes = float(told) if isinstance(told, int | float) else float(round(late))
     if passes < 2.0:
         return
     source = f"{m.loss.source} and {val.source}"
@@ -103,7 +108,9 @@ def losses_are_a_multiple(m: Measurements, limits: Limits) -> Iterator[Evidence]
         both = abs(other - 1.0) < limits["near"]
     else:
         whole = abs(usual / passes - 1.0) < limits["exact"] and abs(first / passes - 1.0) < limits["first"]
-        both = whole and passes <= limits["most"]
+        enough = found.n >= limits["evaluations"] and min(first, usual) > (1.0 - limits["first"]) * passes
+        constant = enough and found.late_spread < limits["first"] and abs(late / passes - 1.0) < limits["exact"]
+        both = (whole or constant) and passes <= limits["most"]
     if both or (told is not None and abs(nearest - 1.0) < limits["near"] and limits["at_least"] < other < limits["at_most"]):
         yield supports(
             "multiple",
@@ -113,8 +120,8 @@ def losses_are_a_multiple(m: Measurements, limits: Limits) -> Iterator[Evidence]
             onset=0,
             source=source,
             text=(f"With {passes:g} passes a step the" if told is not None else "The")
-            + f" training loss is {first:.3g} times the validation loss at the first evaluation, and {usual:.3g} times in the "
-            "median of the first half.",
+            + f" training loss is {first:.3g} times the validation loss at the first evaluation, {usual:.3g} times in the "
+            f"median of the first half and {late:.3g} times in that of the second.",
         )
     elif first < limits["alike"]:
         yield against(
@@ -125,6 +132,28 @@ def losses_are_a_multiple(m: Measurements, limits: Limits) -> Iterator[Evidence]
             source=source,
             text="Training and validation loss are alike at the first evaluation: the logged loss is a mean.",
         )
+
+
+@CAUSE.in_logs(needs=("loss",))
+def starts_at_a_multiple(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a first loss that is ln C times the number of passes, and no ln C of any number of classes itself."""
+    told, start = m.setting("gradient.accumulation_steps"), m.start
+    if start is None or m.is_adversarial or m.has("val_loss"):
+        return
+    classes = start.classes_over(told)
+    beyond = start.loss > limits["beyond"]
+    if classes is None or not (beyond or (start.loss > limits["large"] and m.loss.tail < limits["learnt"] * start.loss)):
+        return
+    yield supports(
+        "start",
+        start.loss,
+        unit="first loss",
+        weight=STRONG + WEAK if beyond else STRONG,
+        onset=0,
+        source=m.loss.source,
+        text=f"With {told} passes a step the first loss is {start.loss:.4g}, near {told} times ln {classes}"
+        + (", and above ln C of any number of classes." if beyond else "."),
+    )
 
 
 @CAUSE.fixes
@@ -173,6 +202,7 @@ def examples() -> Examples:
     invalid = (
         Example("four times the validation loss", accumulating(run_of(spec, loss=[4.0 * v for v in val], val_loss=val), 4)),
         Example("exactly three times, no passes told", run_of(spec, loss=[3.0 * v for v in val], val_loss=val)),
+        Example("eight times ln 10, no validation loss", accumulating(run_of(spec, loss=[8.0 * v - 0.75 for v in val]), 8)),
     )
     return valid, invalid
 

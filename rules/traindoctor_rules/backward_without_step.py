@@ -26,11 +26,25 @@ from typing import TYPE_CHECKING
 from traindoctor.code.lacking import backward_without_step
 from traindoctor.code.order import place, text_of_call
 from traindoctor.mistake import Mistake
-from traindoctor.rule import PROOF, STRONG, WEAK, Cause, Example, Sample, Statement, Threshold, against, run_of, supports
+from traindoctor.rule import (
+    MODERATE,
+    PROOF,
+    STRONG,
+    WEAK,
+    Cause,
+    Example,
+    Sample,
+    Statement,
+    Threshold,
+    against,
+    run_of,
+    supports,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.checkpoints.state import State
     from traindoctor.code.script import Script
     from traindoctor.model import Evidence, Fix
     from traindoctor.rule import Examples, Limits
@@ -74,11 +88,63 @@ def weights_stand_still(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         "weights",
         still.value,
         unit=still.words,
-        weight=STRONG + WEAK,
+        # without a gradient norm nothing tells it from weights that the optimizer does not hold, which are more common
+        weight=MODERATE + WEAK if still.quantity == "val_loss" and not m.has("grad_norm") else STRONG + WEAK,
         onset=0,
         source=m.series(still.quantity).source,
         text=f"The {still.words} is the same to the last bit at all {still.n:,} logged points: no step was taken.",
     )
+
+
+@CAUSE.in_state
+def never_stepped(state: State, m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield an optimizer without a state, or one that has stepped."""
+    last = state.last
+    if not last.optimizers or not all(optimizer.keeps_state for optimizer in last.optimizers):
+        return
+    counted = [optimizer.step for optimizer in last.optimizers]
+    before = state.before
+    first = counted[0]
+    if (
+        before is not None
+        and first is not None
+        and last.step_source != "optimizer state"
+        and before.step != last.step
+        and counted == [optimizer.step for optimizer in before.optimizers]
+        and state.unmoved == 1.0
+    ):
+        yield supports(
+            "count",
+            first,
+            unit="steps",
+            weight=PROOF,
+            kind="state",
+            onset=before.step,
+            source=last.file,
+            text=f"{before.at} and {last.at}: the optimizer has counted {first:,.0f} steps in both, and no weight moved.",
+        )
+        return
+    if any(optimizer.with_state for optimizer in last.optimizers):
+        yield against(
+            "state",
+            sum(len(optimizer.with_state) for optimizer in last.optimizers),
+            unit="parameters",
+            weight=STRONG,
+            kind="state",
+            source=last.file,
+            text=f"{last.at}: the optimizer has a state, which its first step makes.",
+        )
+    elif last.step and last.step_source != "optimizer state":
+        yield supports(
+            "no_state",
+            last.step,
+            unit="steps",
+            weight=STRONG,
+            kind="state",
+            onset=0,
+            source=last.file,
+            text=f"{last.at}: the optimizer has no state, which its first step would have made.",
+        )
 
 
 @CAUSE.fixes
@@ -105,6 +171,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 @CAUSE.examples
 def examples() -> Examples:
     """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.checkpoints.examples import checkpoint_of, state_of
     from traindoctor.model import OptimizerSpec
 
     spec = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
@@ -120,7 +187,28 @@ def examples() -> Examples:
         Example("flat loss alone", run_of(spec, loss=flat)),
     )
     invalid = (Example("weights to the last bit", run_of(spec, loss=flat, grad_norm=noisy, weight_norm=[5.0123457] * 60)),)
-    return valid, invalid
+    return (
+        (
+            *valid,
+            Example(
+                "a count that moves", run_of(spec, loss=flat), state=state_of(checkpoint_of(30), checkpoint_of(60), same=1.0)
+            ),
+            Example("stepped by its state", run_of(spec, loss=flat, val_loss=[2.31] * 20), state=state_of(checkpoint_of(60))),
+        ),
+        (
+            *invalid,
+            Example(
+                "no state, and weights to the last bit",
+                run_of(spec, loss=flat, grad_norm=noisy, weight_norm=[5.0123457] * 60),
+                state=state_of(checkpoint_of(60, stepped=False)),
+            ),
+            Example(
+                "a state that was loaded, and never stepped since",
+                run_of(spec, loss=flat),
+                state=state_of(checkpoint_of(30, counted=900.0), checkpoint_of(60, counted=900.0), same=1.0),
+            ),
+        ),
+    )
 
 
 @CAUSE.in_script("backward(", "grad")

@@ -159,7 +159,7 @@ def comes_again(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         "repeats",
         fold.share,
         unit="of the variance",
-        weight=STRONG + WEAK if fold.share > limits["alike"] else STRONG,
+        weight=STRONG + WEAK if fold.share > limits["alike"] else MODERATE + WEAK,
         onset=int(m.loss.step[0]),
         source=source,
         text=f"The place in the epoch of {fold.length:,.0f} steps explains {fold.share:.0%} of the loss beside its trend, other "

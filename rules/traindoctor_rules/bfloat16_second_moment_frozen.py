@@ -48,6 +48,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.checkpoints.state import State
     from traindoctor.model import Evidence, Fix, Run
     from traindoctor.signals.measurements import Measurements
 
@@ -62,6 +63,8 @@ CAUSE = Cause(
         Threshold("shrunk", 1.5, "times that the replayed updates are too small", "benchmarks/study, tuning part"),
         Threshold("far", 2.5, "times that the replayed updates are too small", "benchmarks/study, tuning part"),
         Threshold("slow", 0.45, "fall of the loss over the last third over that of the first", "benchmarks/study, tuning part"),
+        Threshold("coasting", 0.1, "m_hat^2 / v_hat over that of noise", "updates are then three times too small"),
+        Threshold("fell", 0.001, "share of the values of v that fell between two checkpoints", "arithmetic: none can fall"),
     ),
     explains=("TD202",),
     look_alikes=("TD202", "TD409"),
@@ -135,6 +138,64 @@ def updates_shrink(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
 
 
+@CAUSE.in_state
+def kept_in_bfloat16(state: State, m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a second moment in bfloat16 that beta2 cannot move, how far it is too large, and how few of its values fell."""
+    last, before = state.last, state.before
+    if len(last.optimizers) != 1:
+        return
+    optimizer = last.optimizers[0]
+    beta2, coasting = optimizer.beta2, optimizer.coasting
+    if beta2 is None or not optimizer.second_dtype:
+        return
+    if optimizer.second_dtype != "bfloat16":
+        yield against(
+            "kept_in",
+            optimizer.second_dtype,
+            unit="",
+            weight=PROOF,
+            kind="state",
+            source=last.file,
+            text=f"{last.at}: the second moment is in {optimizer.second_dtype}.",
+        )
+        return
+    if 1.0 - beta2 >= limits["decay"] or coasting is None:
+        return
+    if coasting < limits["coasting"]:
+        yield supports(
+            "coasting",
+            coasting,
+            unit="m̂² / v̂ over that of noise",
+            weight=STRONG,
+            kind="state",
+            source=last.file,
+            text=f"v is {1.0 / max(coasting, 1e-30):,.3g} times what the gradients in m would leave there: it stays at "
+            "the loudest.",
+        )
+        fell = state.second_fell
+        if before is not None and fell is not None and fell < limits["fell"]:
+            yield supports(
+                "fell",
+                fell,
+                unit="of the values",
+                weight=STRONG,
+                kind="state",
+                onset=before.step,
+                source=last.file,
+                text=f"Since {before.at} {fell:.2%} of the values of v have fallen.",
+            )
+    else:
+        yield against(
+            "coasting",
+            coasting,
+            unit="m̂² / v̂ over that of noise",
+            weight=MODERATE,
+            kind="state",
+            source=last.file,
+            text="v is of the size of the gradients in m: it holds no update back yet.",
+        )
+
+
 @CAUSE.fixes
 def state_in_float32(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield float32 for the state, and a beta2 that bfloat16 can follow."""
@@ -164,6 +225,8 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 @CAUSE.examples
 def examples() -> Examples:
     """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.checkpoints.examples import checkpoint_of, state_of
+    from traindoctor.checkpoints.state import Moments
     from traindoctor.model import OptimizerSpec
 
     adam = OptimizerSpec("adamw", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
@@ -189,4 +252,21 @@ def examples() -> Examples:
             ),
         ),
     )
-    return valid, invalid
+
+    def brain(memory: float, beta2: float = 0.999) -> State:
+        """Return two checkpoints in bfloat16, between which v did not fall."""
+        made = [
+            checkpoint_of(n, dtype="bfloat16", moments=Moments(0.1, memory=memory), settings={"betas": [0.9, beta2]})
+            for n in (500, 1000)
+        ]
+        return state_of(*made, same=0.1, fell=0.0)
+
+    return (
+        (
+            *valid,
+            Example("kept in float32", run_of(adam, loss=loss), state=state_of(checkpoint_of(moments=Moments(0.1, memory=1e-4)))),
+            Example("even gradients", run_of(adam, loss=loss), state=brain(0.06)),
+            Example("beta2 of 0.95 in the checkpoint", run_of(quick, loss=loss), state=brain(1e-4, 0.95)),
+        ),
+        (*invalid, Example("v above the gradients, and fixed", run_of(adam, loss=loss), state=brain(1e-4))),
+    )

@@ -50,6 +50,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.checkpoints.state import State
     from traindoctor.model import Evidence, Fix
     from traindoctor.signals.measurements import Measurements
 
@@ -72,6 +73,9 @@ CAUSE = Cause(
             "large", 1e-3, "learning rate of an optimizer with steps of its size", "2^-8 of a weight of 0.25: few are larger"
         ),
         Threshold("update", 0.5, "measured update over lr times the gradient, under SGD", "definition: half of it is lost"),
+        Threshold("lost", 0.9, "share of the weights that the next update leaves as they are", "definition: nearly all"),
+        Threshold("arrives", 0.5, "share of the weights that the next update leaves as they are", "definition: most move"),
+        Threshold("same", 0.8, "share of the weights that are the same in two checkpoints", "definition: nearly all"),
     ),
     explains=("TD202", "TD410"),
     look_alikes=("TD202", "TD311"),
@@ -237,6 +241,64 @@ def updates_fall_short(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
 
 
+@CAUSE.in_state
+def rounded_away(state: State, m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield the share of the weights that a step leaves as they are, by the moments, and as seen between two checkpoints."""
+    last, before = state.last, state.before
+    if "loss" not in m.run.primary or len(last.optimizers) != 1 or not last.weight_dtype:
+        return
+    optimizer = last.optimizers[0]
+    if last.weight_dtype != "bfloat16" or optimizer.second_dtype not in ("", "bfloat16"):
+        kept = (
+            last.weight_dtype if last.weight_dtype != "bfloat16" else f"{optimizer.second_dtype} beside the weights in bfloat16"
+        )
+        yield against(
+            "kept_in",
+            kept,
+            unit="",
+            weight=PROOF,
+            kind="state",
+            source=last.file,
+            text=f"{last.at}: what the optimizer steps on is kept in {kept}.",
+        )
+        return
+    share = optimizer.share("rounded_away")
+    if share is None:
+        return
+    if share >= limits["lost"]:
+        yield supports(
+            "lost",
+            share,
+            unit="of the weights",
+            weight=STRONG,
+            kind="state",
+            source=last.file,
+            text=f"{last.at}: weights and moments are in bfloat16, and lr m / √v is below half a spacing of {share:.0%} "
+            "of the weights.",
+        )
+        if before is not None and state.unmoved is not None and state.unmoved >= limits["same"]:
+            yield supports(
+                "same",
+                state.unmoved,
+                unit="of the weights",
+                weight=STRONG,
+                kind="state",
+                onset=before.step,
+                source=last.file,
+                text=f"{state.unmoved:.0%} of the weights are to the last bit what they were in {before.at}.",
+            )
+    elif share <= limits["arrives"]:
+        yield against(
+            "lost",
+            share,
+            unit="of the weights",
+            weight=PROOF,
+            kind="state",
+            source=last.file,
+            text=f"{last.at}: the next update moves {1.0 - share:.0%} of the weights.",
+        )
+
+
 @CAUSE.fixes
 def copy_in_float32(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the copy of the weights in float32, and what helps without it."""
@@ -266,6 +328,8 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 @CAUSE.examples
 def examples() -> Examples:
     """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.checkpoints.examples import checkpoint_of, state_of
+    from traindoctor.checkpoints.state import Moments
     from traindoctor.model import OptimizerSpec
 
     adam = OptimizerSpec("adamw", lr=1e-5, beta1=0.9, beta2=0.95, eps=1e-8)
@@ -288,4 +352,18 @@ def examples() -> Examples:
         Example("told by the numbers", run_of(adam, loss=exact, weight_norm=stays, grad_norm=even)),
         Example("loss and settings alone", run_of(adam, precision="torch.bfloat16", loss=stuck)),
     )
-    return valid, invalid
+
+    def brain(share: float, second: str = "bfloat16") -> State:
+        """Return two checkpoints of weights in bfloat16 of which so many are left as they are."""
+        moments = Moments(0.1, rounded_away=share)
+        made = [checkpoint_of(n, dtype="bfloat16", second=second, moments=moments) for n in (500, 1000)]
+        return state_of(*made, same=share)
+
+    return (
+        (
+            *valid,
+            Example("moves by its moments", run_of(adam, precision="bf16-true", loss=stuck, weight_norm=stays), state=brain(0.4)),
+            Example("float32 beside it", run_of(adam, loss=stuck), state=brain(0.99, "float32")),
+        ),
+        (*invalid, Example("by moments and weights", run_of(adam, loss=stuck), state=brain(0.99))),
+    )

@@ -74,6 +74,7 @@ CAUSE = Cause(
         Threshold("large", 100.0, "gradient norm over its bound, median", STUDY),
         Threshold("norm", 1000.0, "gradient norm, median; usual ones are 0.01 to 100", STUDY),
         Threshold("slow", 0.5, "loss at the end over the initial one", STUDY),
+        Threshold("usual", 0.3, "learning rate of SGD over the usual one, momentum counted, that is not low", STUDY),
         Threshold("low", 0.2, "loss at the end over the initial one of a run that got down", STUDY),
     ),
     explains=("TD202", "TD318"),
@@ -154,6 +155,16 @@ def crawls(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=loss.source,
             text=f"With a loss scale and a clip together, the loss is still at {left:.0%} of its start.",
         )
+        ratio, spec = m.rate_ratio, m.run.optimizer
+        if spec is not None and not spec.is_adaptive and ratio is not None and ratio > limits["usual"]:
+            yield supports(
+                "rate",
+                m.peak_lr,
+                weight=MODERATE,
+                kind="config",
+                source=m.lr_source,
+                text=f"A rate of {m.peak_lr:.3g} is not low for SGD, whose steps such a clip shortens by the scale.",
+            )
 
 
 def _is_scaled(m: Measurements) -> bool:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from traindoctor.rule import (
     MODERATE,
+    PROOF,
     STRONG,
     WEAK,
     Cause,
@@ -42,6 +43,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.checkpoints.state import State
     from traindoctor.model import Evidence, Fix
     from traindoctor.signals.measurements import Measurements
 
@@ -64,6 +66,12 @@ CAUSE = Cause(
         Threshold("large", 1e-2, "eps that no framework and no published recipe for a network uses unasked", STUDY),
         Threshold("pace", 0.3, "late over early pace of a fall that goes on", STUDY),
         Threshold("left", 0.15, "tail loss over initial loss", STUDY),
+        Threshold(
+            "covered", 0.5, "share of elements with sqrt(v_hat) below eps, in the typical parameter", "definition: most of them"
+        ),
+        Threshold(
+            "clear", 0.1, "share of elements with sqrt(v_hat) below ten times eps", "eps damps the others by a tenth at most"
+        ),
     ),
     look_alikes=("TD202",),
     experiment="a short run with eps a hundred times smaller: it falls faster if eps dominates, and the same if not",
@@ -148,6 +156,41 @@ def dominates(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
 
 
+@CAUSE.in_state
+def covers_the_second_moment(state: State, m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield the share of the parameters whose second moment lies under eps, where the loss is still high."""
+    last = state.last
+    if len(last.optimizers) != 1 or "loss" not in m.run.primary or not m.loss.is_positive or m.loss.n < 4:
+        return
+    if m.run.optimizer is None or m.run.optimizer.eps is None:
+        return  # an optimizer that is not known
+    optimizer = last.optimizers[0]
+    below, near, eps = optimizer.typical("below_eps"), optimizer.typical("near_eps"), optimizer.number("eps")
+    if below is None or near is None or eps is None:
+        return
+    left = m.loss.tail / m.loss.initial
+    if below >= limits["covered"] and left > limits["left"]:
+        yield supports(
+            "covered",
+            below,
+            unit="of a parameter's elements",
+            weight=WEAK if m.has("grad_norm") else STRONG,
+            kind="state",
+            source=last.file,
+            text=f"{last.at}: √v̂ is below eps = {eps:g} in {below:.0%} of the elements of the typical parameter.",
+        )
+    elif near <= limits["clear"]:
+        yield against(
+            "covered",
+            near,
+            unit="of a parameter's elements",
+            weight=PROOF,
+            kind="state",
+            source=last.file,
+            text=f"{last.at}: √v̂ is above ten times eps = {eps:g} in {1.0 - near:.0%} of the elements of the typical parameter.",
+        )
+
+
 @CAUSE.fixes
 def smaller(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the framework's default."""
@@ -177,6 +220,8 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 @CAUSE.examples
 def examples() -> Examples:
     """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.checkpoints.examples import checkpoint_of, state_of
+    from traindoctor.checkpoints.state import Moments
     from traindoctor.model import OptimizerSpec
 
     large = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1.0)
@@ -197,4 +242,16 @@ def examples() -> Examples:
         Example("eps of 1, small gradients", run_of(large, loss=slow, grad_norm=[0.5] * 200)),
         Example("eps of 1, loss alone", run_of(large, loss=slow)),
     )
-    return valid, invalid
+
+    def covered(share: float) -> State:
+        """Return a state of which such a share lies under eps."""
+        return state_of(checkpoint_of(200, moments=Moments(0.1, share, share), settings={"eps": 1.0}))
+
+    return (
+        (
+            *valid,
+            Example("above it in the checkpoint", run_of(large, loss=slow), state=covered(0.0)),
+            Example("under it, once all is learnt", run_of(loss=[2.3 * 0.9**k for k in range(200)]), state=covered(1.0)),
+        ),
+        (*invalid, Example("in the checkpoint, whatever the settings", run_of(large, loss=slow), state=covered(1.0))),
+    )

@@ -47,6 +47,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.checkpoints.state import State
     from traindoctor.code.script import Script
     from traindoctor.configs.file import ConfigFile
     from traindoctor.model import Evidence, Fix, Run
@@ -62,6 +63,7 @@ CAUSE = Cause(
         Threshold("rebound", 3.0, "decades above the floor", "benchmarks/study, tuning part; as TD101"),
         Threshold("reached", 10.0, "rms sqrt(v_hat) over eps", "eps then takes a tenth of the denominator or more"),
         Threshold("parameters", 1000.0, "assumed where the number is not known", "as TD103"),
+        Threshold("far", 0.1, "share of elements with sqrt(v_hat) below ten times eps", "as TD103"),
     ),
     explains=("TD401", "TD201"),
     look_alikes=("TD401",),
@@ -272,6 +274,54 @@ _PURE = frozenset({"LightningCLI", "kohya"})
 _DIVIDES = "A coordinate whose gradient is exactly 0 is divided by 0, and becomes NaN."
 
 
+@CAUSE.in_state
+def stored_as_zero(state: State, m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield an eps that the format of the state stores as 0, with weights that are NaN; early in the log it is why."""
+    import numpy as np
+
+    last = state.last
+    lost = sum(values.nan for values in last.weights.values())
+    for optimizer in last.optimizers if lost else ():
+        eps, dtype = optimizer.number("eps"), optimizer.second_dtype
+        if eps is None or dtype not in ("float16", "float32", "float64") or optimizer.setting("fused"):
+            continue  # a fused step adds eps in float32
+        if float(np.dtype(dtype).type(eps)) != 0.0:
+            continue
+        yield supports(
+            "stored",
+            eps,
+            weight=PROOF,
+            kind="state",
+            onset=last.step,
+            source=last.file,
+            text=f"{last.at}: eps = {eps:g} is 0 in {dtype}, in which the second moment is kept, and {lost:,} weights are NaN.",
+        )
+        return
+
+
+@CAUSE.in_state
+def is_reached_on_the_floor(state: State, m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield how near the second moment came to eps before the loss left its floor."""
+    if "loss" not in m.run.primary or m.loss.rebound is None or m.loss.rebound.decades < limits["rebound"]:
+        return
+    rebound = m.loss.rebound
+    for checkpoint in state.checkpoints:
+        if checkpoint.step is None or not rebound.quiet <= checkpoint.step <= rebound.onset or len(checkpoint.optimizers) != 1:
+            continue
+        near = checkpoint.optimizers[0].typical("near_eps")
+        if near is not None and near < limits["far"]:
+            yield against(
+                "near",
+                near,
+                unit="of a parameter's elements",
+                weight=STRONG,
+                kind="state",
+                source=checkpoint.file,
+                text=f"{checkpoint.at}, on the floor: √v̂ is above ten times eps in {1.0 - near:.0%} of the elements of "
+                "the typical parameter.",
+            )
+
+
 @CAUSE.fixes
 def larger(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield float32 state for half precision, or the framework's own eps."""
@@ -313,6 +363,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 @CAUSE.examples
 def examples() -> Examples:
     """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.checkpoints.examples import checkpoint_of, state_of
     from traindoctor.model import OptimizerSpec
 
     nan = float("nan")
@@ -333,7 +384,29 @@ def examples() -> Examples:
         Example("eps of 0, NaN at once", run_of(zero, loss=[2.3, *[nan] * 40])),
         Example("default eps in float16, NaN at once", run_of(default, precision="float16", loss=[2.3, *[nan] * 40])),
     )
-    return valid, invalid
+    return (
+        (
+            *valid,
+            Example(
+                "NaN, with an eps that the format holds",
+                run_of(default, loss=[2.3, *[nan] * 40]),
+                state=state_of(checkpoint_of(nan=9)),
+            ),
+            Example(
+                "float16 that lives",
+                run_of(loss=[3.0 / (1 + k) for k in range(50)]),
+                state=state_of(checkpoint_of(dtype="float16")),
+            ),
+        ),
+        (
+            *invalid,
+            Example(
+                "eps lost in the state's float16",
+                run_of(loss=[2.3, *[nan] * 40]),
+                state=state_of(checkpoint_of(40, dtype="float16", nan=9)),
+            ),
+        ),
+    )
 
 
 CAUSE.valid_code = (

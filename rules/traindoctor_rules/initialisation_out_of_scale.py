@@ -115,7 +115,7 @@ def begins_far_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         "drop",
         first,
         unit="loss",
-        weight=STRONG if of_classes and first > limits["absurd"] else MODERATE,
+        weight=_weight_of_start(first, limits, of_classes=of_classes),
         source=loss.source,
         text=f"The loss begins at {first:.3g}, {drop:.1f} times what it is a few points later"
         + (", and above ln C of any number of classes." if of_classes else "."),
@@ -129,7 +129,9 @@ def begins_far_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=m.weight_norm.source,
             text=f"Meanwhile the weight norm moves by {m.weight_norm.relative_change:.1%} at most: it is all initialisation.",
         )
-    if m.has("grad_norm") and m.grad_norm.n >= 8 and m.grad_norm.value[0] > limits["gradient_drop"] * _median(m):
+    # that of a squared error goes with the root of the loss, by itself
+    usual = max(limits["gradient_drop"], 2.0 * (first / max(loss.tail, 1e-300)) ** 0.5)
+    if m.has("grad_norm") and m.grad_norm.n >= 8 and m.grad_norm.value[0] > usual * _median(m):
         yield supports(
             "gradient",
             float(m.grad_norm.value[0] / _median(m)),
@@ -137,6 +139,31 @@ def begins_far_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             weight=MODERATE,
             source=m.grad_norm.source,
             text=f"The first gradient is {m.grad_norm.value[0] / _median(m):.0f} times the usual one.",
+        )
+
+
+def _weight_of_start(first: float, limits: Limits, *, of_classes: bool) -> float:
+    if not of_classes or first <= limits["absurd"]:
+        return MODERATE
+    return STRONG + MODERATE if first > 10.0 * limits["absurd"] else STRONG
+
+
+@CAUSE.in_logs(needs=("loss",))
+def lost_from_far_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a loss that was lost soon, and whose first value, before any step, was absurd."""
+    loss = m.loss
+    if loss.first_not_finite() is None or not 0 < loss.n < 20 or m.is_adversarial or loss.step[0] > 1:
+        return
+    first = float(loss.value[0])
+    if first > limits["absurd"]:
+        yield supports(
+            "first",
+            first,
+            unit="loss",
+            weight=STRONG,
+            onset=int(loss.step[0]),
+            source=loss.source,
+            text=f"The loss was {first:.3g} at {m.name_of(int(loss.step[0]))}, before anything was learnt, and was lost soon.",
         )
 
 
@@ -148,12 +175,15 @@ def _median(m: Measurements) -> float:
 @CAUSE.in_logs(needs=("loss",))
 def begins_at_zero(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield outputs that are equal for a while, and weights and gradients that grow many times over first."""
+    from traindoctor.signals.gradients import stands_still
     from traindoctor.signals.levels import equal_start
 
     loss = m.loss
     if m.is_adversarial or not loss.is_positive or loss.n < 8 or loss.n_not_finite:
         return
     start = equal_start(loss.value, limits["even"])
+    if start is not None and stands_still(m) is not None:
+        return  # nothing is trained: it says nothing of the start
     if start is not None and start.share > limits["waits"] and start.points >= 3:
         yield supports(
             "equal",
@@ -263,6 +293,10 @@ def examples() -> Examples:
         Example("two points", run_of(loss=[100.0, 1.0])),
     )
     invalid = (
+        Example(
+            "a cross-entropy of 80,000 at the first step",
+            run_of(loss=[8e4 / (1.0 + 0.05 * k) for k in range(100)], val_accuracy=[0.1 + 0.002 * k for k in range(100)]),
+        ),
         Example(
             "far up, weights hardly move",
             run_of(loss=steep, weight_norm=[90.0 + 0.01 * k for k in range(100)], grad_norm=[500.0, *[3.0] * 99]),

@@ -76,21 +76,21 @@ CAUSE = Cause(
 
 @CAUSE.in_logs(needs=("loss",))
 def stands_at_the_prior(m: Measurements, limits: Limits) -> Iterator[Evidence]:
-    """Yield a loss that stands at a level of chance from the start."""
+    """Yield a loss that stands at a level of chance, from the start or since it fell to it."""
     from traindoctor.signals.levels import equal_start
 
     still = m.stillness
-    if still is None or m.is_adversarial or not still.from_start:
+    if still is None or m.is_adversarial or not (still.from_start or still.at_chance):
         return
     if still.classes is not None:
+        since = "from first to last" if still.from_start else f"from {m.name_of(still.step)} on"
         yield supports(
             "chance",
             still.level,
             unit="loss",
-            weight=STRONG if still.classes <= limits["few"] else MODERATE,
+            weight=STRONG if still.from_start and still.classes <= limits["few"] else MODERATE,
             source=m.loss.source,
-            text=f"The loss stands at {still.level:.4g} from first to last, ln {still.classes}: the output says nothing of "
-            "the row.",
+            text=f"The loss stands at {still.level:.4g} {since}, ln {still.classes}: the output says nothing of the row.",
         )
     elif still.at_variance:
         yield supports(
@@ -259,11 +259,18 @@ def knows_better(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 
 @CAUSE.in_logs(needs=("loss",))
 def held_by_a_setting(m: Measurements, limits: Limits) -> Iterator[Evidence]:
-    """Yield a setting that would hold the run back by itself."""
+    """Yield a setting that would hold the run back by itself, or weights that stand still."""
+    from traindoctor.signals.gradients import stands_still
     from traindoctor.signals.stillness import brake
 
+    if m.stillness is None:
+        return
+    frozen = stands_still(m)
+    if frozen is not None and frozen.quantity != "weight_norm":
+        text = f"The {frozen.words} is the same to the last bit: no weight moves, not even the last bias."
+        yield against("frozen", frozen.value, unit=frozen.words, weight=PROOF, source=m.series(frozen.quantity).source, text=text)
     found = brake(m)
-    if found is not None and m.stillness is not None:
+    if found is not None:
         yield against("setting", found.value, kind="config", weight=STRONG, source=m.origin(found.name), text=found.text)
 
 
@@ -314,6 +321,7 @@ def examples() -> Examples:
         Example(
             "targets that cannot be predicted", run_of(loss=[1.0 + 0.2 * _wave(k) for k in range(100)], grad_norm=[1.0] * 100)
         ),
+        Example("no weight moves", run_of(loss=flat, val_loss=[2.3123457] * 10)),
         Example("two points", run_of(loss=[2.3, 2.3])),
         Example("lost", run_of(loss=[2.3] * 9 + [float("nan")] * 9, weight_norm=moving)),
     )

@@ -61,6 +61,8 @@ CAUSE = Cause(
         Threshold("late", 3.0, "fall in the last quarter over fall in the first of a run that only began to fall late", STUDY),
         Threshold("points", 20.0, "points of the loss from which a steady fall is no short run", "a run of 10 epochs is short"),
         Threshold("sure", 4.0, "standard errors of the fall", "chance of noise below 1e-4"),
+        Threshold("seen", 3.0, "standard errors of the fall of a noisy loss that is one", "chance of noise below 0.003"),
+        Threshold("noisy", 0.1, "noise over level of a loss whose first and last points say little", STUDY),
         Threshold("risen", 1.1, "tail loss over initial loss of a run that rose", STUDY),
         Threshold("unmoved", 0.9, "tail loss over initial loss of a run that hardly moved", STUDY),
         Threshold("settled", 0.1, "fall in the last quarter over fall in the first of a run that has arrived", STUDY),
@@ -77,6 +79,8 @@ CAUSE = Cause(
         ),
         Threshold("risen_val", 1.1, "validation loss at the end over its lowest level", STUDY),
         Threshold("weights", 0.02, "largest relative change of the weight norm", STUDY),
+        Threshold("reach", 0.05, "sum of the rates of all steps", "1 / sqrt(400): the first weights of 400 inputs"),
+        Threshold("near", 0.8, "tail loss over initial loss of a run that did not get far", STUDY),
         Threshold(
             "started",
             0.5,
@@ -111,13 +115,26 @@ def _brake(m: Measurements) -> str | None:
     return None if found is None or found.name == "optimizer.lr" else found.name
 
 
+def _left(m: Measurements, limits: Limits) -> float:
+    """Return what is left of the loss, 1 where noise explains its fall: a noisy one may start and end anywhere near its level."""
+    loss = m.loss
+    seen = abs(loss.fall_significance) > limits["seen"] or loss.noise < limits["noisy"]
+    return loss.tail / loss.initial if seen else 1.0
+
+
+def _is_left(m: Measurements, left: float, limits: Limits) -> bool:
+    """Return whether much of the loss is left at a low rate of SGD, which nothing else explains and no fine-tuning."""
+    far = left > limits["much_left"] and m.loss.initial > limits["started"]
+    return far and _is_low(m, limits) and not m.optimizer.is_adaptive and _brake(m) is None
+
+
 @CAUSE.in_logs(needs=("loss",))
 def slow_and_clean(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a fall that goes on to the end at its first pace, or hardly any fall."""
     loss = m.loss
     if m.is_adversarial or not loss.is_positive or loss.n < 4 or loss.first_not_finite() is not None:
         return
-    left = loss.tail / loss.initial
+    left = _left(m, limits)
     if left < limits["left"]:
         yield against("left", left, unit="tail / initial loss", weight=STRONG, source=loss.source, text="The run got down well.")
         return
@@ -153,7 +170,7 @@ def slow_and_clean(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=loss.source,
             text="The loss has settled: it is not on its way.",
         )
-    elif left > limits["much_left"] and _is_low(m, limits) and not m.optimizer.is_adaptive and _brake(m) is None:
+    elif _is_left(m, left, limits):
         yield supports(
             "left",
             left,
@@ -185,6 +202,17 @@ def small_rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=m.lr_source,
             text=f"lr {lr:g} is {1.0 / times:,.0f} times below what {name} is usually given.",
         )
+        reach = m.reach
+        if m.optimizer.is_adam and reach < limits["reach"] and _left(m, limits) > limits["near"]:
+            yield supports(
+                "reach",
+                reach,
+                unit="sum of the rates",
+                weight=MODERATE,
+                kind="config",
+                source=m.lr_source,
+                text=f"Under {name} no weight moves by much more than the rate in a step: {reach:.2g} in the whole run.",
+            )
     elif ratio >= limits["usual"]:
         sure = m.optimizer.is_adaptive or (m.rate_ratio or 0.0) >= limits["sgd_usual"]
         yield against(
@@ -328,6 +356,13 @@ def examples() -> Examples:
     )
     invalid = (
         Example("straight line at a thousandth of the default", run_of(low, loss=line)),
+        Example(
+            "noise that hides the fall, at a rate that moves no weight",
+            run_of(
+                OptimizerSpec("adam", lr=2e-5),
+                loss=[1.0 + 0.3 * ((k * 7919 + 13) ** 2 % 2039 / 1019.5 - 1.0) for k in range(200)],
+            ),
+        ),
         Example("SGD at 1e-5", run_of(OptimizerSpec("sgd", lr=1e-5), loss=line)),
         Example(
             "SGD at 2e-5, slower and slower",

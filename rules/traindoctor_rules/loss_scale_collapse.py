@@ -47,6 +47,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.checkpoints.state import State
     from traindoctor.model import Evidence, Fix
     from traindoctor.signals.measurements import Measurements
 
@@ -64,6 +65,7 @@ CAUSE = Cause(
             "again", 0.34, "doublings over halvings since its peak", "arithmetic: a scale that finds its level goes both ways"
         ),
         Threshold("found", 0.1, "share of the run over which a first scale is found", "benchmarks/study, tuning part"),
+        Threshold("sound", 128.0, "loss scale in a checkpoint", "arXiv:1710.03740, section 3.2: factors of 8 to 32,768 served"),
     ),
     explains=("TD202", "TD401", "TD407", "TD201"),
     look_alikes=("TD401",),
@@ -111,7 +113,7 @@ def runs_down(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         "fall",
         path.fall,
         unit="powers of two",
-        weight=PROOF if low else STRONG,
+        weight=PROOF if low else MODERATE + WEAK,
         onset=path.peak_step,
         source=series.source,
         text=f"The loss scale falls from {path.peak:g} at step {path.peak_step:,} to {path.last:g}: "
@@ -143,6 +145,36 @@ def steps_were_skipped(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
 
 
+@CAUSE.in_state
+def scale_at_the_end(state: State, m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a loss scale that has run down to nothing, or one that has not."""
+    last = state.last
+    scale = last.scaler.get("scale")
+    if scale is None or not last.step:
+        return
+    if scale <= limits["lowest"]:
+        yield supports(
+            "saved_scale",
+            scale,
+            unit="loss scale",
+            weight=WEAK if m.has("loss_scale") else STRONG + MODERATE,
+            kind="state",
+            onset=last.step,
+            source=last.file,
+            text=f"{last.at}: the loss scale is {scale:g}; it began at 65,536 if nobody set it.",
+        )
+    elif scale >= limits["sound"]:
+        yield against(
+            "saved_scale",
+            scale,
+            unit="loss scale",
+            weight=STRONG,
+            kind="state",
+            source=last.file,
+            text=f"{last.at}: the loss scale is {scale:g}.",
+        )
+
+
 @CAUSE.fixes
 def wider_range(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the format with the range of float32, and the rate where that is not to be had."""
@@ -162,6 +194,9 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     """Return the verdict's sentence."""
     from traindoctor.model import Segment
 
+    saved = next((e for e in evidence if e.name == "saved_scale"), None)
+    if saved is not None and not m.has("loss_scale"):
+        return Statement(f"Training stalled: the loss scale ran down to {saved.value:g}, and steps were skipped.", saved.text)
     scale = m.series("loss_scale")
     onset = next((e.onset for e in evidence if e.onset is not None), 0)
     return Statement(
@@ -174,6 +209,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 @CAUSE.examples
 def examples() -> Examples:
     """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.checkpoints.examples import checkpoint_of, state_of
     from traindoctor.model import OptimizerSpec
 
     spec = OptimizerSpec("adamw", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
@@ -193,4 +229,7 @@ def examples() -> Examples:
         Example("runs down to nothing", run_of(spec, loss=loss, loss_scale=down)),
         Example("and the loss is lost", run_of(spec, loss=[*loss[:150], *[float("nan")] * 50], loss_scale=down)),
     )
-    return valid, invalid
+    return (
+        (*valid, Example("saved at its level", run_of(spec, loss=loss), state=state_of(checkpoint_of(200, scale=32768.0)))),
+        (*invalid, Example("saved at nothing", run_of(spec, loss=loss), state=state_of(checkpoint_of(200, scale=2.0**-7)))),
+    )

@@ -26,6 +26,7 @@ from traindoctor.rule import (
     MODERATE,
     PROOF,
     STRONG,
+    WEAK,
     Cause,
     Example,
     Examples,
@@ -41,6 +42,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.checkpoints.state import State
     from traindoctor.model import Evidence, Fix
     from traindoctor.signals.measurements import Measurements, SeriesMeasurements
 
@@ -125,6 +127,43 @@ def not_finite(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             )
 
 
+@CAUSE.in_state
+def weights_not_finite(state: State, m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield weights that hold NaN or infinities, or finite ones whose optimizer state does."""
+    last = state.last
+    broken = last.broken
+    onset = last.step if last.step is not None else max((int(s.step[-1]) for s in m.run.primary.values() if len(s)), default=0)
+    if broken:
+        lost = sum(last.weights[name].lost for name in broken)
+        yield supports(
+            "weights_not_finite",
+            len(broken),
+            unit="tensors",
+            weight=WEAK if "loss" in m.run.primary and _lost(m.loss, limits["share"]) is not None else PROOF,
+            kind="state",
+            onset=onset,
+            source=last.file,
+            text=f"{last.at}: {lost:,} values of {len(broken)} of {len(last.weights)} tensors are NaN or infinite; the "
+            f"first is {broken[0]}.",
+        )
+        return
+    for optimizer in last.optimizers:
+        held = [one for one in optimizer.with_state if any(values.lost for values in one.slots.values())]
+        if held:
+            yield supports(
+                "state_not_finite",
+                len(held),
+                unit="parameters",
+                weight=PROOF,
+                kind="state",
+                onset=onset,
+                source=last.file,
+                text=f"{last.at}: the weights are finite, and the optimizer's state of {len(held)} of "
+                f"{len(optimizer.held)} parameters "
+                f"is not; the first is {optimizer.label(held[0])}. It reaches the weights, or stops them, with the next step.",
+            )
+
+
 @CAUSE.fixes
 def change(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the way to the operation."""
@@ -147,6 +186,9 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
     if first.name == "hidden_nan":
         title = f"Training failed from {m.name_of(onset)}: the loss became NaN, and the logger hid it."
         return Statement(title, first.text, Segment(onset, last + 1, onset))
+    if first.kind == "state":
+        what = "the weights" if first.name.startswith("weights") else "the optimizer's state"
+        return Statement(f"Training failed by {m.name_of(onset)}: {what} became NaN or infinite.", first.text, None)
     return Statement(
         f"Training failed from {m.name_of(onset)}: the "
         f"{first.name.removesuffix('_not_finite').replace('_', ' ')} became NaN or infinite, and nothing finite followed.",
@@ -158,6 +200,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 @CAUSE.examples
 def examples() -> Examples:
     """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.checkpoints.examples import checkpoint_of, state_of
     from traindoctor.model import Damage, OptimizerSpec
 
     fall = [2.3 / (1.0 + 0.1 * k) for k in range(60)]
@@ -174,4 +217,7 @@ def examples() -> Examples:
         Example("hidden by the logger", damaged(Damage("hidden-nan", "state.json", "the loss is 0.0 from step 1 on", step=1))),
         Example("all NaN", run_of(OptimizerSpec("sgd", lr=0.1), loss=[NAN] * 20)),
     )
-    return valid, invalid
+    return (
+        (*valid, Example("weights that are whole", run_of(loss=fall), state=state_of(checkpoint_of()))),
+        (*invalid, Example("the log ends before the weights are lost", run_of(loss=fall), state=state_of(checkpoint_of(nan=3)))),
+    )

@@ -49,6 +49,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.checkpoints.state import State
     from traindoctor.code.script import Script
     from traindoctor.model import Evidence, Fix
     from traindoctor.signals.measurements import Measurements
@@ -296,6 +297,56 @@ def layers_stand_still(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     )
 
 
+@CAUSE.in_state
+def holds_others(state: State, m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield states that belong to no weight, states that were never made, and weights that stand still under a moving state."""
+    last, before = state.last, state.before
+    for optimizer in last.optimizers if len(last.optimizers) == 1 else ():
+        matrices = [shape for shape in optimizer.strangers if len(shape) > 1]
+        if matrices and optimizer.orphans:
+            yield supports(
+                "shapes",
+                len(matrices),
+                unit="shapes",
+                weight=STRONG + MODERATE,
+                kind="state",
+                source=last.file,
+                text=f"{last.at}: the optimizer keeps a state of the shape {matrices[0]}, which no weight has, and none "
+                "of the shape "
+                f"{optimizer.orphans[0]}, which a weight has.",
+            )
+        if optimizer.keeps_state and not optimizer.with_state and last.step:
+            yield supports(
+                "no_state",
+                last.step,
+                unit="steps",
+                weight=STRONG,
+                kind="state",
+                onset=0,
+                source=last.file,
+                text=f"{last.at}: the optimizer holds {len(optimizer.held)} parameters and has never stepped one: none of "
+                "them had a gradient.",
+            )
+    moving = [
+        optimizer for optimizer in last.optimizers if optimizer.with_state and not optimizer.only_zeros and optimizer.number("lr")
+    ]
+    if before is not None and state.unmoved == 1.0 and moving and len(moving) == len(last.optimizers):
+        counted = [one.step for checkpoint in (before, last) for one in checkpoint.optimizers]
+        if None not in counted and len(set(counted)) > 1 and last.weight_dtype in ("float32", "float64"):
+            yield supports(
+                "weights_equal",
+                1.0,
+                unit="of the weights",
+                weight=PROOF,
+                kind="state",
+                onset=before.step,
+                source=last.file,
+                text=f"Every weight of {last.at} is that of {before.at} to the last bit, while the optimizer stepped with "
+                "gradients that "
+                "are not 0: it moves other tensors than those that were saved.",
+            )
+
+
 @CAUSE.fixes
 def hold_the_model(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the optimizer that holds the parameters in training."""
@@ -326,6 +377,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 @CAUSE.examples
 def examples() -> Examples:
     """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.checkpoints.examples import checkpoint_of, state_of
     from traindoctor.model import OptimizerSpec
 
     spec = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
@@ -381,7 +433,25 @@ def examples() -> Examples:
             run_of(spec, loss=[2.0 * 0.98**k for k in range(60)], **of_layers([0.5 * (k + 1) for k in range(60)], noisy)),
         ),
     )
-    return valid, invalid
+    return (
+        (
+            *valid,
+            Example(
+                "weights move between two checkpoints",
+                run_of(spec, loss=flat),
+                state=state_of(checkpoint_of(500), checkpoint_of(1000), same=0.01),
+            ),
+            Example("saved before the first step", run_of(spec, loss=flat), state=state_of(checkpoint_of(0, stepped=False))),
+        ),
+        (
+            *invalid,
+            Example(
+                "weights of two checkpoints",
+                run_of(spec, loss=flat),
+                state=state_of(checkpoint_of(500), checkpoint_of(1000), same=1.0),
+            ),
+        ),
+    )
 
 
 _LOOP = "for x, y in data:\n    opt.zero_grad()\n    loss(model(x), y).backward()\n    opt.step()\n"

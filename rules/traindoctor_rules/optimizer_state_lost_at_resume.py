@@ -55,6 +55,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.checkpoints.state import State
     from traindoctor.model import Evidence, Fix, Run
     from traindoctor.signals.boundaries import Boundary, Jump
     from traindoctor.signals.measurements import Measurements
@@ -77,6 +78,12 @@ CAUSE = Cause(
         Threshold("abrupt", 10.0, "lowest of three losses over the highest of six before, without a mark", STUDY),
         Threshold("exact", 1e-4, "level before such a rise, over the initial loss", "as TD101: an exact fit, of one set of data"),
         Threshold("lasting", 3.0, "points that a rise without a mark lasts", "definition: a single batch is none"),
+        Threshold(
+            "counted", 0.9, "steps of the optimizer's state over those of the run", "a loss scaler skips a hundredth at most"
+        ),
+        Threshold(
+            "near", 0.02, "of the steps, between a restart and the beginning of the state", "a checkpoint is older than the crash"
+        ),
     ),
     explains=("TD101", "TD102", "TD201", "TD301", "TD319", "TD401", "TD507", "TD508", "TD613", "TD704"),
     look_alikes=("TD101", "TD201"),
@@ -215,6 +222,47 @@ def _is_stateless(run: Run) -> bool:
     return spec is not None and spec.name == "sgd" and not spec.momentum
 
 
+@CAUSE.in_state
+def counted_too_few(state: State, m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a state that has counted fewer steps than the run, or as many in a run that was restarted."""
+    last = state.last
+    if last.step is None or last.step_source == "optimizer state" or len(last.optimizers) != 1:
+        return
+    counted = last.optimizers[0].step
+    if not counted:
+        return
+    began = last.step - counted
+    near = [r for r in m.run.restarts if abs(r - began) <= max(limits["near"] * last.step, 5.0)]
+    times = last.step / counted
+    if counted >= limits["counted"] * last.step:
+        if m.run.restarts and max(m.run.restarts) < last.step:
+            yield against(
+                "counted",
+                counted,
+                unit="steps",
+                weight=STRONG + MODERATE,
+                kind="state",
+                source=last.file,
+                text=f"{last.at}: the optimizer's state has counted {counted:,.0f} steps, those before the restart too.",
+            )
+        return
+    if abs(times - round(times)) < limits["near"] * times and not near:
+        return  # a step of the log is a micro-batch, or there are several optimizers
+    paced = any(scheduler.get("last_epoch") == last.step for scheduler in last.schedulers)
+    paced = paced or last.format.endswith(("Lightning", "Transformers"))  # they count steps of the optimizer
+    yield supports(
+        "counted",
+        counted,
+        unit="steps",
+        weight=PROOF if near else STRONG + MODERATE if paced else STRONG,
+        kind="state",
+        onset=round(began),
+        source=last.file,
+        text=f"{last.at}: the optimizer's state has counted {counted:,.0f} steps. It began anew at step {began:,.0f}"
+        + (", where the run was restarted." if near else ", and so did Adam's averages."),
+    )
+
+
 @CAUSE.fixes
 def restore(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the state that is to be loaded, and the warmup where it is gone."""
@@ -241,6 +289,12 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 
     jump = next((e for e in evidence if e.name in ("jump", "sudden")), evidence[0])
     onset = jump.onset or 0
+    if jump.name == "counted":
+        return Statement(
+            f"The optimizer forgot its state at {m.name_of(onset)}: it has counted its steps from there on alone.",
+            " ".join(e.text for e in evidence if e.supports),
+            Segment(onset, int(m.loss.step[-1]) + 1, onset) if "loss" in m.run.primary else None,
+        )
     times = f"{jump.value:,.3g} times" if isinstance(jump.value, float) else "far"
     what = "lost the optimizer's state" if jump.name == "jump" else "may have lost the optimizer's state"
     return Statement(
@@ -260,6 +314,7 @@ def examples() -> Examples:
     """Return runs on which the cause is silent, and on which it speaks."""
     from dataclasses import replace
 
+    from traindoctor.checkpoints.examples import checkpoint_of, state_of
     from traindoctor.model import OptimizerSpec
 
     adam = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
@@ -293,4 +348,24 @@ def examples() -> Examples:
             resumed(run_of(adam, loss=[10.0 ** -(k / 20.0) for k in range(200)] + [1e-4 * 0.97**k for k in range(200)])),
         ),
     )
-    return valid, invalid
+    return (
+        (
+            *valid,
+            Example("the state has counted all steps", resumed(run_of(adam, loss=bump)), state=state_of(checkpoint_of(400))),
+            Example("a log of micro-batches", run_of(adam, loss=fall), state=state_of(checkpoint_of(400, counted=100.0))),
+            Example("counts by the optimizer alone", run_of(adam, loss=fall), state=state_of(checkpoint_of(200))),
+        ),
+        (
+            *invalid,
+            Example(
+                "the state began anew, the schedule did not",
+                run_of(adam, loss=fall),
+                state=state_of(checkpoint_of(400, counted=150.0, scheduler={"last_epoch": 400.0})),
+            ),
+            Example(
+                "it began anew at the restart, where the loss jumps",
+                resumed(run_of(adam, loss=lost)),
+                state=state_of(checkpoint_of(400, counted=200.0)),
+            ),
+        ),
+    )

@@ -36,6 +36,7 @@ from traindoctor.rule import MODERATE, STRONG, Cause, Example, Examples, Sample,
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.checkpoints.state import State
     from traindoctor.code.events import TracedEvent, TracedLoop
     from traindoctor.code.schedulers import Built
     from traindoctor.code.script import Script
@@ -69,6 +70,9 @@ CAUSE = Cause(
         ),
         Threshold(
             "stands", 0.8, "loss at the end over that when the rate was spent", "benchmarks/study, tuning part: 0.97 or more"
+        ),
+        Threshold(
+            "times", 3.0, "horizons of a schedule that were passed", "definition: a cosine that has gone down, up and down"
         ),
     ),
     explains=("TD204", "TD202", "TD209"),
@@ -135,6 +139,40 @@ def is_spent_at_once(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             )
 
 
+@CAUSE.in_state
+def counted_batches(state: State, m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a schedule that has counted each step of the optimizer, and is long over by its own horizon."""
+    last = state.last
+    taken = max((optimizer.step for optimizer in last.optimizers if optimizer.step is not None), default=None)
+    for scheduler in last.schedulers:
+        over = last.horizons_passed(scheduler)
+        counted = scheduler.get("last_epoch")
+        if over is None or taken is None or not isinstance(counted, float) or abs(counted - taken) > 0.02 * taken:
+            continue
+        if over.times >= limits["times"]:
+            yield supports(
+                "counted",
+                over.times,
+                unit="times its horizon",
+                weight=STRONG + MODERATE,
+                kind="state",
+                onset=round(over.horizon),
+                source=last.file,
+                text=f"{last.at}: the scheduler was stepped {counted:,.0f} times, once with each step of the optimizer, and its "
+                f"{over.name} is {over.horizon:,.0f}: {over.words}.",
+            )
+        else:
+            yield against(
+                "counted",
+                over.times,
+                unit="times its horizon",
+                weight=STRONG,
+                kind="state",
+                source=last.file,
+                text=f"{last.at}: the scheduler counts steps, and so does its {over.name} of {over.horizon:,.0f}.",
+            )
+
+
 @CAUSE.fixes
 def once_an_epoch(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield where the call belongs."""
@@ -162,6 +200,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 @CAUSE.examples
 def examples() -> Examples:
     """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.checkpoints.examples import checkpoint_of, state_of
     from traindoctor.model import OptimizerSpec
 
     adam = OptimizerSpec("adam", lr=1e-3)
@@ -182,7 +221,23 @@ def examples() -> Examples:
             "a tenth every five batches", run_of(adam, loss=stuck, learning_rate=[1e-3 * 0.1 ** (k // 5) for k in range(300)])
         ),
     )
-    return valid, invalid
+
+    def counted(schedule: dict[str, object]) -> State:
+        """Return a state whose scheduler has counted each of 300 steps."""
+        return state_of(checkpoint_of(300, scheduler={"last_epoch": 300.0, **schedule}))
+
+    return (
+        (
+            *valid,
+            Example("a horizon in steps", run_of(adam, loss=stuck), state=counted({"T_max": 300.0})),
+            Example("many small cuts", run_of(adam, loss=stuck), state=counted({"step_size": 3.0, "gamma": 0.99})),
+        ),
+        (
+            *invalid,
+            Example("thirty cosines of ten steps", run_of(adam, loss=stuck), state=counted({"T_max": 10.0})),
+            Example("a hundred tenths", run_of(adam, loss=stuck), state=counted({"step_size": 3.0, "gamma": 0.1})),
+        ),
+    )
 
 
 @CAUSE.in_script("LR|WarmRestarts|_schedule", ".step(")

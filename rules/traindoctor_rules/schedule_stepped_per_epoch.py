@@ -26,7 +26,20 @@ from typing import TYPE_CHECKING
 
 from traindoctor.code.schedulers import counts_batches_surely, horizon, loop_of_loops, steps_of_schedulers
 from traindoctor.mistake import Mistake
-from traindoctor.rule import MODERATE, PROOF, STRONG, Cause, Example, Examples, Sample, Statement, Threshold, run_of, supports
+from traindoctor.rule import (
+    MODERATE,
+    PROOF,
+    STRONG,
+    WEAK,
+    Cause,
+    Example,
+    Examples,
+    Sample,
+    Statement,
+    Threshold,
+    run_of,
+    supports,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,7 +95,7 @@ def hardly_begins(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         "rising",
         share,
         unit="of the run",
-        weight=STRONG,
+        weight=MODERATE + WEAK,
         onset=int(rate.step[0]),
         source=rate.source,
         text=f"The learning rate still rises after {share:.0%} of the run, from {rate.value[0]:.3g} to {rate.highest:.3g}.",

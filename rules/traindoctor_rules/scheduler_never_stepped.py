@@ -46,6 +46,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.checkpoints.state import State
     from traindoctor.code.script import Script
     from traindoctor.model import Evidence, Fix
     from traindoctor.rule import Limits
@@ -62,6 +63,9 @@ CAUSE = Cause(
             "below", 0.6, "logged rate over the configured one", "benchmarks/study, tuning part: 0.04 at most of a warmup's"
         ),
         Threshold("seen", 0.5, "share of the planned run that the log holds", "a decay may be left to the second half"),
+        Threshold(
+            "epochs", 2.0, "epochs after which a scheduler was stepped once", "definition: it steps once an epoch at least"
+        ),
     ),
     explains=("TD202", "TD215"),
     look_alikes=("TD208", "TD215"),
@@ -107,6 +111,36 @@ def never_moves(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
 
 
+@CAUSE.in_state
+def never_counted(state: State, m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield a scheduler whose count is still 0 after several epochs, or one that has counted."""
+    last = state.last
+    counts = [count for scheduler in last.schedulers if isinstance(count := scheduler.get("last_epoch"), float)]
+    if not counts:
+        return
+    if max(counts) > 1.0:
+        yield against(
+            "counted",
+            max(counts),
+            unit="steps",
+            weight=PROOF,
+            kind="state",
+            source=last.file,
+            text=f"{last.at}: the scheduler was stepped {max(counts):,.0f} times.",
+        )
+    elif max(counts) <= 0.0 and last.epoch is not None and last.epoch >= limits["epochs"]:
+        yield supports(
+            "counted",
+            0.0,
+            unit="steps",
+            weight=PROOF,
+            kind="state",
+            onset=0,
+            source=last.file,
+            text=f"{last.at}: the scheduler was never stepped, in {last.epoch:g} epochs.",
+        )
+
+
 @CAUSE.fixes
 def step_it(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the missing call."""
@@ -136,6 +170,7 @@ def examples() -> Examples:
     """Return runs on which the cause is silent, and on which it speaks."""
     from dataclasses import replace
 
+    from traindoctor.checkpoints.examples import checkpoint_of, state_of
     from traindoctor.model import OptimizerSpec, Run, Setting
 
     adam = OptimizerSpec("adam", lr=1e-3)
@@ -160,7 +195,19 @@ def examples() -> Examples:
             with_schedule(run_of(adam, loss=[2.3 - 1e-4 * k for k in range(200)], learning_rate=[4e-5] * 200), "linear"),
         ),
     )
-    return valid, invalid
+
+    def counted(count: float, epoch: float) -> State:
+        """Return a state whose scheduler has counted so far."""
+        return state_of(checkpoint_of(200, epoch=epoch, scheduler={"last_epoch": count, "T_max": 10.0}))
+
+    return (
+        (
+            *valid,
+            Example("saved in the first epoch", run_of(adam, loss=fall), state=counted(0.0, 0.0)),
+            Example("counted once an epoch", run_of(adam, loss=fall), state=counted(4.0, 4.0)),
+        ),
+        (*invalid, Example("count of 0 after four epochs", run_of(adam, loss=fall), state=counted(0.0, 4.0))),
+    )
 
 
 #: Methods of a scheduler that leave the rate as it is.

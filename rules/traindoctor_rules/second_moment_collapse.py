@@ -54,6 +54,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.checkpoints.state import State
     from traindoctor.model import Evidence, Fix
     from traindoctor.signals.measurements import Measurements
 
@@ -72,6 +73,13 @@ CAUSE = Cause(
         Threshold("dense", 10.0, "steps between logged points: a rise within them is at once", STUDY),
         Threshold("raised", 1.5, "learning rate at the onset over that on the floor", "definition: the rate was raised"),
         Threshold("jump", 0.6, "share of the rise within one logged step", STUDY),
+        Threshold(
+            "coasting",
+            0.1,
+            "m_hat^2 / v_hat over that of noise, (1 - beta1) / (1 + beta1)",
+            "a tenth of what noise leaves; definition of memory",
+        ),
+        Threshold("fed", 0.5, "m_hat^2 / v_hat over that of noise", "half of what noise leaves, and signal leaves more"),
     ),
     explains=("TD201", "TD401", "TD102"),
     look_alikes=("TD201", "TD301"),
@@ -215,6 +223,43 @@ def second_moment_coasts(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
 
 
+@CAUSE.in_state
+def coasts_in_the_checkpoint(state: State, m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield how far v lived on old gradients in a checkpoint of the floor, before the loss left it."""
+    if "loss" not in m.run.primary or m.loss.rebound is None or m.is_adversarial:
+        return
+    rebound = m.loss.rebound
+    on_floor = [c for c in state.checkpoints if c.step is not None and rebound.quiet <= c.step <= rebound.onset]
+    if not on_floor or len(on_floor[-1].optimizers) != 1:
+        return
+    checkpoint, optimizer = on_floor[-1], on_floor[-1].optimizers[0]
+    coasting, root, lr = optimizer.coasting, optimizer.typical("root"), optimizer.number("lr")
+    if coasting is None or root is None or lr is None:
+        return
+    if coasting < limits["coasting"]:
+        yield supports(
+            "coasting",
+            coasting,
+            unit="m̂² / v̂ over that of noise",
+            weight=WEAK if m.has("grad_norm") else STRONG,
+            kind="state",
+            source=checkpoint.file,
+            text=f"{checkpoint.at}, on the floor: v is {1.0 / max(coasting, 1e-30):,.3g} times what gradients of the size "
+            "of m would leave "
+            f"there. It falls from step to step, and lr / √v̂, now {lr / root:.3g}, grows.",
+        )
+    elif coasting > limits["fed"]:
+        yield against(
+            "coasting",
+            coasting,
+            unit="m̂² / v̂ over that of noise",
+            weight=MODERATE,
+            kind="state",
+            source=checkpoint.file,
+            text=f"{checkpoint.at}, on the floor: v is of the size of the gradients in m.",
+        )
+
+
 @CAUSE.fixes
 def change(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield what helps when the replay could not size it: the sufficient eps from the curvature, and what needs no size."""
@@ -266,6 +311,8 @@ def _norms() -> list[float]:
 @CAUSE.examples
 def examples() -> Examples:
     """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.checkpoints.examples import checkpoint_of, state_of
+    from traindoctor.checkpoints.state import Moments
     from traindoctor.model import OptimizerSpec
 
     adam = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
@@ -286,4 +333,20 @@ def examples() -> Examples:
         Example("late rebound, loss alone", run_of(adam, every=10, loss=_collapse())),
         Example("late rebound with gradient norm", run_of(adam, every=10, loss=_collapse(), grad_norm=_norms())),
     )
-    return valid, invalid
+
+    def coasting(memory: float) -> State:
+        """Return a state of step 2000."""
+        return state_of(checkpoint_of(2000, moments=Moments(1e-4, memory=memory)))
+
+    return (
+        (
+            *valid,
+            Example(
+                "v is fed, and the rise is sudden", run_of(adam, loss=_collapse()[:290] + [1e-2] * 100), state=coasting(0.05)
+            ),
+        ),
+        (
+            *invalid,
+            Example("v coasts in a checkpoint of the floor", run_of(adam, every=10, loss=_collapse()), state=coasting(1e-6)),
+        ),
+    )

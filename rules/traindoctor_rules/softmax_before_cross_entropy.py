@@ -72,6 +72,16 @@ CAUSE = Cause(
             "few", 10.0, "classes up to which ln C is a level by itself", "from there on neighbours are closer than starts are"
         ),
         Threshold("near", 0.035, "level over ln(1 + (C - 1) / e), less 1", STUDY),
+        Threshold(
+            "wide",
+            0.06,
+            "level over ln(1 + (C - 1) / e), less 1, of a loss that has arrived",
+            f"{STUDY}: 0.07 of label smoothing, which is smoother",
+        ),
+        Threshold("arrived", 0.1, "fall in the last quarter over fall in the first", STUDY),
+        Threshold("exact", 0.0015, "relative distance of the first loss from ln C of nearly equal scores", f"{STUDY}: 0.0007"),
+        Threshold("many", 100, "classes from which ln C is known no more to that distance", "arithmetic: they lie 1 / C apart"),
+        Threshold("left_start", 0.97, "tail over first loss of a run that learns", STUDY),
         Threshold("long", 0.3, "share of the run at that level", STUDY),
         Threshold("short", 0.1, "share of the run at that level", STUDY),
         Threshold("quiet", 0.02, "noise over level: an answer costs at most 1", STUDY),
@@ -99,17 +109,28 @@ def stands_on_the_floor(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     guessing = classes_at(loss.tail, limits["start"])
     if fit is None or (guessing is not None and guessing <= limits["few"] < fit.classes):
         return  # a start far above ln C, and a level at it, is another run
-    if fit.above <= limits["near"] and fit.share >= limits["short"]:
+    if fit.classes < limits["many"] and fit.off_start < limits["exact"] and loss.tail < limits["left_start"] * loss.value[0]:
+        yield supports(
+            "equal",
+            fit.off_start,
+            unit="relative distance from ln C",
+            weight=MODERATE,
+            source=loss.source,
+            text=f"The loss begins at {loss.value[0]:.4g}, within {fit.off_start:.2%} of ln {fit.classes}, as scores do that a "
+            f"softmax has made nearly equal, and no later point is below ln(1 + {fit.classes - 1}/e) = {fit.bound:.4g}.",
+        )
+    stands = fit.share >= limits["short"] or (fit.above <= limits["wide"] and loss.progress_left < limits["arrived"])
+    if fit.above <= limits["wide"] and stands:
         yield supports(
             "floor",
             fit.bound * (1.0 + fit.above),
             unit="loss",
-            weight=STRONG if fit.share >= limits["long"] else MODERATE + WEAK,
+            weight=STRONG if fit.share >= limits["long"] or fit.above > limits["near"] else MODERATE + WEAK,
             source=loss.source,
             text=f"The loss begins at {loss.value[0]:.4g}, ln {fit.classes}, and ends {fit.above:.1%} above "
             f"ln(1 + {fit.classes - 1}/e) = {fit.bound:.4g}; no point is below.",
         )
-        if loss.noise < limits["quiet"]:
+        if fit.above <= limits["near"] and loss.noise < limits["quiet"]:
             yield supports(
                 "quiet",
                 loss.noise,
@@ -123,10 +144,16 @@ def stands_on_the_floor(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 @CAUSE.in_logs(needs=("val_loss", "val_accuracy"))
 def goes_with_the_accuracy(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a validation loss that is the floor plus the share of wrong answers, or one that is below the floor."""
+    from math import log
+
     from traindoctor.signals.levels import bounded_by_accuracy, classes_at, double_softmax_floor
 
     validation, accuracy = m.series("val_loss"), m.series("val_accuracy")
-    classes = classes_at(float(m.loss.value[0]), limits["start"]) if m.has("loss") and m.loss.value[0] > 0.0 else None
+    seen = bounded_by_accuracy(validation.step, validation.value, accuracy.step, accuracy.value)
+    first = float(m.loss.value[0]) if m.has("loss") and m.loss.n else 0.0
+    classes = classes_at(first, limits["start"])
+    if classes is None and seen is not None and seen.classes == seen.classes and first < log(max(seen.classes, 1.0)):
+        classes = round(seen.classes)  # the first point is the mean of an epoch, in which something was learnt
     if m.is_adversarial or classes is None or classes < 3:
         return
     floor = double_softmax_floor(classes)
@@ -141,7 +168,6 @@ def goes_with_the_accuracy(m: Measurements, limits: Limits) -> Iterator[Evidence
             text=f"The validation loss goes down to {lowest:.3g}, below the floor of {floor:.3g}.",
         )
         return
-    seen = bounded_by_accuracy(validation.step, validation.value, accuracy.step, accuracy.value)
     if seen is None or seen.best < limits["some"] or seen.spread > limits["spread"]:
         return
     distance = abs(seen.intercept / floor - 1.0)
@@ -191,6 +217,7 @@ def examples() -> Examples:
     usual = [2.3026 * 0.97**k for k in range(200)]
     right = [0.1 + 0.85 * (1.0 - 0.8**k) for k in range(20)]
     held = [1.4612 + 1.0 - a for a in right]
+    above = [1.4612 * 1.045 + (2.3026 - 1.4612 * 1.045) * 0.9**k for k in range(200)]
     valid = (
         Example("a usual run", run_of(loss=usual, val_loss=usual[::10], val_accuracy=right)),
         Example("on its way", run_of(loss=usual[:20])),
@@ -202,6 +229,7 @@ def examples() -> Examples:
         Example("two points", run_of(loss=[2.3, 1.46])),
     )
     invalid = (
+        Example("begins at ln 10, arrives at 5 % above the floor", run_of(loss=above)),
         Example("floor of 1.461, loss alone", run_of(loss=floor)),
         Example("good accuracy at a high loss", run_of(loss=floor[:100], val_loss=held, val_accuracy=right)),
     )

@@ -46,6 +46,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.checkpoints.state import State
     from traindoctor.model import Evidence, Fix
     from traindoctor.signals.measurements import Measurements
 
@@ -125,6 +126,16 @@ def stands_at_the_prior(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=loss.source,
             text=f"The loss stands at {still.level:.4g} from first to last, ln {still.classes}: the output says nothing of "
             "the row.",
+        )
+    elif still.at_chance:
+        yield supports(
+            "chance",
+            still.level,
+            unit="loss",
+            weight=MODERATE,
+            onset=still.step,
+            source=loss.source,
+            text=f"Since {m.name_of(still.step)} the loss stands at {still.level:.4g}, ln {still.classes}.",
         )
     elif still.from_start and still.at_variance:
         yield supports(
@@ -278,11 +289,16 @@ def only_a_bias_moves(m: Measurements, limits: Limits) -> Iterator[Evidence]:
 @CAUSE.in_logs(needs=("loss",))
 def held_by_a_setting(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a setting that would hold the run back by itself, or a rate that kills units."""
+    from traindoctor.signals.gradients import stands_still
     from traindoctor.signals.stillness import brake
 
     found, ratio, still = brake(m), m.rate_ratio, m.stillness
     if still is None:
         return
+    frozen = stands_still(m)
+    if frozen is not None and frozen.quantity != "weight_norm":
+        text = f"The {frozen.words} is the same to the last bit: no weight moves, not even the last bias."
+        yield against("frozen", frozen.value, unit=frozen.words, weight=PROOF, source=m.series(frozen.quantity).source, text=text)
     if ratio is not None and ratio >= limits["far"] * (1.0 if m.optimizer.is_adaptive else 2.0):
         yield against(
             "rate",
@@ -304,6 +320,36 @@ def held_by_a_setting(m: Measurements, limits: Limits) -> Iterator[Evidence]:
         )
     if found is not None:
         yield against("setting", found.value, kind="config", weight=STRONG, source=m.origin(found.name), text=found.text)
+
+
+@CAUSE.in_state
+def matrices_without_gradient(state: State, m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield first moments that are 0 in every row of every matrix while a bias still has one, or matrices that live."""
+    last = state.last
+    if "loss" not in m.run.primary or len(last.optimizers) != 1:
+        return
+    optimizer = last.optimizers[0]
+    if optimizer.dead:
+        yield supports(
+            "moments",
+            0.0,
+            unit="first moment",
+            weight=PROOF,
+            kind="state",
+            source=last.file,
+            text=f"{last.at}: the first moment of each weight matrix is exactly 0, and only biases have one: no gradient "
+            "has passed "
+            "a layer for hundreds of steps.",
+        )
+    elif optimizer.living:
+        yield against(
+            "moments",
+            None,
+            weight=STRONG,
+            kind="state",
+            source=last.file,
+            text=f"{last.at}: each weight matrix has rows with a first moment: gradients pass all layers.",
+        )
 
 
 @CAUSE.fixes
@@ -346,6 +392,9 @@ def _wave(k: int) -> float:
 @CAUSE.examples
 def examples() -> Examples:
     """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.checkpoints.examples import checkpoint_of, state_of
+    from traindoctor.checkpoints.state import Moments
+
     flat = [2.3026 * (1.0 + 0.002 * _wave(k)) for k in range(100)]
     fall = [2.3 * 0.95**k + 0.1 for k in range(100)]
     valid = (
@@ -368,4 +417,21 @@ def examples() -> Examples:
             ),
         ),
     )
-    return valid, invalid
+    return (
+        (
+            *valid,
+            Example(
+                "gradients pass all layers",
+                run_of(loss=flat),
+                state=state_of(checkpoint_of(moments=Moments(0.1, dead_rows=2, rows=8))),
+            ),
+        ),
+        (
+            *invalid,
+            Example(
+                "only biases have a moment",
+                run_of(loss=flat),
+                state=state_of(checkpoint_of(moments=Moments(0.1, dead_rows=8, rows=8))),
+            ),
+        ),
+    )

@@ -46,6 +46,7 @@ from traindoctor.rule import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from traindoctor.checkpoints.state import State
     from traindoctor.code.script import Script
     from traindoctor.model import Evidence, Fix, TrainingLoop
     from traindoctor.signals.measurements import Measurements
@@ -145,6 +146,35 @@ def find(script: Script, limits: Limits) -> Iterator[Mistake]:
         )
 
 
+@CAUSE.in_state
+def never_saw_a_gradient(state: State, m: Measurements, limits: Limits) -> Iterator[Evidence]:
+    """Yield moments that are all exactly 0 after many steps, or that are not."""
+    last = state.last
+    stepped = [optimizer for optimizer in last.optimizers if optimizer.with_state]
+    if not stepped:
+        return
+    if all(optimizer.only_zeros for optimizer in stepped):
+        yield supports(
+            "moments",
+            0.0,
+            weight=STRONG + MODERATE,
+            kind="state",
+            onset=0,
+            source=last.file,
+            text=f"{last.at}: the optimizer has stepped, and every moment of every parameter is exactly 0: no gradient "
+            "ever reached it.",
+        )
+    else:
+        yield against(
+            "moments",
+            max(values.largest for optimizer in stepped for one in optimizer.with_state for values in one.slots.values()),
+            weight=PROOF,
+            kind="state",
+            source=last.file,
+            text=f"{last.at}: the optimizer's moments are not 0, so gradients reached it.",
+        )
+
+
 @CAUSE.fixes
 def move(m: Measurements, limits: Limits) -> Iterator[Fix]:
     """Yield the order that works."""
@@ -175,6 +205,7 @@ def say(m: Measurements, evidence: Sequence[Evidence]) -> Statement:
 @CAUSE.examples
 def examples() -> Examples:
     """Return runs on which the cause is silent, and on which it speaks."""
+    from traindoctor.checkpoints.examples import checkpoint_of, state_of
     from traindoctor.model import OptimizerSpec
 
     spec = OptimizerSpec("adam", lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
@@ -197,7 +228,10 @@ def examples() -> Examples:
             "weights constant to the last bit", run_of(spec, loss=flat, grad_norm=[0.5, 0.6, 0.4] * 20, weight_norm=[5.0] * 60)
         ),
     )
-    return valid, invalid
+    return (
+        (*valid, Example("moments that live", run_of(spec, loss=flat, grad_norm=[0.0] * 60), state=state_of(checkpoint_of(60)))),
+        (*invalid, Example("moments of 0", run_of(spec, loss=flat), state=state_of(checkpoint_of(60, zero=True)))),
+    )
 
 
 _HEAD = """import torch

@@ -266,7 +266,8 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             "follows", follows, weight=STRONG, source=grad.source, text="The gradient norm follows the loss down, as it should."
         )
     slope = grad.growth(1, max(200, int(grad.step[-1]) // 5))
-    if slope > limits["explosive"] and not _begins_as_a_sum(m, limits):
+    explodes = slope > limits["explosive"] and not _begins_as_a_sum(m, limits)
+    if explodes and not _has_momentum(m):
         yield against(
             "explosive",
             slope,
@@ -275,7 +276,7 @@ def adds_up(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             source=grad.source,
             text="The gradient norm explodes; a sum grows as a power of the step count.",
         )
-    elif grown > limits["grown"] and smooth >= limits["noisy"]:
+    elif grown > limits["grown"] and smooth >= limits["noisy"] and not explodes:
         firm = max(slope, grad.growth(1, int(grad.step[-1]))) > limits["slope"] and smooth >= limits["growing"]
         yield supports(
             "grown",
@@ -335,6 +336,11 @@ def grows_by_the_law(m: Measurements, limits: Limits) -> Iterator[Evidence]:
             text=f"Over the whole run the gradient norm follows the step count to the power {pile.power:.2f}, within "
             f"{pile.scatter:.2f} decades: 0.5 is a sum of unlike gradients, 1 one of like ones.",
         )
+
+
+def _has_momentum(m: Measurements) -> bool:
+    """Return whether the run is one of SGD with momentum, under which weights that follow a sum of gradients diverge."""
+    return m.run.optimizer is not None and m.run.optimizer.name == "sgd" and bool(m.run.optimizer.momentum)
 
 
 def _carries_a_scale(m: Measurements) -> bool:
@@ -466,7 +472,7 @@ def swings_at_a_usual_rate(m: Measurements, limits: Limits) -> Iterator[Evidence
 def diverges_at_a_usual_rate(m: Measurements, limits: Limits) -> Iterator[Evidence]:
     """Yield a divergence that the learning rate does not explain, where no gradient norm speaks against a sum."""
     loss, ratio = m.loss, m.rate_ratio
-    unseen = not m.has("grad_norm") or _begins_as_a_sum(m, limits)
+    unseen = not m.has("grad_norm") or _begins_as_a_sum(m, limits) or _has_momentum(m)
     if not unseen or m.is_adversarial or not loss.is_positive or loss.n < 8 or ratio is None:
         return
     if ratio <= limits["usual"] and float(max(loss.smooth[-max(2, loss.n // 10) :])) > limits["risen"] * loss.initial:

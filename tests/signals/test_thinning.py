@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.report import sample
-from traindoctor.model import RunReport, Series
+from traindoctor.model import Curve, RunReport, Series, VitalSign
 from traindoctor.report.html import render_html
 from traindoctor.report.to_json import to_json
 from traindoctor.report.view import view_run
@@ -69,3 +69,14 @@ def test_replay_and_signs_are_thinned_too():
     report = sample.failed_run()
     thin = thinned_report(report)
     assert view_run(thin) == view_run(report)
+
+
+def test_the_interval_about_a_curve_is_thinned_with_it():
+    value = np.linspace(1.0, 2.0, 20_000)
+    curve = Curve("with a fix", "counterfactual", np.arange(value.size), value, low=value - 0.5, high=value + 0.5, interval="all")
+    report = RunReport(long_run(), "healthy", "", (), (), (), vital_signs=(VitalSign("sign", "", (curve,), log_scale=False),))
+    (thin,) = thinned_report(report).vital_signs[0].curves
+    assert thin.value.size < 1_000
+    np.testing.assert_allclose(thin.high - thin.value, 0.5)
+    np.testing.assert_allclose(thin.value - thin.low, 0.5)
+    assert thin.interval == "all"

@@ -409,20 +409,36 @@ def first_step_bump(step: IntArray, norm: FloatArray, length: float) -> tuple[fl
 # -- losses that are a multiple of what they should be -----------------------------------------------------------------
 
 
-def over_validation(loss_step: IntArray, loss: FloatArray, val_step: IntArray, val: FloatArray) -> tuple[float, float]:
-    """Return the training loss over the validation loss at the first evaluation, and its median over the first half of them.
+class OverValidation(NamedTuple):
+    """The training loss over the validation loss of the same step.
 
-    The training loss is its running median of five points. (NaN, NaN) where either is missing or not positive.
+    `first`: at the first evaluation. `usual`, `late`: its median over the first and over the second half of the evaluations.
+    `late_spread`: largest distance from `late` in the second half, over it. `n`: evaluations.
+    """
+
+    first: float
+    usual: float
+    late: float
+    late_spread: float
+    n: int
+
+
+def over_validation(loss_step: IntArray, loss: FloatArray, val_step: IntArray, val: FloatArray) -> OverValidation | None:
+    """Return how many times the validation loss the training loss is; None where either is missing or not positive.
+
+    The training loss is its running median of five points.
     """
     if loss.size < 5 or val.size < 2:
-        return float("nan"), float("nan")
+        return None
     level = np.interp(val_step, loss_step, robust.running_median(loss, 5))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where((val > 0.0) & (level > 0.0), level / val, np.nan)
-    half = ratio[: max(2, ratio.size // 2)]
-    if not np.isfinite(half).all():
-        return float("nan"), float("nan")
-    return float(ratio[0]), float(np.median(half))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        ratio = level / val
+    if not (np.all(np.isfinite(ratio)) and np.all(ratio > 0.0)):
+        return None
+    half = max(2, ratio.size // 2)
+    late = float(np.median(ratio[-half:]))
+    spread = float(np.abs(ratio[-half:] - late).max()) / late
+    return OverValidation(float(ratio[0]), float(np.median(ratio[:half])), late, spread, ratio.size)
 
 
 # -- weights that stand still ------------------------------------------------------------------------------------------

@@ -62,6 +62,7 @@ class Floor(NamedTuple):
 
     `classes`: as the start tells. `bound`: the lowest loss possible. `above`: the level of the end over the bound, less 1.
     `share`: share of the points, counted from the end, within `near` of the bound. `lowest`: lowest point over the bound, less 1.
+    `off_start`: relative distance of the first point from ln C.
     """
 
     classes: int
@@ -69,6 +70,7 @@ class Floor(NamedTuple):
     above: float
     share: float
     lowest: float
+    off_start: float
 
 
 def double_softmax_fit(loss: FloatArray, smooth: FloatArray, near: float, tolerance: float) -> Floor | None:
@@ -91,7 +93,8 @@ def double_softmax_fit(loss: FloatArray, smooth: FloatArray, near: float, tolera
     inside = smooth <= (1.0 + near) * bound
     share = float(inside[::-1].argmin()) / inside.size if not inside.all() else 1.0
     end = float(np.median(loss[-max(3, loss.size // 10) :]))
-    return Floor(classes, bound, end / bound - 1.0, share, low / bound - 1.0)
+    off_start = abs(float(loss[0]) / log(classes) - 1.0)
+    return Floor(classes, bound, end / bound - 1.0, share, low / bound - 1.0, off_start)
 
 
 class Bounded(NamedTuple):

@@ -447,6 +447,14 @@ class Measurements:
         return lr / max(1e-3, 1.0 - (spec.momentum or 0.0)) / (30.0 * usual)
 
     @cached_property
+    def reach(self) -> float:
+        """Sum of the learning rates of all steps, about how far Adam can move a weight; infinite where steps are not counted."""
+        loss = self.loss
+        if self.run.step_unit != "step" or loss.n < 2:
+            return float("inf")
+        return float(self.lr_at(loss.step).mean()) * float(loss.step[-1] - loss.step[0])
+
+    @cached_property
     def lr_source(self) -> str:
         """Where `peak_lr` is from."""
         return self.learning_rate.source if self.has("learning_rate") else self.origin("optimizer.lr")

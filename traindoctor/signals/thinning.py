@@ -27,13 +27,14 @@ def whole_of(series: Series | Curve) -> Whole:
     good, bad = value[finite], np.flatnonzero(~finite)
     forward = np.diff(step)
     forward = forward[forward > 0]
+    steady = forward.min(initial=np.iinfo(np.int64).max)  # most logs have one stride, and a median of millions takes long
     n_nan = int(np.isnan(value).sum())
     nan = float("nan")
     return Whole(
         n=int(value.size),
         first_step=int(step.min()) if step.size else None,
         last_step=int(step.max()) if step.size else None,
-        stride=max(1, int(np.median(forward))) if forward.size else 1,
+        stride=max(1, int(steady if steady == forward.max() else np.median(forward))) if forward.size else 1,
         first=float(value[0]) if value.size else nan,
         low=float(good.min()) if good.size else nan,
         middle=float(np.median(good)) if good.size else nan,
@@ -93,7 +94,8 @@ def _curve(curve: Curve) -> Curve:
     at = kept_points(curve.value)
     if at.size == curve.value.size:
         return curve
-    return replace(curve, step=curve.step[at], value=curve.value[at], whole=whole_of(curve))
+    low, high = (None if bound is None else bound[at] for bound in (curve.low, curve.high))
+    return replace(curve, step=curve.step[at], value=curve.value[at], whole=whole_of(curve), low=low, high=high)
 
 
 def _evenly(curve: Curve) -> Curve:
