@@ -73,6 +73,53 @@ CASES = {
     "python name": ("c.py", "base_lr = 0.1\noptimizer = dict(type='Adam', lr=base_lr)\n", {"optimizer.lr": 0.01}, ["-base_lr = 0.1", "+base_lr = 0.01"]),
     "python switch": ("c.py", "optimizer = dict(type='Adam', lr=1, amsgrad=False)\n", {"optimizer.amsgrad": True}, ["-optimizer = dict(type='Adam', lr=1, amsgrad=False)", "+optimizer = dict(type='Adam', lr=1, amsgrad=True)"]),
     "interpolation": ("c.yaml", "lr: 0.1\noptimizer:\n  _target_: torch.optim.Adam\n  lr: ${lr}\n", {"optimizer.lr": 0.2}, ["-lr: 0.1", "+lr: 0.2"]),
+    "name of an alias": ("c.yaml", "optimizer: adam\nlr: &lr 0.1  # x\n", {"optimizer.lr": 0.2}, ["-lr: &lr 0.1  # x", "+lr: &lr 0.2  # x"]),
+    "tag": ("c.yaml", "optimizer: adam\nlr: !!float 3e-4\n", {"optimizer.lr": 0.2}, ["-lr: !!float 3e-4", "+lr: !!float 0.2"]),
+    "comment in a flow": (
+        "c.yaml",
+        "optimizer: {name: adam,\n  lr: 0.1, # peak\n  weight_decay: 0}\n",
+        {"optimizer.eps": 1e-4},
+        ["+  eps: 1.0e-4,"],
+    ),
+    "comment at the end of a flow": (
+        "c.yaml",
+        "optimizer: {name: adam,\n  lr: 0.1 # peak\n  }\n",
+        {"optimizer.eps": 1e-4},
+        ["-  lr: 0.1 # peak", "+  lr: 0.1, # peak", "+  eps: 1.0e-4"],
+    ),
+    "python over lines": (
+        "c.py",
+        "optimizer = dict(\n    type='Adam',\n    lr=0.1,  # peak\n    betas=(0.9,\n           1.0),\n)\n",
+        {"optimizer.beta2": 0.999},
+        ["-           1.0),", "+           0.999),"],
+    ),
+    "python with a new key": (
+        "c.py",
+        "optimizer = dict(\n    type='Adam',\n    lr=0.1,  # peak\n)\n",
+        {"optimizer.eps": 1e-4},
+        ["+    eps=1e-4,"],
+    ),
+    "python dict with a new key": ("c.py", "optimizer = {'type': 'Adam', 'lr': 0.1}\n", {"optimizer.eps": 0.1}, ["-optimizer = {'type': 'Adam', 'lr': 0.1}", "+optimizer = {'type': 'Adam', 'lr': 0.1, 'eps': 0.1}"]),
+    "python attribute": (
+        "c.py",
+        "def get_config():\n    config = ml_collections.ConfigDict()\n    config.optimizer = 'adam'\n    config.learning_rate = 0.1  # x\n    return config\n",
+        {"optimizer.eps": 0.1},
+        ["+    config.eps = 0.1"],
+    ),
+    "toml inline table": ("c.toml", 'optimizer = {name="adam", lr=0.1} # x\n', {"optimizer.eps": 0.1}, ['-optimizer = {name="adam", lr=0.1} # x', '+optimizer = {name="adam", lr=0.1, eps=0.1} # x']),
+    "deepspeed": (
+        "c.json",
+        '{\n  "train_batch_size": 8,\n  "optimizer": {"type": "Adam", "params": {"lr": 0.1}},\n  "zero_optimization": {"stage": 1}\n}\n',
+        {"gradient.clip_norm": 1.0},
+        ['+  "gradient_clipping": 1.0,'],
+    ),
+    "option": ("c.sh", "python t.py --learning_rate 5e-5 --num_train_epochs 3 # x\n", {"optimizer.eps": 1e-6}, ["-python t.py --learning_rate 5e-5 --num_train_epochs 3 # x", "+python t.py --learning_rate 5e-5 --adam_epsilon 1e-6 --num_train_epochs 3 # x"]),
+    "option on its line": (
+        "c.sh",
+        "torchrun t.py \\\n  --learning-rate=5e-5 \\\n  --num-train-epochs=3\n",
+        {"optimizer.eps": 1e-6},
+        ["+  --adam-epsilon=1e-6 \\"],
+    ),
     "script": ("c.sh", "python t.py \\\n  --lr 1e-3 \\\n  --adam-beta2 0.95\n", {"optimizer.lr": 1e-4}, ["-  --lr 1e-3 \\", "+  --lr 1e-4 \\"]),
 }  # fmt: skip
 
@@ -81,7 +128,7 @@ LOADERS = {"yaml": yaml.safe_load, "json": json.loads, "toml": tomllib.loads, "p
 
 def patch_of(root: Path, name: str, change: dict[str, object]) -> str | None:
     settings, damages = load_settings([root / name], root)
-    assert {damage.kind for damage in damages} <= {"number-as-text"}
+    assert {damage.kind for damage in damages} <= {"number-as-text", "several-documents", "several-commands", "duplicate-key"}
     return patch_for(root, settings, change, [name])
 
 
@@ -123,6 +170,13 @@ def test_git_takes_the_patch_and_the_change_is_made(tmp_path: Path, case: str) -
         ("base: &b\n  lr: 0.1\noptimizer:\n  <<: *b\n  name: adam\n", {"optimizer.lr": 0.5}),
         ("optimizer:\n  class_path: torch.optim.Adam\n", {"optimizer.eps": 0.1}),
         ("optimizer: adam\nlr:\n", {"optimizer.lr": 0.1}),
+        ("optimizer: adam\nlr: ${oc.env:LR}\n", {"optimizer.lr": 0.1}),
+        ("optimizer: adam\nlr: &lr 0.1\nwarm: *lr\n", {"optimizer.lr": 0.5}),
+        ("optimizer: &o\n  name: adam\n  lr: 0.1\nother: *o\n", {"optimizer.lr": 0.5}),
+        ("optimizer: adam\nlr: 0.1\n---\nlr: 0.2\n", {"optimizer.lr": 0.5}),
+        ("optimizer: adam\nlr: 0.1\nlr: 0.2\n", {"optimizer.lr": 0.5}),
+        ("optim: adamw_torch\nlearning_rate: 0.1\nnum_train_epochs: 3\n", {"optimizer.amsgrad": True}),
+        ("lr0: 0.01\nlrf: 0.1\nmomentum: 0.9\nwarmup_epochs: 3.0\nbox: 0.05\ncls: 0.5\nhsv_h: 0.1\n", {"optimizer.eps": 0.1}),
     ],
 )
 def test_no_patch_where_the_place_cannot_be_told(tmp_path: Path, text: str, change: dict[str, object]) -> None:
@@ -134,10 +188,16 @@ def test_no_patch_where_the_place_cannot_be_told(tmp_path: Path, text: str, chan
     ("name", "text", "change"),
     [
         ("c.py", "optimizer = dict(type='Adam', lr=5e-4 * 2)\n", {"optimizer.lr": 0.1}),
-        ("c.py", "optimizer = dict(type='Adam', lr=0.1)\n", {"optimizer.eps": 0.1}),
         ("c.py", "from torch.optim import Adam\noptimizer = dict(type=Adam, lr=0.1)\n", {"optimizer.name": "sgd"}),
         ("c.py", "lr = 0.1\noptimizer = dict(type='Adam', lr=lr)\nlr_config = dict(min_lr=lr)\n", {"optimizer.lr": 0.5}),
         ("c.sh", "python t.py --lr 0.1\n", {"optimizer.eps": 0.1}),
+        (
+            "c.sh",
+            "python t.py --lr 0.1 --num_train_epochs 3\npython t.py --lr 0.2 --num_train_epochs 3\n",
+            {"optimizer.eps": 0.1},
+        ),
+        ("c.py", "optimizer = 'adam'; lr = 0.1\n", {"optimizer.eps": 0.1}),
+        ("c.py", "optimizer = dict(type='Adam', lr=0.1)\n", {"gradient.clip_norm": 1.0}),
         ("args.yaml", "opt: sgd\nsched: cosine\nlr: null\nlr_base: 0.1\nbatch_size: 64\n", {"optimizer.lr": 0.5}),
     ],
 )
@@ -162,6 +222,43 @@ def test_the_file_that_decides_is_patched(tmp_path: Path) -> None:
     assert "-optimizer: adam\n+optimizer: sgd\n" in patch
     assert "-lr: 0.2\n+lr: 0.3\n" in patch
     assert "-lr: 0.1" not in patch
+
+
+def test_an_option_of_hydra_is_changed_where_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "optimizer").mkdir()
+    (tmp_path / "optimizer/adam.yaml").write_text("_target_: torch.optim.Adam\nlr: 0.1  # peak\n")
+    main = "defaults:\n- optimizer: adam\n- _self_\n\nbatch_size: 8\n"
+    (tmp_path / "config.yaml").write_text(main)
+    patch = patch_of(tmp_path, "config.yaml", {"optimizer.lr": 0.01})
+    assert patch is not None
+    assert patch.startswith("--- a/optimizer/adam.yaml\n")
+    assert "-lr: 0.1  # peak\n+lr: 0.01  # peak\n" in patch
+    (tmp_path / "config.yaml").write_text(f"{main}optimizer:\n  lr: 0.2\n")
+    patch = patch_of(tmp_path, "config.yaml", {"optimizer.lr": 0.01})
+    assert patch is not None
+    assert patch.startswith("--- a/config.yaml\n")
+
+
+def test_a_base_that_many_configs_share_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "_base_").mkdir()
+    (tmp_path / "_base_/schedule.py").write_text("optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))\n")
+    (tmp_path / "config.py").write_text("_base_ = ['_base_/schedule.py']\ntrain_cfg = dict(max_epochs=12)\n")
+    assert patch_of(tmp_path, "config.py", {"optimizer.lr": 0.01}) is None
+
+
+def test_deepspeed_and_the_trainer_above_it_are_changed_together(tmp_path: Path) -> None:
+    trainer = "learning_rate: 5.0e-5  # peak\nlr_scheduler_type: linear\nnum_train_epochs: 3\ndeepspeed: ds.json\n"
+    deepspeed = '{"optimizer": {"type": "AdamW", "params": {"lr": 5e-5}}, "zero_optimization": {"stage": 2}}\n'
+    (tmp_path / "args.yaml").write_text(trainer)
+    (tmp_path / "ds.json").write_text(deepspeed)
+    patch = patch_for(tmp_path, {}, {"optimizer.lr": 1e-5}, ["args.yaml", "ds.json"])
+    assert patch is not None
+    assert "+learning_rate: 1.0e-5  # peak\n" in patch
+    assert '"lr": 1e-5}' in patch
+    (tmp_path / "ds.json").write_text(deepspeed.replace("5e-5", '"auto"'))
+    patch = patch_for(tmp_path, {}, {"optimizer.lr": 1e-5}, ["args.yaml", "ds.json"])
+    assert patch is not None
+    assert "b/ds.json" not in patch
 
 
 @given(
