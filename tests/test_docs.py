@@ -1,6 +1,7 @@
 """The documentation holds: commands print what it shows, its Python runs, its links exist, its tables are today's."""
 
 import contextlib
+import functools
 import importlib.util
 import io
 import re
@@ -15,9 +16,13 @@ from traindoctor.registry import load_rules
 from traindoctor.testing import cases, finds, mistakes, repaired, static_cases
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "benchmarks").rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "benchmarks").rglob("*.md")),
+]
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PRINTED = re.compile(r"^print\(.*\)  # (.*)$", re.MULTILINE)
+PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
 LINK = re.compile(r"""\]\(([^)\s]+)\)|(?:src|srcset|href)="([^"]+)\"""")
 #: Paths of one machine, and hosts that only one network has. Documentation may name public sites.
 MACHINE = re.compile(
@@ -39,13 +44,29 @@ BLOCKS = [(page.name, block) for page in console.pages() for block in console.BL
 CODES = [(page.name, code) for page in PAGES for code in PYTHON.findall(page.read_text(encoding="utf-8"))]
 
 
-@pytest.mark.parametrize("block", [block for _, block in BLOCKS], ids=[f"{name}-{i}" for i, (name, _) in enumerate(BLOCKS)])
-def test_commands_print_what_is_shown(block):
-    for command, shown, got in console.outputs(block):
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Page -> the folder in which its commands are run, one after the other."""
+
+    @functools.cache
+    def folder_of(page):
+        return console.furnish(tmp_path_factory.mktemp(page.removesuffix(".md")))
+
+    return folder_of
+
+
+@pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[f"{name}-{i}" for i, (name, _) in enumerate(BLOCKS)])
+def test_commands_print_what_is_shown(page, block, folders):
+    for command, shown, got in console.outputs(block, folders(page)):
         if shown.strip():
             assert console.agrees(shown, got), (
                 f"{command}: run `python docs/console.py --accept` and look at the difference\n{got}"
             )
+
+
+def test_a_command_that_is_not_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="docker run"):
+        list(console.outputs("$ docker run it\n", tmp_path))
 
 
 def test_what_agrees_and_what_does_not():
@@ -56,8 +77,9 @@ def test_what_agrees_and_what_does_not():
 
 
 @pytest.mark.parametrize("code", [code for _, code in CODES], ids=[f"{name}-{i}" for i, (name, _) in enumerate(CODES)])
-def test_python_runs(code, monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_python_runs(code, monkeypatch, tmp_path):
+    (tmp_path / "fixtures").symlink_to(ROOT / "fixtures")
+    monkeypatch.chdir(tmp_path)
     out = io.StringIO()
     names = {"__name__": "documentation"}
     with contextlib.redirect_stdout(out):

@@ -41,8 +41,11 @@ def test_everything_is_in_the_wheel(wheel):
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / "traindoctor").rglob("*.py")}
     modules |= {str(p.relative_to(ROOT / "rules")) for p in (ROOT / "rules" / "traindoctor_rules").rglob("*.py")}
     templates = {str(p.relative_to(ROOT)) for p in (ROOT / "traindoctor" / "report" / "templates").iterdir() if p.is_file()}
+    vendored = {str(p.relative_to(ROOT)) for p in (ROOT / "traindoctor" / "report" / "_vendor").rglob("*") if p.is_file()}
     assert templates
-    assert modules | templates <= names
+    assert vendored
+    assert modules | templates | vendored <= names
+    assert any(n.endswith(".dist-info/licenses/traindoctor/report/_vendor/uplot/LICENSE") for n in names)
     assert {"traindoctor/report/report.schema.json", "traindoctor/py.typed", "traindoctor_rules/py.typed"} <= names
     assert "traindoctor = traindoctor.cli:main" in entry_points
     assert "[traindoctor.rules]\ncore = traindoctor_rules" in entry_points

@@ -20,6 +20,8 @@ class TraindoctorError(Exception):
         self.where = where
         self.what = what
         self.ways_out = ways_out
+        for way in ways_out:  # which the traceback of a notebook shows
+            self.add_note(f"try: {way}")
 
 
 class UnreadableInputError(TraindoctorError):

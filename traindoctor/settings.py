@@ -81,11 +81,19 @@ def settings_in(folder: Path) -> Settings | None:
     """
     for name in FILES:
         file = folder / name
-        if file.is_file():
+        if _is_file(file):
             settings = settings_of(file)
             if settings is not None:
                 return settings
     return None
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether a file is there; in a folder that is closed to us there is none."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
 
 
 def settings_of(file: Path) -> Settings | None:

@@ -50,10 +50,11 @@ def test_a_slip_is_answered_with_the_nearest_name(arguments, words, capsys):
 
 
 def test_a_tag_that_no_run_has_is_told_and_the_run_is_diagnosed_all_the_same(capsys):
-    code, printed, told = out(capsys, "inspect", RUN, "--tag", "loss=loss_train")
-    assert code == 0
-    assert printed
-    assert "no run has this tag; did you mean loss/train" in told
+    for command in (("inspect", RUN), ("diagnose", RUN, "-q"), ("fix", RUN), ("replay", RUN), ("compare", RUN, RUN)):
+        code, printed, told = out(capsys, *command, "--tag", "loss=loss_train")
+        assert code in (0, 1)
+        assert printed
+        assert "no run has this tag; did you mean loss/train" in told
 
 
 def test_a_quantity_of_a_rule_pack_may_be_named(capsys):
@@ -90,6 +91,17 @@ def test_the_completion_script_is_one_the_shell_reads(shell, capsys, tmp_path):
         ("traindoctor dia", {"diagnose"}),
         ("traindoctor completion ", {"bash", "zsh", "fish"}),
         ("traindoctor diagnose --ht", {"--html"}),
+        ("traindoctor diagnose runs/ba", {"runs/ba"}),
+        ("traindoctor check tr", {"tr"}),
+        ("traindoctor compare good ba", {"ba"}),
+        ("traindoctor fix rep", {"rep"}),
+        ("traindoctor report show rep", {"rep"}),
+        ("traindoctor diagnose --rules my", {"my"}),
+        ("traindoctor diagnose --format-in tens", {"tensorboard"}),
+        ("traindoctor diagnose --select TD201,td101", {"TD201,TD101"}),
+        ("traindoctor explain TD101", {"TD101"}),
+        ("traindoctor explain second", {"second-moment-collapse"}),
+        ("traindoctor demo over", {"over-trained-adam"}),
     ],
 )
 def test_a_shell_completes_commands_options_and_choices(words, offered):

@@ -15,8 +15,8 @@ import pytest
 
 from tests.report import sample
 from traindoctor.cli import main
-from traindoctor.cli.writing import write_whole
 from traindoctor.errors import TraindoctorError, UnreadableInputError
+from traindoctor.report.writing import write_whole
 from traindoctor.rule import Cause, Threshold
 
 HEAVY = ("numpy", "pandas", "scipy", "tensorboard", "torch", "rich", "jinja2", "matplotlib", "ruamel", "google", "tensorflow")
@@ -26,6 +26,7 @@ HEAVY = ("numpy", "pandas", "scipy", "tensorboard", "torch", "rich", "jinja2", "
 class DiagnoseOptions:
     config: Path | None = None
     code: Path | None = None
+    checkpoints: tuple[Path, ...] = ()
     step_column: str | None = None
     format: str = ""
     tags: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
@@ -166,7 +167,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path):
         (["diagnose", "x", "--tag", "loss"], "is not QUANTITY=TAG"),
         (["diagnose", "x", "--parameters", "0"], "x>=1"),
         (["diagnose", "x", "--html", "nowhere/report.html"], "does not exist"),
-        (["diagnoze"], "No such command"),
+        (["diagnoze"], "there is no command 'diagnoze'"),
     ],
 )
 def test_bad_usage_is_two(capsys, arguments, words):
@@ -215,7 +216,7 @@ def test_a_terminal_without_unicode_is_no_reason_to_fail():
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "loss \\u2190 Loss" in done.stdout
+    assert "loss <- Loss" in done.stdout
 
 
 def failed() -> int:

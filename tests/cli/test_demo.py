@@ -54,6 +54,9 @@ def test_all_of_it_as_text(tmp_path, monkeypatch, capsys):
     assert "TD301 zero-grad-missing" in capsys.readouterr().out
     assert main(["diagnose", f"logs/{NAME}-repair-1"]) == 0  # the repaired run is sound
     assert main(["demo", NAME, "--keep", "logs"]) == 2
+    capsys.readouterr()
+    assert main(["demo", NAME, "--html", "again.html", "-q"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_nothing_is_left_without_keep(tmp_path, monkeypatch, capsys):

@@ -15,6 +15,43 @@ def change(body, **values):
     return None if after is None else after.removeprefix(HEAD)
 
 
+def test_a_pair_of_betas_changes_those_that_differ():
+    body = "opt = optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.9))\n"
+    assert change(body, betas=[0.9, 0.99]) == body.replace("(0.9, 0.9)", "(0.9, 0.99)")
+    assert change("opt = optim.Adam(model.parameters())\n", betas=(0.5, 0.9)) == (
+        "opt = optim.Adam(model.parameters(), betas=(0.5, 0.9))\n"
+    )
+    assert change("opt = optim.Adam(model.parameters())\n", betas=(0.9, 0.99)) == (
+        "opt = optim.Adam(model.parameters(), betas=(0.9, 0.99))\n"
+    )
+    assert change(body, betas=[0.9, 0.9]) is None
+
+
+TRAINER = "args = TrainingArguments(\n    output_dir='out',\n    learning_rate=RATE,  # peak\n)\n"
+
+
+def test_the_arguments_of_a_trainer_are_changed():
+    body = f"RATE = 5e-5\n{TRAINER}"
+    assert change(body, lr=1e-5) == body.replace("RATE = 5e-5", "RATE = 1e-5")
+    assert change(body, eps=1e-6) == body.replace("learning_rate=RATE,", "learning_rate=RATE, adam_epsilon=1e-6,")
+    assert change(body, betas=(0.9, 0.98)) == body.replace("RATE,", "RATE, adam_beta1=0.9, adam_beta2=0.98,")
+
+
+@pytest.mark.parametrize(
+    ("body", "values"),
+    [
+        (TRAINER, {"lr": 1e-5}),  # nothing binds RATE
+        (TRAINER.replace("RATE", "args.lr"), {"lr": 1e-5}),
+        (f"RATE = 5e-5\n{TRAINER}{TRAINER}", {"lr": 1e-5}),
+        (f"RATE = 5e-5\n{TRAINER}", {"amsgrad": True}),
+        ("args = TrainingArguments(**config)\n", {"lr": 1e-5}),
+        ("RATE = 5e-5\nargs = TrainingArguments('out', learning_rate=RATE, adam_epsilon=RATE)\n", {"lr": 1e-5}),
+    ],
+)
+def test_a_trainer_that_is_not_surely_changed_is_left(body, values):
+    assert change(body, **values) is None
+
+
 def test_what_is_written_out_has_its_place():
     found = settings("opt = optim.Adam(model.parameters(), 3e-4, betas=(0.9, 0.95))\n")
     assert {setting: written.value for setting, written in found.values.items()} == {

@@ -201,6 +201,9 @@ def test_a_path_that_is_missing(tmp_path: Path) -> None:
     put(tmp_path / "metrics.csv", TABLE)
     with pytest.raises(UnreadableInputError, match="no such file or folder") as error:
         read_runs(tmp_path / "metric.csv")
+    assert error.value.ways_out == ("did you mean metrics.csv?",)
+    with pytest.raises(UnreadableInputError) as error:
+        read_runs(tmp_path / "another")
     assert error.value.ways_out == ("one of what is there: metrics.csv",)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.replay.quadratics import Quadratic, Training, log_of, train
 from traindoctor.model import OptimizerSpec, Series
 from traindoctor.readers.discover import read_runs
-from traindoctor.replay.engine import SURE, compared, replay_run
+from traindoctor.replay.engine import SURE, _interval, compared, replay_run
 from traindoctor.signals.measurements import Measurements
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -209,7 +209,21 @@ def test_what_a_trial_says_is_within_its_bounds(made):
             assert trial.note
         if trial.loss.step.size:
             np.testing.assert_array_equal(trial.loss.step, replay.reproduced.step)
+            assert np.all(trial.loss.low <= trial.loss.high)
+            assert trial.loss.interval.startswith("5 to 95 % of ")
     np.testing.assert_allclose(trials(replay)["as recorded"].loss.value, replay.reproduced.value, rtol=1e-9)
+
+
+def test_the_interval_of_a_curve_is_that_of_its_weighted_draws():
+    draws = np.arange(100.0)[None, :, None] * np.array([1.0, 10.0])
+    low, high = _interval(draws, np.full(100, 0.01))
+    np.testing.assert_array_equal(low, [[4.0, 40.0]])
+    np.testing.assert_array_equal(high, [[94.0, 940.0]])
+    low, high = _interval(draws, np.where(np.arange(100) == 7, 1.0, 0.0))
+    np.testing.assert_array_equal(low, high)
+    np.testing.assert_array_equal(high, [[7.0, 70.0]])
+    _, high = _interval(np.where(draws > 50, np.nan, draws), np.full(100, 0.01))
+    assert np.isinf(high).all()
 
 
 def test_the_residual_is_the_reproduction_over_the_log():

@@ -1,7 +1,5 @@
 """The pieces of the exact replay: commands with placeholders, plans, patches, and how two losses are compared."""
 
-import difflib
-import random
 import subprocess
 import sys
 
@@ -16,7 +14,6 @@ from traindoctor.replay.exact import (
     Outcome,
     Plan,
     Workplace,
-    applied,
     as_text,
     command_of,
     plan_of,
@@ -99,31 +96,6 @@ def test_why_a_change_cannot_reach_it():
     assert "neither by {config} nor by {set:optimizer.lr}" in refusal("t {logdir}", {"optimizer.lr": 1.0})
     assert "cannot be written into config.yaml" in refusal("t {logdir} {config}", {"optimizer.lr": 1.0}, lambda _: None)
     assert "does not say its batch_size" in refusal("t {logdir} {set:batch_size}", {})
-
-
-# -- patches ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_patch_applied_is_what_it_was_made_from():
-    draw = random.Random(0)
-    for _ in range(300):
-        old = [draw.choice(["a\n", "b\n", "\n", "c\r\n", "- x\n", "+ y\n"]) for _ in range(draw.randint(0, 30))]
-        new = [line for line in old if draw.random() > 0.1]
-        for _ in range(draw.randint(0, 4)):
-            new.insert(draw.randint(0, len(new)), f"new {draw.random()}\n")
-        for lines in (old, new):
-            if lines and draw.random() < 0.3:
-                lines[-1] = lines[-1].rstrip("\r\n") + "end"
-        made = [
-            line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
-            for line in difflib.unified_diff(old, new, "a/f.yaml", "b/f.yaml")
-        ]
-        assert applied("".join(made), {"f.yaml": "".join(old)}) == {"f.yaml": "".join(new)}
-
-
-def test_a_patch_of_two_files():
-    patch = "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-1\n+2\n--- a/y\n+++ b/y\n@@ -2,1 +2,2 @@\n b\n+c\n"
-    assert applied(patch, {"x": "1\n", "y": "a\nb\n", "z": "-\n"}) == {"x": "2\n", "y": "a\nb\nc\n", "z": "-\n"}
 
 
 # -- running ----------------------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ def test_bad_input_is_two(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(tmp_path / "x.bin")]) == 2
     assert "what is read:" in capsys.readouterr().err
     assert main(["inspect", str(tmp_path), "--format-in", "cvs"]) == 2
-    assert "'cvs' is not one of" in capsys.readouterr().err
+    assert "did you mean csv?" in capsys.readouterr().err
 
 
 def scheduled(rate, **settings) -> Run:

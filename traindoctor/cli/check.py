@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from traindoctor.cli import completing
 from traindoctor.cli.checking import FORMATS, Output, run
 from traindoctor.cli.packs import rules_option
 
@@ -18,7 +19,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command(short_help="Mistakes in training code and configs, at their lines, before the run.")
-@click.argument("paths", nargs=-1, metavar="PATH...")
+@click.argument("paths", nargs=-1, metavar="PATH...", shell_complete=completing.files)
 @click.option("--select", multiple=True, metavar="CODES", help="Only these rules: TD301,TD2 (a prefix selects a family).")
 @click.option("--extend-select", multiple=True, metavar="CODES", help="These rules beside those that the settings select.")
 @click.option("--ignore", multiple=True, metavar="CODES", help="All but these rules.")

@@ -93,7 +93,7 @@ def _against_baseline(result: Result, options: CheckOptions, here: Path) -> Resu
     """Return the result without the findings that the baseline knows, or write a baseline that knows them all."""
     if options.write_baseline is not None:
         from traindoctor.check.baseline import written
-        from traindoctor.cli.writing import write_whole
+        from traindoctor.report.writing import write_whole
 
         path = options.write_baseline
         write_whole(path, written(result.files, here, (here / path).parent), "--write-baseline")
@@ -122,7 +122,7 @@ def _deliver_changes(result: Result, options: CheckOptions, output: Output, here
         return 0
     if options.diff:
         from traindoctor.check.mend import diff_of
-        from traindoctor.cli.writing import write_whole
+        from traindoctor.report.writing import write_whole
 
         patch = b"".join(diff_of(change.before, change.after) for change in result.changes)
         if output.file is not None:
@@ -155,7 +155,7 @@ def _write_bytes(data: bytes) -> None:
 def _print(result: Result, n_below: int, n_fixed: int, output: Output) -> None:
     """Write the result in the format asked for, to stdout or a file."""
     if output.file is not None:
-        from traindoctor.cli.writing import write_whole
+        from traindoctor.report.writing import write_whole
 
         write_whole(output.file, _text_of(result, n_below, n_fixed, output, colour=False), "--output")
         return

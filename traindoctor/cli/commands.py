@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: Each is `traindoctor.cli.<name>.<name>`.
-COMMANDS = ("check", "compare", "completion", "demo", "diagnose", "env", "explain", "inspect", "replay", "rules")
+COMMANDS = ("check", "compare", "completion", "demo", "diagnose", "env", "explain", "fix", "inspect", "replay", "report", "rules")
 
 
 class Commands(click.Group):

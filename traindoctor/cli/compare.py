@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from traindoctor import __version__
+from traindoctor.cli import completing
 from traindoctor.cli.packs import rules_option
 from traindoctor.cli.progress import telling
-from traindoctor.cli.reading import checked_format, tag_aliases
+from traindoctor.cli.reading import checked_format, tag_aliases, warn_of_unused
+from traindoctor.cli.terminal import columns, write_lines
 from traindoctor.errors import TraindoctorError
 
 if TYPE_CHECKING:
@@ -19,8 +20,15 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="What changed between a good run and a bad one, and which change explains it.")
-@click.argument("paths", nargs=-1, required=True, metavar="[GOOD...] BAD")
-@click.option("--good", "more", multiple=True, metavar="PATH", help="A good run. Repeatable; each tells more of the noise.")
+@click.argument("paths", nargs=-1, required=True, metavar="[GOOD...] BAD", shell_complete=completing.files)
+@click.option(
+    "--good",
+    "more",
+    multiple=True,
+    metavar="PATH",
+    shell_complete=completing.files,
+    help="A good run. Repeatable; each tells more of the noise.",
+)
 @click.option("--step-column", metavar="NAME", help="The column or field that counts the steps.")
 @click.option(
     "--tag",
@@ -29,7 +37,12 @@ if TYPE_CHECKING:
     metavar="QUANTITY=TAG",
     help="Which tag is which quantity, e.g. loss=train/total. Repeatable; holds for all runs.",
 )
-@click.option("--format-in", metavar="NAME", help="Read every file as this format, e.g. csv; recognised by content if not given.")
+@click.option(
+    "--format-in",
+    metavar="NAME",
+    shell_complete=completing.formats,
+    help="Read every file as this format, e.g. csv; recognised by content if not given.",
+)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="What to print.")
 @rules_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
@@ -56,11 +69,12 @@ def compare(
     good, bad = (*more, *paths[:-1]), paths[-1]
     if not good:
         raise click.UsageError("two runs are compared, and one was given: traindoctor compare GOOD BAD")
+    aliases = tag_aliases(tags)
     settings = load_settings(bad)
     options = DiagnoseOptions(
         step_column=step_column,
         format=checked_format(format_in),
-        tags={**settings.tags, **tag_aliases(tags)},
+        tags={**settings.tags, **aliases},
         select=settings.select,
         ignore=settings.ignore,
         thresholds=settings.thresholds,
@@ -75,6 +89,7 @@ def compare(
         if progress is not None:
             progress("comparing")
         made = run(ours, theirs[0])
+    warn_of_unused(aliases, (one.run for one in (*ours, *theirs)))
     _print(made, form)
     return exit_code(made)
 
@@ -88,14 +103,8 @@ def exit_code(made: Comparison) -> int:
 
 def _print(made: Comparison, form: str) -> None:
     from traindoctor.report.comparison import comparison_json, comparison_lines
-    from traindoctor.report.lines import plain_text, print_lines
 
     if form == "json":
         click.echo(json.dumps(comparison_json(made, __version__), ensure_ascii=True, allow_nan=False, indent=2))
-    elif sys.stdout.isatty():
-        from rich.console import Console
-
-        console = Console(highlight=False, markup=False, emoji=False)
-        print_lines(comparison_lines(made, min(console.width, 100)), console)
     else:
-        click.echo(plain_text(comparison_lines(made)), nl=False)
+        write_lines(comparison_lines(made, columns()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -12,17 +11,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from traindoctor.cli import completing
+from traindoctor.cli.terminal import columns, write_lines
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from traindoctor.demos.story import Performance
 
-#: How narrow and how wide lines are made, and the width where there is no terminal.
-NARROWEST, WIDEST, USUAL = 60, 100, 88
+#: How narrow lines are made.
+NARROWEST = 60
 
 
 @click.command(short_help="Train a classic failure in seconds, diagnose it, repair it.")
-@click.argument("name", required=False, metavar="[NAME]")
+@click.argument("name", required=False, metavar="[NAME]", shell_complete=completing.demos)
 @click.option("--list", "lists", is_flag=True, help="List the demos.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of data and first weights.")
 @click.option(
@@ -33,7 +35,8 @@ NARROWEST, WIDEST, USUAL = 60, 100, 88
 )
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write the report as HTML.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="What to print.")
-def demo(name: str | None, lists: bool, seed: int, keep: Path | None, html: Path | None, form: str) -> int:
+@click.option("--quiet", "-q", is_flag=True, help="No hints on stderr.")
+def demo(name: str | None, lists: bool, seed: int, keep: Path | None, html: Path | None, form: str, quiet: bool) -> int:
     """Train the classic failure NAME in NumPy, diagnose its log as `diagnose` does, and train it again with the first fix.
 
     Without NAME the demos are listed. Nothing is downloaded, and each takes seconds on one core.
@@ -42,7 +45,7 @@ def demo(name: str | None, lists: bool, seed: int, keep: Path | None, html: Path
     from traindoctor.demos.stage import listing, to_dict
 
     if lists or name is None:
-        click.echo("\n".join(listing(DEMOS.values(), _width())))
+        click.echo("\n".join(listing(DEMOS.values(), columns(NARROWEST))))
         return 0
     wanted = find(name)
     if html is not None and not html.parent.is_dir():
@@ -50,8 +53,8 @@ def demo(name: str | None, lists: bool, seed: int, keep: Path | None, html: Path
     with _folder(keep) as folder:
         performance = play(wanted, seed, folder)
         if html is not None:
-            from traindoctor.cli.writing import write_whole
             from traindoctor.report.html import render_html
+            from traindoctor.report.writing import write_whole
 
             write_whole(html, render_html(performance.report))
     if form == "json":
@@ -59,27 +62,16 @@ def demo(name: str | None, lists: bool, seed: int, keep: Path | None, html: Path
     else:
         _print(performance)
     for written in (html, keep):
-        if written is not None:
+        if written is not None and not quiet:
             click.echo(f"wrote {written}", err=True)
     return 0
 
 
 def _print(performance: Performance) -> None:
     from traindoctor.demos.stage import lines_of
-    from traindoctor.report.lines import plain_text, print_lines
     from traindoctor.report.sparkline import drawable
 
-    lines = lines_of(performance, _width(), ascii_only=not drawable(sys.stdout.encoding))
-    if not sys.stdout.isatty():
-        click.echo(plain_text(lines), nl=False)
-        return
-    from rich.console import Console
-
-    print_lines(lines, Console(highlight=False, markup=False, emoji=False))  # without colour where NO_COLOR is set
-
-
-def _width() -> int:
-    return max(NARROWEST, min(WIDEST, shutil.get_terminal_size((USUAL, 24)).columns)) if sys.stdout.isatty() else USUAL
+    write_lines(lines_of(performance, columns(NARROWEST), ascii_only=not drawable(sys.stdout.encoding)))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from traindoctor.cli import completing
 from traindoctor.cli.packs import rules_option
 from traindoctor.errors import TraindoctorError, did_you_mean
 
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
     from traindoctor.rule import Cause
 
 #: Kinds of input as they are called in a sentence.
-WORDS = {"log": "the log", "settings": "the settings", "script": "the training script"}
+WORDS = {"log": "the log", "settings": "the settings", "script": "the training script", "checkpoint": "the checkpoints"}
 
 
 @click.command(short_help="Everything that is known of one cause.")
-@click.argument("code", metavar="CODE")
+@click.argument("code", metavar="CODE", shell_complete=completing.causes)
 @rules_option
 def explain(code: str, packs: tuple[str, ...]) -> None:
     """Say what the cause CODE is, what the evidence is, when it is wrong, how to fix it, and where that is from."""

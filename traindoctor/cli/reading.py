@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from traindoctor.cli import completing
 from traindoctor.errors import did_you_mean
 from traindoctor.report.wording import clean
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from traindoctor.model import Run
 
 OPTIONS = (
-    click.argument("paths", nargs=-1, required=True, metavar="PATH..."),
+    click.argument("paths", nargs=-1, required=True, metavar="PATH...", shell_complete=completing.files),
     click.option(
         "--config",
         type=click.Path(path_type=Path),
@@ -32,7 +33,10 @@ OPTIONS = (
         help="Which tag is which quantity, e.g. loss=train/total. Repeatable.",
     ),
     click.option(
-        "--format-in", metavar="NAME", help="Read every file as this format, e.g. csv; recognised by content if not given."
+        "--format-in",
+        metavar="NAME",
+        shell_complete=completing.formats,
+        help="Read every file as this format, e.g. csv; recognised by content if not given.",
     ),
 )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING
 import click
 
 from traindoctor.cli.progress import telling
-from traindoctor.cli.reading import checked_format, reading, tag_aliases
-from traindoctor.cli.writing import write_whole
+from traindoctor.cli.reading import checked_format, reading, tag_aliases, warn_of_unused
+from traindoctor.cli.terminal import columns, write_lines
 from traindoctor.errors import TraindoctorError
+from traindoctor.report.writing import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -175,7 +175,8 @@ def replay(
     changes = changes_of(texts)
     auto = candidates == "auto" or (candidates is None and not texts)
     _check_options(cmd, from_checkpoint, keep, html)
-    aliases = {**load_settings(paths[0]).tags, **tag_aliases(tags)}
+    named = tag_aliases(tags)
+    aliases = {**load_settings(paths[0]).tags, **named}
     options = ReadOptions(config=config, step_column=step_column, aliases=aliases, format=checked_format(format_in))
     with telling(quiet=quiet) as progress:
         tell = progress or (lambda _: None)
@@ -195,6 +196,7 @@ def replay(
                 told = outlook(measured, made, resume=resume, steps_per_epoch=steps_per_epoch, probe=probe)
         except TraindoctorError as error:
             raise TraindoctorError(f"--{error.where}", error.what, *error.ways_out) from error
+    warn_of_unused(named, [run])
     if html is not None:
         from traindoctor.report.html import render_replay
 
@@ -262,9 +264,10 @@ def _from_the_command(
     auto: bool,
 ) -> Replay:
     from traindoctor.configs import patch_for
+    from traindoctor.diff import applied
     from traindoctor.readers.discover import ReadOptions as Reading
     from traindoctor.readers.discover import read_runs
-    from traindoctor.replay.exact import Workplace, applied, checked_checkpoint, command_of, plan_of, retrain
+    from traindoctor.replay.exact import Workplace, checked_checkpoint, command_of, plan_of, retrain
 
     run = m.run
     command = command_of(cmd)
@@ -346,19 +349,10 @@ def _folder(keep: Path | None) -> Iterator[Path]:
 
 
 def _print(run: Run, made: Replay, told: Outlook, form: str) -> None:
-    from traindoctor.report.lines import plain_text, print_lines
     from traindoctor.report.replaying import lines_of, to_json
     from traindoctor.report.sparkline import drawable
 
     if form == "json":
         click.echo(json.dumps(to_json(run, made, told), ensure_ascii=True, allow_nan=False, indent=2))
         return
-    terminal, ascii_only = sys.stdout.isatty(), not drawable(sys.stdout.encoding)
-    width = max(60, min(100, shutil.get_terminal_size((88, 24)).columns)) if terminal else 88
-    lines = lines_of(run, made, width, outlook=told, ascii_only=ascii_only)
-    if not terminal:
-        click.echo(plain_text(lines), nl=False)
-        return
-    from rich.console import Console
-
-    print_lines(lines, Console(highlight=False, markup=False, emoji=False))
+    write_lines(lines_of(run, made, columns(60), outlook=told, ascii_only=not drawable(sys.stdout.encoding)))

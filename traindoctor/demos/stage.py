@@ -34,7 +34,7 @@ def lines_of(performance: Performance, width: int = 88, *, ascii_only: bool = Fa
     for shown in performance.shown:
         lines += [[], *(_table(shown, width) if isinstance(shown, Table) else _picture(shown, width))]
     lines += [[], _heading("What traindoctor diagnose says of the log", width), []]
-    lines += verdict_lines(performance.report, width)
+    lines += verdict_lines(performance.report, width, ascii_only=ascii_only)
     if not any(run.findings for run in performance.report.runs):
         words = "No cause of the catalogue names this failure from its log. Why it fails is what the demo itself measured, above."
         lines += [[], *([(line, "bold")] for line in textwrap.wrap(words, width, break_on_hyphens=False))]

@@ -151,6 +151,11 @@ def _listed(folder: Path) -> list[Path]:
         return []
 
 
+def _ways_out(error: UnreadableInputError) -> tuple[str, ...]:
+    """Return what to try: what is read, unless the file cannot be opened, whatever it holds."""
+    return error.ways_out or (() if error.what.startswith("cannot be read") else formats_read())
+
+
 def _stem(part: Part) -> str:
     name = plain_name(part.place)
     return name.rpartition(".")[0].removesuffix(".log") or name
@@ -166,7 +171,7 @@ def _read_file(file: Path, shown: str, options: ReadOptions) -> list[Draft]:
             raise UnreadableInputError(shown, "is of no format that is known", *formats_read())
         logs = _logs(file, kind, options)
     except UnreadableInputError as error:
-        raise UnreadableInputError(shown, error.what, *(error.ways_out or formats_read())) from error
+        raise UnreadableInputError(shown, error.what, *_ways_out(error)) from error
     if not any(log.series for log in logs):
         raise UnreadableInputError(shown, _nothing_in([d for log in logs for d in log.damages]), *formats_read())
     drafts = group_folder(file.parent, [_part(file, log) for log in logs], _stem)
@@ -280,7 +285,7 @@ def _read_tree(top: Path, shown: str, options: ReadOptions, batch_bytes: float) 
     if errors:
         first = errors[0]
         more = [f"also: {_shown(other.where, top, shown)}: {other.what}" for other in errors[1:4]]
-        raise UnreadableInputError(_shown(first.where, top, shown), first.what, *(first.ways_out or formats_read()), *more)
+        raise UnreadableInputError(_shown(first.where, top, shown), first.what, *_ways_out(first), *more)
     seen = sum(folder.n_files for folder in folders)
     where = f"among {seen:,} {'file' if seen == 1 else 'files'}" if seen else "here: the folder is empty"
     raise UnreadableInputError(shown, f"no log that can be read {where}", *formats_read())

@@ -57,12 +57,13 @@ FORMATS: tuple[Format, ...] = (
 )
 #: Formats that are no single file -> what people call them.
 STORES = {"mlflow-files": "file store of MLflow", "trackio": "store of Trackio"}
+_PAGE = re.compile(rb'\s*<!doctype html>(?s:.*)<meta name="generator" content="traindoctor">', re.IGNORECASE)
 _REPORT = re.compile(rb'\s*\{\s*"schema_version":\s*"[\d.]+",\s*"tool":\s*\{\s*"name":\s*"traindoctor"')
 
 
 def is_report(head: bytes) -> bool:
-    """Return whether a file begins as what traindoctor itself writes as JSON or JSON lines, which is no log."""
-    return _REPORT.match(head) is not None
+    """Return whether a file begins as what traindoctor itself writes as JSON, JSON lines or a page, which is no log."""
+    return _REPORT.match(head) is not None or _PAGE.match(head) is not None
 
 
 def detect(head: bytes, name: str) -> Format | None:

@@ -77,7 +77,7 @@ def replay_divergence(m: Measurements, changes: Sequence[Mapping[str, object]] =
     growth = float(np.exp(0.5 * slope(step[rising].astype(np.float64), log[rising])))
     if not growth > 1.0:
         return None
-    product = _product(growth, spec)
+    product = product_of_growth(growth, spec)
     segment = Segment(int(step[0]), int(step[-1]) + 1, int(step[0]))
     observed = Curve(f"logged {loss.tag}", "observed", loss.step, loss.value)
     anchor = int(np.argmax(rising))
@@ -124,8 +124,8 @@ class _Mode:
     lr: FloatArray
 
 
-def _product(growth: float, spec: OptimizerSpec) -> float:
-    """Return lr * lambda from the growth of the parameters a step."""
+def product_of_growth(growth: float, spec: OptimizerSpec) -> float:
+    """Return lr * lambda from the growth of the parameters a step, above 1."""
     momentum = spec.momentum or 0.0
     if spec.nesterov:
         return 1.0 + growth**2 / ((1.0 + momentum) * growth + momentum)

@@ -228,7 +228,7 @@ def _trials(
     said: list[list[tuple[TrialVerdict, float]]] = [[] for _ in tried]
     bars: list[list[str]] = [[] for _ in tried]
     larger = [False] * len(tried)
-    curves: list[FloatArray] = []
+    drawn: list[FloatArray] = []
     for rival, share in standing:
         assert rival.fit is not None
         settings = [_settings(c, obs, rival) for c in tried]
@@ -249,9 +249,10 @@ def _trials(
                 ):
                     verdict = "not tried"
                 said[k].append((verdict, mine.highest))
-        if not curves:
-            curves = [simulated.loss[k, 0] for k in range(len(tried))]
+        drawn.append(simulated.loss)
+    curves = drawn[0][:, 0]
     weights = np.array(weight) / np.sum(weight)
+    low, high = _interval(np.concatenate(drawn, axis=1), weights)
     trials = {}
     for k, candidate in enumerate(tried):
         tails = np.array([tail for _, tail in said[k]])
@@ -278,7 +279,15 @@ def _trials(
             verdict,
             float(said[k][0][1]),
             None,
-            Curve(candidate.title, "counterfactual", at, curves[k]),
+            Curve(
+                candidate.title,
+                "counterfactual",
+                at,
+                curves[k],
+                low=low[k],
+                high=high[k],
+                interval=f"5 to 95 % of {weights.size} posterior draws",
+            ),
             note,
             (float(np.quantile(tails, 0.05)), float(np.quantile(tails, 0.95))) if np.isfinite(tails).all() else None,
             sureness if candidate is not base else None,
@@ -290,6 +299,19 @@ def _trials(
         if isinstance(c, str)
     ]
     return (*(trials[id(c)] for c in tried), *untried)
+
+
+def _interval(loss: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the 5th and the 95th percentile over weighted draws: `loss` (c, d, n), `weights` (d,) that add up to 1; both (c, n).
+
+    The first draw at which that share of the weight is reached; a draw that overflowed counts as the highest.
+    """
+    loss = np.nan_to_num(loss, nan=np.inf)
+    order = np.argsort(loss, axis=1)
+    reached = np.cumsum(weights[order], axis=1)
+    ranked = np.take_along_axis(loss, order, axis=1)
+    low, high = (np.take_along_axis(ranked, np.argmax(reached >= q - 1e-9, axis=1)[:, None], axis=1)[:, 0] for q in (0.05, 0.95))
+    return low, high
 
 
 def _even(at: IntArray, loss: FloatArray) -> Course:

@@ -49,7 +49,6 @@ MIN_POINTS = 4
 GRACE_S, LOOK_S, SHOWN_LINES = 3.0, 0.05, 6
 PLACEHOLDERS = ("config", "logdir", "checkpoint", "python", "seed")
 _PLACEHOLDER = re.compile(r"\{\{([A-Za-z_][\w:.]*)\}\}|\{([A-Za-z_]\w*(?::[^{}\s]*)?)\}")
-_LINE, _HUNK = re.compile(r"[^\n]*\n|[^\n]+"), re.compile(r"@@ -(\d+)(?:,(\d+))? ")
 _BETAS = ("optimizer.beta1", "optimizer.beta2")
 
 
@@ -276,34 +275,6 @@ def as_text(value: object) -> str:
     if isinstance(value, tuple | list):
         return ",".join(as_text(one) for one in value)
     return repr(value) if isinstance(value, float) else str(value)
-
-
-def applied(patch: str, texts: Mapping[str, str]) -> dict[str, str]:
-    """Return texts with a unified diff applied whose every hunk fits where it says, as one that was made from them does."""
-    after = dict(texts)
-    old: list[str] = []
-    new: list[str] = []
-    name, kind, kept = "", "", 0
-    for line in _LINE.findall(patch):
-        hunk = _HUNK.match(line)
-        if line.startswith("--- a/"):
-            new, kept = [], 0
-        elif line.startswith("+++ b/"):
-            name = line[6:].rstrip("\n")
-            old = _LINE.findall(texts[name])
-        elif hunk is not None:
-            at = int(hunk[1]) - (hunk[2] != "0")
-            new += old[kept:at]
-            kept = at
-        else:
-            if line[0] != "\\":
-                kind = line[0]
-                kept += kind in " -"
-                new += [old[kept - 1]] if kind == " " else [line[1:]] if kind == "+" else []
-            elif kind == "+":  # no line end at the end of the file
-                new[-1] = new[-1].removesuffix("\n")
-            after[name] = "".join(new + old[kept:])
-    return after
 
 
 # -- running it -------------------------------------------------------------------------------------------------------

@@ -295,7 +295,7 @@ def open_loop(
     clips = [recorded.clip_norm] * len(specs) if clip_norms is None else list(clip_norms)
     n = recorded.step.size
     every = max(1, -(-n * len(specs) // max_values))
-    points = np.unique(np.concatenate((np.arange(0, n, every), [n - 1])))
+    points = np.append(np.arange(0, n - 1, every), n - 1)
     entering: dict[tuple[float, float], FloatArray] = {}
     seconds: dict[tuple[object, ...], FloatArray] = {}
     firsts: dict[tuple[object, ...], FloatArray] = {}

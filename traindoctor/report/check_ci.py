@@ -6,36 +6,24 @@ import json
 from typing import TYPE_CHECKING
 
 from traindoctor.check.baseline import fingerprints
+from traindoctor.report.annotations import Annotation, workflow_commands
+from traindoctor.report.suites import document
 from traindoctor.report.wording import begun, clean, clean_block, first_sentence, stopped
 
 if TYPE_CHECKING:
     from traindoctor.check.findings import Found
     from traindoctor.check.results import FileResult, Result
 
-RANKS = {"error": 0, "warning": 1, "info": 2}
-_COMMANDS = {"error": "error", "warning": "warning", "info": "notice"}
-#: GitHub shows no more annotations of one level for one step of a job.
-MOST = 10
 _GITLAB = {"error": "critical", "warning": "major", "info": "info"}
 
 
 def github(result: Result) -> str:
-    """Return workflow commands, the worst findings first, ten of each level: what GitHub shows. Then how many there are.
-
-    Source: docs.github.com, "Workflow commands"; actions/toolkit, command.ts: `%`, CR and LF are escaped, in properties `:`
-    and `,` too.
-    """
-    lines, left_out = [], 0
-    for severity in RANKS:
-        found = [(one, file) for file in result.files for one in file.findings if one.mistake.severity == severity]
-        left_out += max(0, len(found) - MOST)
-        lines += [_annotation(one, file) for one, file in found[:MOST]]
-    if left_out:
-        lines.append(f"::notice title=traindoctor::{left_out} more findings: `traindoctor check` shows all")
-    return "".join(f"{line}\n" for line in lines)
+    """Return workflow commands, the worst findings first, as many as GitHub shows."""
+    found = [_annotation(one, file) for file in result.files for one in file.findings]
+    return workflow_commands(found, "`traindoctor check` shows all")
 
 
-def _annotation(one: Found, file: FileResult) -> str:
+def _annotation(one: Found, file: FileResult) -> Annotation:
     place = one.mistake.location
     line = place.line if not place.cell else file.source.line_in_file(place.line, place.cell)
     properties = {"file": clean(place.file, 1000), "line": str(max(1, line))}
@@ -46,17 +34,8 @@ def _annotation(one: Found, file: FileResult) -> str:
             if place.end_line == place.line:
                 properties["endColumn"] = str(place.end_column)
     properties["title"] = f"{one.code} {one.name}"
-    listed = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
     advice = f"\n{begun(stopped(one.mistake.advice))}" if one.mistake.advice else ""
-    return f"::{_COMMANDS[str(one.mistake.severity)]} {listed}::{_data(clean_block(stopped(one.mistake.message) + advice))}"
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+    return Annotation(str(one.mistake.severity), properties, clean_block(stopped(one.mistake.message) + advice))
 
 
 def gitlab(result: Result) -> str:
@@ -108,5 +87,4 @@ def junit(result: Result) -> str:
     for missed in result.not_checked:
         case = ET.SubElement(suite, "testcase", name=clean(missed.file), classname="traindoctor")
         ET.SubElement(case, "error", type="not-checked", message=clean(missed.reason))
-    ET.indent(suites)
-    return ET.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+    return document(suites)

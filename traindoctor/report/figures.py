@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -21,13 +21,22 @@ if TYPE_CHECKING:
     from traindoctor.model import FloatArray, IntArray
 
 INK, SOFT, FAULT, FIX = "#1c1b19", "#5c5a54", "#b23a0e", "#1b5fa6"
-RULE, GRID, GHOST, TINT = "#d8d5cc", "#e9e7e0", "#bdbab1", "#fbf2ed"
+RULE, GRID, GHOST, TINT, OK = "#d8d5cc", "#e9e7e0", "#bdbab1", "#fbf2ed", "#eef4fa"
 COLOURS = {"ink": INK, "soft": SOFT, "fault": FAULT, "fix": FIX}
 
 #: The view box of curves. Coordinates are integers in it.
 WIDE, HIGH = 6000, 1000
 #: The widths in pixels that labels are placed for: a desktop's, with the whole label, and a phone's, with its short form.
 DESKTOP, PHONE = 800.0, 250.0
+
+#: Of each kind of event so many are named on the figure; more of them are marks alone.
+MOST_WORDS = 4
+
+#: Share of the width from which on a curve ends at the right edge.
+EDGE = 0.93
+
+#: Resume, epoch and checkpoint: where one began. lr: a jump of the learning rate.
+EventKind = Literal["resume", "epoch", "lr", "checkpoint"]
 
 #: role of a curve -> stroke colour, dashes, width, round ends
 STROKES: dict[str, tuple[str, str, float, bool]] = {
@@ -42,7 +51,11 @@ STROKES: dict[str, tuple[str, str, float, bool]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Line:
-    """A curve to be drawn: `role` decides colour and dashes, `name` and `detail` label it, "" for no label."""
+    """A curve to be drawn: `role` decides colour and dashes, `name` and `detail` label it, "" for no label.
+
+    `band`: a bucket of several values shows its lowest and highest. `low`, `high`: (n,) the interval about each value, or
+    None. `labelled`: whether its name is written on it. `dashes`: its own, "" for those of the role.
+    """
 
     role: str
     name: str
@@ -50,13 +63,29 @@ class Line:
     value: FloatArray
     detail: str = ""
     band: bool = False
+    low: FloatArray | None = None
+    high: FloatArray | None = None
+    labelled: bool = True
+    dashes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened at a step, with a word for it and, in `text`, a few more."""
+
+    kind: EventKind
+    step: int
+    word: str
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Domain:
     """The steps that every figure of a run spans, and what is marked on all of them.
 
-    `segment`: start and stop in steps, or None. `calm`: the run is healthy, so nothing is drawn in the fault colour.
+    `segment`: start and stop in steps, or None. `onset`: step of the onset, None where there is none or the run is healthy.
+    `calm`: the run is healthy, so nothing is drawn in the fault colour. `events`: what happened, in order of steps.
+    `others`: onsets of the further findings with their codes.
     """
 
     first: float
@@ -65,7 +94,7 @@ class Domain:
     onset: int | None = None
     unit: str = "step"
     calm: bool = False
-    restarts: tuple[int, ...] = ()
+    events: tuple[Event, ...] = ()
     others: tuple[tuple[int, str], ...] = ()
 
     def fraction(self, step: float) -> float:
@@ -75,12 +104,16 @@ class Domain:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A vertical axis: `low` stands at the bottom, `high` at the top; `flat` is the only value there is, if so."""
+    """A vertical axis: `low` stands at the bottom, `high` at the top; `flat` is the only value there is, if so.
+
+    `blank`: there is no value at all, so the axis has no numbers.
+    """
 
     log: bool
     low: float
     high: float
     flat: float | None = None
+    blank: bool = False
 
     def fraction(self, value: float) -> float:
         """Return where a value stands, 0 at the top and 1 at the bottom, kept within the panel."""
@@ -105,6 +138,8 @@ class Scale:
 
     def ticks(self, n: int) -> list[tuple[float, str]]:
         """Return about `n` round values with their labels, from low to high."""
+        if self.blank:
+            return []
         return self._log_ticks(n) if self.log else self._linear_ticks(n)
 
     def _log_ticks(self, n: int) -> list[tuple[float, str]]:
@@ -160,12 +195,13 @@ def scale_of(values: Iterable[FloatArray], *, log: bool | None = None, include: 
     """Return the axis for some curves; `log=None` chooses: all positive and more than two decades is logarithmic.
 
     Values that are not finite do not count. On a log axis zeros do not count either; the caller says so on the page.
-    A curve never widens the axis by more than four decades below the first one, which is the observed one.
+    The first curve is the observed one. Another never widens the axis by more than four decades either way, or a linear one
+    by more than its height; and a few values of the first far below all its others do not: they stand at the lower edge.
     """
     arrays = [v[np.isfinite(v)] for v in values]
     arrays = [v for v in arrays if v.size]
     if not arrays:
-        return Scale(False, 0.0, 1.0)
+        return Scale(False, 0.0, 1.0, blank=True)
     every = np.concatenate([*arrays, np.asarray(include, dtype=np.float64)])
     first = arrays[0]
     if log is None:
@@ -175,13 +211,20 @@ def scale_of(values: Iterable[FloatArray], *, log: bool | None = None, include: 
         positive = every[every > 0]
         own = first[first > 0]
         low, high = float(positive.min()), float(positive.max())
-        if own.size and not include:
-            low = max(low, float(own.min()) * 1e-4)
+        if own.size:
+            least = max(float(own.min()), 1e-6 * float(np.quantile(own, 0.02)))
+            others = [float(v[v > 0].min()) for v in arrays[1:] if (v > 0).any()]
+            low = min([least, *(max(v, 1e-4 * least) for v in others), *(v for v in include if v > 0)])
+            most = float(own.max())
+            high = max([most, min(high, 1e4 * most), *include])
         if high / low < 1.02:
             low, high = low / 3, high * 3
         pad = (high / low) ** 0.06
         return Scale(True, max(low / pad, 1e-320), min(high * pad, 1e308))
     low, high = float(every.min()), float(every.max())
+    if first.size and not include:  # nor does another one more than double a linear axis
+        reach = float(first.max() - first.min()) or abs(float(first.max()))
+        low, high = max(low, float(first.min()) - reach), min(high, float(first.max()) + reach)
     if high - low < 1e-12 * max(abs(low), abs(high), 1e-300):
         half = abs(high) / 2 or 0.5
         return Scale(False, low - half, high + half, high)
@@ -223,14 +266,32 @@ def moves(points: Iterable[tuple[int, int]]) -> str:
     return "".join(parts).rstrip("l ").replace(" -", "-")
 
 
-def curve_paths(line: Line, buckets: Buckets, domain: Domain, scale: Scale) -> list[Markup]:
-    """Return the band and the line of a curve as paths in the view box."""
+def _interval_path(line: Line, domain: Domain, scale: Scale, points: int) -> list[Markup]:
+    """Return the interval about a curve as one tinted path; its bounds are medians of a bucket, as the curve is."""
+    if line.low is None or line.high is None:
+        return []
+    bounds = [bucket(line.step, np.clip(np.nan_to_num(b, nan=np.inf), -1e300, 1e300), points) for b in (line.low, line.high)]
+    data = []
+    for low, high in zip(bounds[0].stretches, bounds[1].stretches, strict=True):
+        x = np.round([domain.fraction(s) * WIDE for s in low.step]).astype(int).tolist()
+        top, bottom = (np.round(scale.fractions(part.middle) * HIGH).astype(int).tolist() for part in (high, low))
+        data.append(moves([*zip(x, top, strict=True), *reversed(list(zip(x, bottom, strict=True)))]) + "z")
+    colour = STROKES[line.role][0]
+    return [
+        element("path", class_=f"interval f-{colour}", d="".join(data), fill=COLOURS[colour], fill_opacity="0.16", stroke="none")
+    ]
+
+
+def curve_paths(line: Line, buckets: Buckets, domain: Domain, scale: Scale, points: int = 600) -> list[Markup]:
+    """Return the interval, the band and the line of a curve as paths in the view box."""
     colour, dashes, width, round_ends = STROKES[line.role]
+    dashes = line.dashes or dashes
     if domain.calm and colour == "fault":
         colour = "soft"
     middle: list[str] = []
     band: list[str] = []
     single: list[str] = []
+    made = _interval_path(line, domain, scale, points)
     for part in buckets.stretches:
         x = np.round([domain.fraction(s) * WIDE for s in part.step]).astype(int)
         y = np.round(scale.fractions(part.middle) * HIGH).astype(int)
@@ -244,7 +305,6 @@ def curve_paths(line: Line, buckets: Buckets, domain: Domain, scale: Scale) -> l
             there = list(zip(x.tolist(), top.tolist(), strict=True))
             back = list(zip(x.tolist(), bottom.tolist(), strict=True))[::-1]
             band.append(moves([*there, *back]) + "z")
-    made = []
     if band:
         made.append(
             element(
@@ -301,6 +361,12 @@ class Label:
     near: FloatArray | None = None
 
 
+def _reaching(edge: FloatArray, further: np.ufunc) -> FloatArray:
+    """Return the edge of a curve in each column (n,), to halfway to the next one: a steep line covers its column."""
+    halfway = (edge[1:] + edge[:-1]) / 2
+    return np.asarray(further(edge, further(np.append(halfway, np.nan), np.append(np.nan, halfway))))
+
+
 @dataclass(slots=True)
 class Canvas:
     """What is on a panel already, in pixels of the nominal width, so that labels can keep away from it."""
@@ -324,40 +390,71 @@ class Canvas:
             known = np.isfinite(top[inside])
             top[inside] = np.interp(inside, inside[known], top[inside][known])
             bottom[inside] = np.interp(inside, inside[known], bottom[inside][known])
-        self.high.append(top)
-        self.low.append(bottom)
+        self.high.append(_reaching(top, np.fmin))
+        self.low.append(_reaching(bottom, np.fmax))
         return np.asarray((top + bottom) / 2)
 
-    def place(self, label: Label, *, left: float = 0.01, right: float = 0.99) -> tuple[float, float]:
-        """Return the fraction of the width and the baseline in pixels at which the label covers least."""
+    def beside(self, at: float, word: str) -> tuple[float, bool] | None:
+        """Return the baseline in pixels of a word beside a vertical line and whether it ends there; None where it is too full."""
+        width = (len(word) * 6.6 + 12) / DESKTOP
+        best: tuple[float, float, bool] | None = None
+        rows = [(self.height - 12 - 15 * k, 0.4 * k) for k in range(4)] + [(30 + 15 * k, 2.0 + 0.4 * k) for k in range(3)]
+        for end in (False, True):
+            x0, x1 = (at - width, at - 0.005) if end else (at + 0.005, at + width)
+            if x0 < 0.0 or x1 > 1.0:
+                continue
+            a, b = self._columns(x0, x1)
+            for y, cost in rows:
+                upper, lower = y - 13, y + 4
+                if y < 13 or any(x0 < bx1 and x1 > bx0 and upper < by1 and lower > by0 for bx0, bx1, by0, by1 in self.boxes):
+                    continue
+                hits = [float(((t[a:b] < lower) & (u[a:b] > upper)).mean()) for t, u in zip(self.high, self.low, strict=True)]
+                cost += 6.0 * sum(hits) + 0.1 * end
+                if best is None or cost < best[0]:
+                    best = (cost, y, end)
+        if best is None:
+            return None
+        _, y, end = best
+        self.boxes.append((at - width, at, y - 13, y + 4) if end else (at, at + width, y - 13, y + 4))
+        return y, end
+
+    def place(self, label: Label, *, left: float = 0.01, right: float = 0.99, pull: float = 0.12) -> tuple[float, float]:
+        """Return the fraction of the width and the baseline in pixels at which the label covers least.
+
+        `pull`: what a pixel of distance to its own curve costs.
+        """
         width = max((len(label.name) * 7.2 + len(label.detail) * 6.4 + 12) / DESKTOP, (len(label.name) * 7.0 + 6) / PHONE)
         tall = 15.0
+        lines = np.arange(tall, max(self.height - 3, tall + 1), 5.0)
+        upper, lower = lines - tall - 1, lines + 5
         best = (math.inf, left, tall)
         for x in np.linspace(left, max(left, right - width), 28):
-            a, b = int(x * self.COLUMNS), max(int(x * self.COLUMNS) + 1, int(min(1.0, x + width) * self.COLUMNS))
-            tops = [t[a:b] for t in self.high]
-            bottoms = [t[a:b] for t in self.low]
-            own = label.near[a:b] if label.near is not None else None
-            for y in np.arange(tall, self.height - 3, 5.0):
-                upper, lower = y - tall - 1, y + 5
-                cost = 0.0
-                for top, bottom in zip(tops, bottoms, strict=True):
-                    hit = (top < lower) & (bottom > upper)
-                    cost += 40.0 * float(hit.mean()) + (8.0 if hit.any() else 0.0)
-                for x0, x1, y0, y1 in self.boxes:
-                    if x < x1 and x + width > x0 and upper < y1 and lower > y0:
-                        cost += 60.0
-                if own is not None and np.isfinite(own).any():
-                    away = float(np.nanmin(np.abs(own - (y - 5))))
-                    cost += 0.12 * abs(away - 14) + 6.0 * float(np.isnan(own).mean())
-                elif own is not None:
+            a, b = self._columns(float(x), float(x) + width)
+            cost = np.full(lines.size, 0.5 * float(x))
+            for top, bottom in zip(self.high, self.low, strict=True):
+                hit = (top[None, a:b] < lower[:, None]) & (bottom[None, a:b] > upper[:, None])
+                cost += 40.0 * hit.mean(axis=1) + 8.0 * hit.any(axis=1)
+            for x0, x1, y0, y1 in self.boxes:
+                if x < x1 and x + width > x0:
+                    cost += 60.0 * ((upper < y1) & (lower > y0))
+            if label.near is not None:
+                own = label.near[a:b]
+                known = own[np.isfinite(own)]
+                if known.size:
+                    away = np.abs(known[None, :] - (lines - 5)[:, None]).min(axis=1)
+                    cost += pull * np.abs(away - 14) + 6.0 * (1.0 - known.size / own.size)
+                else:
                     cost += 20.0
-                cost += 0.5 * float(x)
-                if cost < best[0]:
-                    best = (cost, float(x), float(y))
+            k = int(np.argmin(cost))
+            if cost[k] < best[0]:
+                best = (float(cost[k]), float(x), float(lines[k]))
         _, x, y = best
         self.boxes.append((x, x + width, y - tall, y + 5))
         return x, y
+
+    def _columns(self, x0: float, x1: float) -> tuple[int, int]:
+        """Return which columns a box covers, half-open, with a little room to either side."""
+        return max(0, int(x0 * self.COLUMNS) - 1), min(self.COLUMNS, max(int(x0 * self.COLUMNS), int(x1 * self.COLUMNS)) + 2)
 
 
 def text(
@@ -403,10 +500,37 @@ class Limit:
     crossed: bool
 
 
-def panel(
-    lines: Sequence[Line],
-    domain: Domain,
-    scale: Scale,
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A range of values that theory, or a bound that was set, gives: "healthy" (tinted blue) or "bound" (grey)."""
+
+    low: float
+    high: float
+    name: str
+    kind: Literal["healthy", "bound"] = "healthy"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Panel:
+    """What one figure shows, in full: enough to draw it here as SVG, and again elsewhere.
+
+    `lines`: the observed one first; whole arrays. `zeros`: steps whose value is zero or negative on a logarithmic axis, marked
+    on the lower edge. `end`: the last value of the first line in words, where a number alone would mislead. `unit`: of the
+    values, "" for none.
+    """
+
+    lines: tuple[Line, ...]
+    domain: Domain
+    scale: Scale
+    limits: tuple[Limit, ...] = ()
+    bands: tuple[Band, ...] = ()
+    zeros: tuple[int, ...] = ()
+    end: str = ""
+    unit: str = ""
+
+
+def draw(
+    panel: Panel,
     *,
     height: int,
     sentence: str,
@@ -414,39 +538,33 @@ def panel(
     hero: bool = False,
     axis: bool = False,
     thread: int = 0,
-    limit: Limit | None = None,
-    bound: float | None = None,
     labels: bool = True,
-    zeros: Sequence[int] = (),
-    end: str = "",
 ) -> Markup:
-    """Return one panel as SVG.
+    """Return a panel as SVG.
 
-    `hero`: the loss figure, which names the onset. `axis`: the steps are written under it. `thread`: how far the
-    onset line reaches up, in pixels, to meet the panel above. `bound`: half height of a grey band about zero.
-    `zeros`: steps whose value is zero or negative on a log axis, marked on the lower edge. `end`: the last value of the
-    first line in words, where a number alone would mislead.
+    `hero`: the loss figure, which names the onset and the events. `axis`: the steps are written under it. `thread`: how far
+    the onset line reaches up, in pixels, to meet the panel above.
     """
+    lines, domain, scale = panel.lines, panel.domain, panel.scale
     red = "soft" if domain.calm else "fault"
     made: list[Markup] = []
     canvas = Canvas(float(height))
     prepared = [(line, bucket(line.step, line.value, points)) for line in lines]
+    bound = next((band for band in panel.bands if band.kind == "bound"), None)
 
     if domain.segment is not None and not domain.calm:
         start, stop = (min(1.0, max(0.0, domain.fraction(s))) for s in domain.segment)
         made.append(
             element("rect", class_="seg", x=percent(start), y=0, width=percent(max(stop - start, 0)), height="100%", fill=TINT)
         )
-    if bound is not None:
-        top, bottom = scale.fraction(bound), scale.fraction(-bound)
-        made.append(element("rect", class_="bound", x=0, y=percent(top), width="100%", height=percent(bottom - top), fill=GRID))
-    ticks = scale.ticks(4 if height >= 150 else 3) if bound is None else _about_zero(scale, bound)
+    for band in panel.bands:
+        top, bottom = scale.fraction(band.high), scale.fraction(band.low)
+        css, fill = ("bound", GRID) if band.kind == "bound" else ("ok", OK)
+        made.append(element("rect", class_=css, x=0, y=percent(top), width="100%", height=percent(bottom - top), fill=fill))
+    ticks = scale.ticks(4 if height >= 150 else 3) if bound is None else _about_zero(scale, bound.high)
     for value, label in ticks:
         y = percent(scale.fraction(value))
-        near_limit = (
-            limit is not None and limit.crossed and abs(scale.fraction(limit.value) - scale.fraction(value)) * height < 13
-        )
-        if near_limit:
+        if any(near.crossed and abs(scale.fraction(near.value) - scale.fraction(value)) * height < 13 for near in panel.limits):
             continue
         if bound is None:
             made.append(element("line", class_="grid", x1=0, x2="100%", y1=y, y2=y, stroke=GRID))
@@ -461,7 +579,7 @@ def panel(
     for _, buckets in prepared:
         heights.append(canvas.add(buckets, domain, scale))
     for line, buckets in sorted(prepared, key=lambda pair: order[pair[0].role]):
-        paths += curve_paths(line, buckets, domain, scale)
+        paths += curve_paths(line, buckets, domain, scale, points)
     made.append(
         element(
             "svg",
@@ -473,17 +591,21 @@ def panel(
             overflow="visible",
         )
     )
-    made += _limit_line(limit, scale, canvas, calm=domain.calm)
+    for limit in panel.limits:
+        made += _limit_line(limit, scale, canvas, calm=domain.calm)
     made += _verticals(domain, canvas, hero=hero, thread=thread, red=red)
-    made += _ends(prepared, domain, scale, height, end)
+    if hero or axis:
+        made += _epoch_ticks(domain)
+    made += _ends(prepared, panel, canvas)
     made += _rail(prepared, domain, red)
-    made += _zero_marks(zeros, domain, red)
+    made += _zero_marks(panel.zeros, domain)
     if labels:
         made += _names(prepared, heights, canvas, domain)
     made.append(element("line", class_="rule", x1=0, x2="100%", y1="100%", y2="100%", stroke=RULE))
     if axis:
         made += _steps(domain)
-    kind = "plot" + (" hero" if hero else "") + (" axis" if axis else "")
+    railed = any(buckets.marks for line, buckets in prepared if line.role == "observed")
+    kind = "plot" + (" hero" if hero else "") + (" axis" if axis else "") + (" railed" if railed else "")
     return element(
         "svg",
         Markup("").join(made),
@@ -503,9 +625,7 @@ def _about_zero(scale: Scale, bound: float) -> list[tuple[float, str]]:
     return [(-reach, signed(-reach, 0 if reach % 1 == 0 else 1)), (0.0, "0"), (reach, signed(reach, 0 if reach % 1 == 0 else 1))]
 
 
-def _limit_line(limit: Limit | None, scale: Scale, canvas: Canvas, *, calm: bool) -> list[Markup]:
-    if limit is None:
-        return []
+def _limit_line(limit: Limit, scale: Scale, canvas: Canvas, *, calm: bool) -> list[Markup]:
     colour = "fault" if limit.crossed and not calm else "soft"
     at = scale.fraction(limit.value)
     outside = not scale.low <= limit.value <= scale.high
@@ -522,34 +642,38 @@ def _limit_line(limit: Limit | None, scale: Scale, canvas: Canvas, *, calm: bool
     canvas.high.append(flat)
     canvas.low.append(flat)
     wide = limit.crossed and not outside  # its value stands on the axis, so a narrow screen can do without the name
-    x, base = canvas.place(Label("" if wide else name, name if wide else "", colour, near=flat), right=0.97)
+    x, base = canvas.place(Label("" if wide else name, name if wide else "", colour, near=flat), right=0.97, pull=0.4)
     made.append(text(name, percent(x), percent(base / canvas.height), colour=colour, extra="halo wide" if wide else "halo"))
     return made
 
 
 def _verticals(domain: Domain, canvas: Canvas, *, hero: bool, thread: int, red: str) -> list[Markup]:
+    """Return the onset and the resumes, which run through all figures, and on the loss what else happened."""
     made: list[Markup] = []
-    for step in domain.restarts[:12]:
-        x = percent(domain.fraction(step))
-        made.append(
-            element(
-                "line", class_="s-soft", x1=x, x2=x, y1=0, y2="100%", stroke=SOFT, stroke_dasharray="2 3", stroke_opacity="0.8"
+    for event in domain.events:
+        if event.kind == "resume":
+            x = percent(domain.fraction(event.step))
+            made.append(
+                element(
+                    "line",
+                    class_="s-soft",
+                    x1=x,
+                    x2=x,
+                    y1=0,
+                    y2="100%",
+                    stroke=SOFT,
+                    stroke_dasharray="2 3",
+                    stroke_opacity="0.8",
+                )
             )
-        )
-        if hero:
-            made.append(text("resumed", x, "100%", dx=5, dy=-6, size=12, extra="wide"))
-    if hero:
-        for step, label in domain.others[:6]:
-            x = percent(domain.fraction(step))
-            made.append(element("line", class_=f"s-{red}", x1=x, x2=x, y1="100%", y2="96%", stroke=COLOURS[red], stroke_width=2))
-            made.append(text(label, x, "100%", dx=5, dy=-5, size=12, colour=red, extra="wide"))
     if domain.onset is None:
-        return made
+        return made + (_happened(domain, canvas, red) if hero else [])
     at = domain.fraction(domain.onset)
     x = percent(at)
-    made.append(element("line", class_=f"s-{red}", x1=x, x2=x, y1=0, y2="100%", stroke=COLOURS[red]))
+    line = {"x1": x, "x2": x, "stroke": COLOURS[red], "shape_rendering": "crispEdges"}  # so that a thread over a line is not seen
+    made.append(element("line", class_=f"s-{red}", y1=0, y2="100%", **line))
     if thread:
-        made.append(element("line", class_=f"s-{red} thread", display="none", x1=x, x2=x, y1=-thread, y2=0, stroke=COLOURS[red]))
+        made.append(element("line", class_=f"s-{red} thread", display="none", y1=-thread, y2=0, **line))
     canvas.boxes.append((at - 0.004, at + 0.004, 0, canvas.height))
     if hero:
         to_left = at > 0.3
@@ -563,26 +687,84 @@ def _verticals(domain: Domain, canvas: Canvas, *, hero: bool, thread: int, red: 
             text(label, x, "0", dx=-8 if to_left else 8, dy=13, colour=red, anchor="end" if to_left else None, extra="halo")
         )
         canvas.boxes.append((at - 0.42, at, 0, 20) if to_left else (at, at + 0.42, 0, 20))
+        made += _happened(domain, canvas, red)
     return made
 
 
-def _ends(prepared: Sequence[tuple[Line, Buckets]], domain: Domain, scale: Scale, height: int, end: str) -> list[Markup]:
-    """Return the last values, at the right edge, moved apart where they would touch."""
-    found: list[tuple[float, str, str, bool]] = []
+def _at_edge(step: float, domain: Domain, *parts: Markup) -> Markup:
+    """Return marks in pixels about a place on the lower edge."""
+    return element("svg", Markup("").join(parts), x=percent(domain.fraction(step)), y="100%", overflow="visible")
+
+
+def _epoch_ticks(domain: Domain) -> list[Markup]:
+    steps = [e.step for e in domain.events if e.kind == "epoch" and domain.first < e.step < domain.last]
+    return [
+        _at_edge(step, domain, element("line", class_="s-soft", x1=0, x2=0, y1=-4, y2=0, stroke=SOFT, stroke_opacity="0.7"))
+        for step in steps
+    ]
+
+
+def _happened(domain: Domain, canvas: Canvas, red: str) -> list[Markup]:
+    """Return marks on the lower edge for what happened, with a word each where there is room for it."""
+    made: list[Markup] = []
+    told: list[tuple[float, str, str]] = []
+    for step, code in domain.others[:6]:
+        line = element("line", class_=f"s-{red}", x1=0, x2=0, y1=-14, y2=0, stroke=COLOURS[red], stroke_width=2)
+        made.append(_at_edge(step, domain, line))
+        told.append((domain.fraction(step), code, red))
+    for event in domain.events:
+        if event.kind == "epoch" or not domain.first <= event.step <= domain.last:
+            continue
+        if event.kind == "lr":
+            up = element("path", class_="f-ink", d="M-4.5 -1h9l-4.5 -8z", fill=INK)
+            made.append(_at_edge(event.step, domain, up))
+        elif event.kind == "checkpoint":
+            square = element("rect", class_="f-soft", x=-3, y=-7, width=6, height=6, fill=SOFT)
+            made.append(_at_edge(event.step, domain, square))
+        if sum(e.kind == event.kind for e in domain.events) <= MOST_WORDS:
+            told.append((domain.fraction(event.step), event.word, "soft"))
+    for at, word, colour in sorted(told):
+        place = canvas.beside(at, word)
+        if place is not None:
+            y, end = place
+            x = percent(at)
+            anchor, dx = ("end", -6) if end else (None, 6)
+            made.append(
+                text(word, x, percent(y / canvas.height), dx=dx, size=12, colour=colour, anchor=anchor, extra="halo wide")
+            )
+    return made
+
+
+class _End(NamedTuple):
+    """Where a curve ends, fraction of the width and pixels, and its last value in words, "" where it stands elsewhere."""
+
+    x: float
+    y: float
+    shown: str
+    colour: str
+    bold: bool
+
+
+def _ends(prepared: Sequence[tuple[Line, Buckets]], panel: Panel, canvas: Canvas) -> list[Markup]:
+    """Return the last values, at the right edge or where a curve ends before it, moved apart where they would touch."""
+    domain, scale, end = panel.domain, panel.scale, panel.end
+    written = {number(limit.value) for limit in panel.limits if limit.crossed}
+    found: list[_End] = []
     for line, _ in prepared:
         finite = np.flatnonzero(np.isfinite(line.value))
-        if line.role == "limit" or finite.size == 0 or domain.fraction(float(line.step[finite[-1]])) < 0.93:
+        if line.role in ("limit", "reproduced", "forecast") or not finite.size:
             continue
-        if line.role in ("reproduced", "forecast"):
+        value, x = float(line.value[finite[-1]]), domain.fraction(float(line.step[finite[-1]]))
+        is_first = line.role == "observed"
+        cut = is_first and finite[-1] + 1 < line.value.size  # followed by values that are not finite
+        if cut and not end and x >= EDGE:
             continue
-        colour = STROKES[line.role][0]
-        value = float(line.value[finite[-1]])
-        if line.role == "observed" and not end and finite[-1] + 1 < line.value.size:
-            continue
-        shown = end if end and not found else number(value)
-        found.append((scale.fraction(value) * height, shown, colour, line.role == "observed"))
-    found.sort(key=lambda item: item[0])
-    places = [item[0] for item in found]
+        shown = end if end and is_first and (x >= EDGE or not cut) else number(value)
+        if x < EDGE and shown in written:  # it ends on the limit, whose value stands at the axis
+            shown = ""
+        found.append(_End(x, scale.fraction(value) * canvas.height, shown, STROKES[line.role][0], is_first))
+    found.sort(key=lambda item: item.y)
+    places = [item.y for item in found]
     for _ in range(20):
         for i in range(1, len(places)):
             overlap = 15 - (places[i] - places[i - 1])
@@ -590,9 +772,18 @@ def _ends(prepared: Sequence[tuple[Line, Buckets]], domain: Domain, scale: Scale
                 places[i - 1] -= overlap / 2
                 places[i] += overlap / 2
     made = []
-    for (at, shown, colour, bold), place in zip(found, places, strict=True):
-        made.append(element("circle", class_=f"f-{colour}", cx="100%", cy=percent(at / height), r="2.5", fill=COLOURS[colour]))
-        made.append(text(shown, "100%", percent(place / height), dx=10, dy=4, colour=colour, bold=bold))
+    for one, y in zip(found, places, strict=True):
+        place = {"cx": percent(one.x), "cy": percent(one.y / canvas.height)}
+        made.append(element("circle", class_=f"f-{one.colour}", **place, r="2.5", fill=COLOURS[one.colour]))
+        if not one.shown:
+            continue
+        within = one.x < EDGE
+        x, dx, extra = (one.x, 7, "halo") if within else (1.0, 10, "")
+        made.append(
+            text(one.shown, percent(x), percent(y / canvas.height), dx=dx, dy=4, colour=one.colour, bold=one.bold, extra=extra)
+        )
+        if within:
+            canvas.boxes.append((one.x, one.x + (7 * len(one.shown) + 12) / DESKTOP, y - 12, y + 8))
     return made
 
 
@@ -627,12 +818,9 @@ def _rail(prepared: Sequence[tuple[Line, Buckets]], domain: Domain, red: str) ->
     return []
 
 
-def _zero_marks(zeros: Sequence[int], domain: Domain, red: str) -> list[Markup]:
+def _zero_marks(zeros: Sequence[int], domain: Domain) -> list[Markup]:
     seen = sorted({round(domain.fraction(s), 3) for s in zeros})[:300]
-    return [
-        element("circle", class_=f"f-{red} hollow", cx=percent(f), cy="100%", r=2.5, fill="none", stroke=COLOURS[red])
-        for f in seen
-    ]
+    return [element("circle", class_="f-soft hollow", cx=percent(f), cy="100%", r=2.5, fill="none", stroke=SOFT) for f in seen]
 
 
 def _names(
@@ -642,7 +830,7 @@ def _names(
     at = domain.fraction(domain.onset) if domain.onset is not None and not domain.calm else 0.0
     left = at + 0.02 if 0.0 < at < 0.6 else 0.03
     for (line, _), own in zip(prepared, heights, strict=True):
-        if not line.name:
+        if not line.name or not line.labelled:
             continue
         colour = STROKES[line.role][0]
         if domain.calm and colour == "fault":

@@ -7,25 +7,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from rich.console import Console
-
 #: Words with a style: "fault", "doubt", "note", "fine", "fix", "bold", "soft" or "" for none.
 Words = tuple[str, str]
-#: The same styles as SGR codes of a terminal, for what must not wait for rich.
-ANSI = {"fault": "1;31", "doubt": "1;33", "note": "1;36", "fine": "1;32", "fix": "1;34", "bold": "1", "soft": "2"}
-RICH = {
-    "fault": "bold red",
-    "doubt": "bold yellow",
-    "note": "bold cyan",
-    "fine": "bold green",
-    "fix": "bold blue",
-    "bold": "bold",
-    "soft": "dim",
-    "ink": "bold",
-    "": "",
+#: The same styles as SGR codes of a terminal.
+ANSI = {
+    "fault": "1;31",
+    "doubt": "1;33",
+    "note": "1;36",
+    "fine": "1;32",
+    "fix": "1;34",
+    "bold": "1",
+    "soft": "2",
+    "ink": "1",
 }
-#: Width of the labels on the left.
+#: Width of the labels on the left, and what stands there on a terminal too narrow for both them and a text.
 MARGIN = 15
+INDENT = 2
+#: Columns that a text beside its label has at least.
+NARROWEST = 30
 
 
 def plain_text(lines: Iterable[Sequence[Words]]) -> str:
@@ -38,21 +37,31 @@ def ansi_text(lines: Iterable[Sequence[Words]]) -> str:
     return "".join("".join(f"\x1b[{ANSI[s]}m{t}\x1b[0m" if t and s in ANSI else t for t, s in line) + "\n" for line in lines)
 
 
-def print_lines(lines: Iterable[Sequence[Words]], console: Console) -> None:
-    """Print the lines to a terminal, in colour. No string of a log is read as markup."""
-    from rich.text import Text
-
-    for line in lines:
-        made = Text(overflow="fold")
-        for words, style in line:
-            made.append(words, style=RICH[style])
-        console.print(made, soft_wrap=True)
+def margin(width: int) -> int:
+    """Return the columns to the left of a text: those of the labels, or fewer where the labels stand above it."""
+    return MARGIN if width - MARGIN >= NARROWEST else INDENT
 
 
-def entry(label: str, words: Sequence[Words], width: int) -> list[list[Words]]:
-    """Return a labelled paragraph: the label in the margin, the words wrapped beside it."""
-    body = wrapped(words, max(30, width - MARGIN))
-    return [[(f"{label if i == 0 else '':<{MARGIN}}", "soft"), *line] for i, line in enumerate(body)]
+def entry(label: str, words: Sequence[Words], width: int, most: int = 1000) -> list[list[Words]]:
+    """Return a labelled paragraph: the label in the margin, the words wrapped beside it, in at most so many lines.
+
+    On a narrow terminal the label has a line of its own above.
+    """
+    left = margin(width)
+    body = shortened(wrapped(words, max(1, width - left)), most, max(1, width - left))
+    if left == MARGIN:
+        return [[(f"{label if i == 0 else '':<{MARGIN}}", "soft"), *line] for i, line in enumerate(body)]
+    return [*([[(label, "soft")]] if label else []), *([(" " * left, ""), *line] for line in body)]
+
+
+def shortened(lines: list[list[Words]], most: int, width: int) -> list[list[Words]]:
+    """Return the lines up to so many, with an ellipsis for the others within the width."""
+    if len(lines) <= most:
+        return lines
+    *begun, (text, style) = lines[most - 1]
+    if sum(len(words) for words, _ in lines[most - 1]) >= width:
+        text = text.rpartition(" ")[0] or text[:-1]
+    return [*lines[: most - 1], [*begun, (f"{text.rstrip(' .,;:')}…", style)]]
 
 
 def wrapped(words: Sequence[Words], width: int) -> list[list[Words]]:

@@ -5,30 +5,71 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import fields
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from traindoctor.report.curve import curves_of
+from traindoctor.report.fingerprint import fingerprint
+from traindoctor.report.redaction import redacted
 from traindoctor.report.wording import relative
 from traindoctor.signals.thinning import whole_of
 
 if TYPE_CHECKING:
-    from traindoctor.model import Across, Damage, Evidence, Finding, Fix, OptimizerSpec, Replay, Report, RunReport, Series, Stitch
+    from collections.abc import Iterator
+
+    from traindoctor.mistake import Location
+    from traindoctor.model import (
+        Across,
+        Damage,
+        Evidence,
+        Finding,
+        Fix,
+        OptimizerSpec,
+        Replay,
+        Report,
+        Run,
+        RunReport,
+        Series,
+        Stitch,
+    )
+    from traindoctor.report.provenance import Provenance
 
 SCHEMA_VERSION = "1.0"
+#: Fields of an optimizer that have a key of their own, or stand under "betas"; the others are there where they are known.
+_ALWAYS = frozenset(
+    ("name", "lr", "beta1", "beta2", "eps", "momentum", "nesterov", "alpha", "weight_decay", "amsgrad", "dialect", "origin")
+)
 
 
 def to_json(report: Report) -> dict[str, Any]:
     """Return the report as plain dicts, lists, strings and finite numbers; NaN and infinities are strings.
 
-    Runs come in the order they have in the report, findings with the diagnosis first. Strings are as they were logged.
+    Runs come in the order they have in the report, findings with the diagnosis first. Strings are as they were logged, but for
+    secrets, which `redaction` replaces.
     """
+    report = redacted(report)
     return {
         "schema_version": SCHEMA_VERSION,
         "tool": {"name": "traindoctor", "version": report.version},
         "problems": list(report.problems),
+        "rules": dict(report.names),
         "runs": [_run(r) for r in report.runs],
         "across": None if report.across is None else across_object(report.across),
     }
+
+
+def to_json_lines(report: Report) -> Iterator[dict[str, Any]]:
+    """Yield one object a run, which stands for itself: it has the version of the schema and of the tool, and its rules' names."""
+    for one in redacted(report).runs:
+        codes = {*one.checked, *(n.code for n in one.not_checked)}
+        codes |= {code for f in one.findings for code in (f.code, *f.consequences, *(r.code for r in f.rivals))}
+        yield {
+            "schema_version": SCHEMA_VERSION,
+            "tool": {"name": "traindoctor", "version": report.version},
+            "rules": {code: name for code, name in report.names.items() if code in codes},
+            **_run(one),
+        }
 
 
 def schema() -> dict[str, Any]:
@@ -74,13 +115,23 @@ def _run(report: RunReport) -> dict[str, Any]:
         "integrity": [integrity_object(d, run.root) for d in run.damages],
         "stitching": [stitch_object(s, run.root) for s in run.stitches],
         "formats": {relative(file, run.root): name for file, name in run.formats.items()},
+        "files": [relative(file, run.root) for file in run.files],
+        "config_files": [relative(file, run.root) for file in run.config_files],
+        "code_files": [relative(file, run.root) for file in run.code_files],
+        "checkpoint_files": [relative(file, run.root) for file in run.checkpoint_files],
+        "roles": {quantity: series.tag for quantity, series in run.primary.items()},
         "tags": [_tag(s, run.primary.get(s.quantity), run.root) for s in run.series],
+        "curve": {
+            quantity: {"steps": curve.step.tolist(), "values": [plain(v) for v in curve.value.tolist()]}
+            for quantity, curve in curves_of(report).items()
+        },
         "restarts": [int(s) for s in run.restarts],
         "checked": list(report.checked),
         "not_checked": [{"code": n.code, "reason": n.reason} for n in report.not_checked],
         "gaps": list(report.gaps),
         "replay": None if report.replay is None else replay_object(report.replay),
-        "findings": [_finding(f, run.root) for f in report.findings],
+        "findings": [_finding(f, run) for f in report.findings],
+        "provenance": None if report.provenance is None else provenance_object(report.provenance),
     }
 
 
@@ -122,7 +173,13 @@ def across_object(across: Across) -> dict[str, Any]:
 
 def integrity_object(damage: Damage, root: str) -> dict[str, Any]:
     """Return what was lost or is doubtful in a file."""
-    return {"kind": damage.kind, "file": relative(damage.file, root), "detail": damage.detail, "offset": damage.offset}
+    return {
+        "kind": damage.kind,
+        "file": relative(damage.file, root),
+        "detail": damage.detail,
+        "offset": damage.offset,
+        "step": damage.step,
+    }
 
 
 def stitch_object(stitch: Stitch, root: str) -> dict[str, Any]:
@@ -146,8 +203,14 @@ def optimizer_object(spec: OptimizerSpec | None) -> dict[str, Any] | None:
         "weight_decay": plain(spec.weight_decay),
         "amsgrad": spec.amsgrad,
         "dialect": spec.dialect,
+        **{key: plain(value) for key, value in _of_few(spec) if value is not None},
         "origin": dict(sorted(spec.origin.items())),
     }
+
+
+def _of_few(spec: OptimizerSpec) -> Iterator[tuple[str, object]]:
+    """Yield what only a few optimizers have: the decay of Adafactor, the steps of Muon."""
+    yield from ((f.name, getattr(spec, f.name)) for f in fields(spec) if f.name not in _ALWAYS)
 
 
 def _tag(series: Series, primary: Series | None, root: str) -> dict[str, Any]:
@@ -161,6 +224,16 @@ def _tag(series: Series, primary: Series | None, root: str) -> dict[str, Any]:
         "first_step": whole.first_step,
         "last_step": whole.last_step,
         "not_finite": whole.n_nan + whole.n_infinite,
+        "nan": whole.n_nan,
+        "infinite": whole.n_infinite,
+        "first_not_finite_step": whole.first_bad,
+        "not_positive": whole.n_not_positive,
+        "stride": whole.stride,
+        "first": plain(whole.first),
+        "lowest": plain(whole.low),
+        "median": plain(whole.middle),
+        "highest": plain(whole.high),
+        "last": plain(whole.last),
     }
 
 
@@ -189,18 +262,44 @@ def replay_object(replay: Replay) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding, root: str) -> dict[str, Any]:
-    segment = finding.segment
+def provenance_object(provenance: Provenance) -> dict[str, Any]:
+    """Return where the report of a run comes from."""
+    making = provenance.making
+    return {
+        "command": making.command,
+        "rules": {"sha256": making.rules, "causes": making.n_rules, "packs": list(making.packs)},
+        "thresholds": [{"name": name, "value": value} for name, value in making.thresholds],
+        "versions": dict(making.versions),
+        "shows_paths": making.shows_paths,
+        "folder": provenance.folder,
+        "inputs": [
+            {
+                "path": one.path,
+                "kind": one.kind,
+                "bytes": one.n_bytes,
+                "sha256": one.sha256,
+                "values": one.n_values,
+                "notes": one.n_notes,
+            }
+            for one in provenance.inputs
+        ],
+        "inputs_left_out": provenance.n_left_out,
+    }
+
+
+def _finding(finding: Finding, run: Run) -> dict[str, Any]:
+    segment, root = finding.segment, run.root
     return {
         "code": finding.code,
         "name": finding.name,
+        "fingerprint": fingerprint(run, finding),
         "severity": finding.severity,
         "confidence": plain(finding.confidence),
         "title": finding.title,
         "message": finding.message,
         "segment": None if segment is None else {"start": segment.start, "stop": segment.stop, "onset": segment.onset},
         "evidence": [_evidence(e, root) for e in finding.evidence],
-        "locations": [{"file": relative(p.file, root), "line": p.line, "column": p.column} for p in finding.locations],
+        "locations": [_place(p, root) for p in finding.locations],
         "rivals": [
             {
                 "code": r.code,
@@ -230,6 +329,18 @@ def _evidence(evidence: Evidence, root: str) -> dict[str, Any]:
         "text": evidence.text,
         "weight": plain(evidence.weight),
         "onset": evidence.onset,
+        "location": None if place is None else _place(place, root),
+    }
+
+
+def _place(place: Location, root: str) -> dict[str, Any]:
+    return {
+        "file": relative(place.file, root),
+        "line": place.line,
+        "column": place.column,
+        "end_line": place.end_line or None,
+        "end_column": place.end_column or None,
+        "cell": place.cell or None,
     }
 
 

@@ -6,20 +6,35 @@ Strings from logs are made visible here (`wording.clean`) and escaped where they
 from __future__ import annotations
 
 import math
+import posixpath
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from traindoctor.model import Across, Damage, Evidence, Finding, Fix, Replay, Report, Run, RunReport, Series, Trial, Whole
+from traindoctor.model import (
+    VERDICTS,
+    Across,
+    Damage,
+    Evidence,
+    Finding,
+    Fix,
+    Replay,
+    Report,
+    Run,
+    RunReport,
+    Series,
+    Trial,
+    Whole,
+)
 from traindoctor.report import wording as w
+from traindoctor.report.fingerprint import fingerprint
 from traindoctor.signals.thinning import whole_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: Worst first.
-VERDICTS = ("failed", "suspicious", "undecided", "healthy")
 TONES = {"failed": "fault", "suspicious": "fault", "undecided": "ink", "healthy": "fix"}
 TRIAL_TONES = {"repairs": "fix", "worse": "fault"}
 DEPTHS = {
@@ -96,8 +111,12 @@ class RivalView:
 
 @dataclass(frozen=True, slots=True)
 class FindingView:
-    """One finding in four parts: what happened, why we think so, what to change, how sure."""
+    """One finding in four parts: what happened, why we think so, what to change, how sure.
 
+    `anchor`: what a link to it ends in.
+    """
+
+    anchor: str
     code: str
     name: str
     severity: str
@@ -197,6 +216,7 @@ class RunView:
     next_steps: tuple[str, ...]
     gaps: tuple[str, ...]
     replay: str
+    precision: str
     ladder: tuple[TrialView, ...]
     silent: tuple[str, ...]
     not_checked: tuple[Group, ...]
@@ -207,7 +227,6 @@ class RunView:
     settings: tuple[SettingView, ...]
     numbers: tuple[NumbersView, ...]
     files: tuple[tuple[str, str], ...]
-    onset: str
     unit: str
     ran_code: bool
 
@@ -272,7 +291,7 @@ def view_run(report: RunReport, names: Mapping[str, str] | None = None) -> RunVi
     """Return what is said of one run, in words."""
     report = diagnosis_first(report)
     run, names = report.run, names or {}
-    findings = tuple(view_finding(f, report, names) for f in report.findings)
+    findings = _told_apart([view_finding(f, report, names) for f in report.findings])
     sentence = report.summary
     if report.findings and (not sentence or report.verdict in ("failed", "suspicious")):
         sentence = report.findings[0].title
@@ -280,37 +299,58 @@ def view_run(report: RunReport, names: Mapping[str, str] | None = None) -> RunVi
     lead, rest = split_sentence(w.sentence(sentence, 600))
     folded = {f.code for f in report.findings} | {c for f in report.findings for c in f.consequences}
     silent = tuple(_cause(c, names) for c in report.checked if c not in folded)
+    not_checked = _groups(report, names)
+    path = w.clean(w.relative(run.path, run.root))
     summary = w.sentence(report.summary, 1000)
+    files = tuple((w.clean(w.relative(file, run.root)), kind) for file, kind in files_of(run))
     return RunView(
         name=w.clean(run.name) or "unnamed run",
-        path=w.clean(w.relative(run.path, run.root)),
+        path=path,
         verdict=report.verdict,
         word=report.verdict.capitalize(),
         tone=TONES[report.verdict],
         extent=extent(run),
-        inputs=", ".join(w.clean(w.relative(f, run.root)) for f in _files(run)[:4]) + (" …" if len(_files(run)) > 4 else ""),
+        inputs=_inputs([file for file, _ in files]),
         lead=lead,
         rest=rest,
         summary="" if summary == w.sentence(sentence, 1000) else summary,
-        facts=_facts(report, findings, len(silent)),
+        facts=_facts(report, findings, len(silent), not_checked),
         findings=findings,
-        next_steps=_next_steps(report),
+        next_steps=next_steps(report),
         gaps=tuple(w.sentence(g, 500) for g in report.gaps),
         replay=_replay_words(report.replay),
+        precision=_precision(report.replay),
         ladder=_ladder(report),
         silent=silent,
-        not_checked=_groups(report, names),
+        not_checked=not_checked,
         damages=tuple(_damage(d, run) for d in run.damages),
         doubts=tuple(_damage(d, run) for d in run.damages if d.family != "noted"),
         stitches=tuple((w.clean(s.kind), w.clean(w.relative(s.file, run.root)), w.sentence(s.detail, 500)) for s in run.stitches),
         tags=tuple(_tag(s, run) for s in run.series),
         settings=_settings(report),
         numbers=_numbers(report),
-        files=tuple((w.clean(w.relative(f, run.root)), kind) for f, kind in _kinds(run)),
-        onset=_onset(report),
+        files=files,
         unit=run.step_unit,
         ran_code=report.replay is not None and report.replay.depth == "exact",
     )
+
+
+def _told_apart(findings: Sequence[FindingView]) -> tuple[FindingView, ...]:
+    """Return the findings with anchors that differ, where two of one cause are in one file."""
+    seen: Counter[str] = Counter()
+    made = []
+    for finding in findings:
+        seen[finding.anchor] += 1
+        n = seen[finding.anchor]
+        made.append(replace(finding, anchor=f"{finding.anchor}-{n}") if n > 1 else finding)
+    return tuple(made)
+
+
+def _inputs(files: Sequence[str]) -> str:
+    """Return the first files of a run in one line, without the folder that all of them lie in."""
+    folder = posixpath.commonpath([posixpath.dirname(file) for file in files]) if files else ""
+    shown = [file.removeprefix(f"{folder}/") for file in files[:4]]
+    return ", ".join(shown) + (" …" if len(files) > 4 else "")
 
 
 def split_sentence(sentence: str) -> tuple[str, str]:
@@ -339,12 +379,12 @@ def _at(file: str, offset: int | None) -> str:
     return file if offset is None else f"{file}, byte {w.count(offset)}"
 
 
-def _onset(report: RunReport) -> str:
+def onset_of(report: RunReport) -> int | None:
+    """Return the step at which the first finding that has one begins."""
     for finding in report.findings:
         if finding.segment is not None:
-            step = finding.segment.start if finding.segment.onset is None else finding.segment.onset
-            return f"{report.run.step_unit} {w.count(step)}"
-    return ""
+            return finding.segment.start if finding.segment.onset is None else finding.segment.onset
+    return None
 
 
 def extent(run: Run) -> str:
@@ -358,16 +398,20 @@ def extent(run: Run) -> str:
     return f"{length}, {every}"
 
 
-def _files(run: Run) -> tuple[str, ...]:
-    return tuple(file for file, _ in _kinds(run))
-
-
-def _kinds(run: Run) -> tuple[tuple[str, str], ...]:
-    pairs = [(f, "log") for f in run.files] + [(f, "settings") for f in run.config_files] + [(f, "code") for f in run.code_files]
-    return tuple(dict(pairs).items())
+def files_of(run: Run) -> tuple[tuple[str, str], ...]:
+    """Return the files of a run, each with what it was read as: the name of its format, "settings" or "script"."""
+    logs = [(file, w.clean(run.formats.get(file, "log"))) for file in run.files]
+    beside = [(file, "settings") for file in run.config_files] + [(file, "script") for file in run.code_files]
+    beside += [(file, "checkpoint") for file in run.checkpoint_files]
+    return tuple(dict(logs + beside).items())
 
 
 # -- findings -----------------------------------------------------------------------------------------------------------
+
+
+def anchor_of(run: Run, finding: Finding) -> str:
+    """Return what a link to the first finding of its cause and file ends in: its fingerprint."""
+    return w.clean(fingerprint(run, finding)).replace(" ", "-")
 
 
 def view_finding(finding: Finding, report: RunReport, names: Mapping[str, str]) -> FindingView:
@@ -381,6 +425,7 @@ def view_finding(finding: Finding, report: RunReport, names: Mapping[str, str]) 
             where += f", onset at {w.count(finding.segment.onset)}"
     ranked = sorted(finding.evidence, key=lambda e: -e.weight)
     return FindingView(
+        anchor=anchor_of(report.run, finding),
         code=w.clean(finding.code),
         name=w.clean(finding.name),
         severity=finding.severity,
@@ -435,16 +480,29 @@ def _evidence(evidence: Evidence, root: str) -> EvidenceView:
 
 
 def _fix(fix: Fix, report: RunReport) -> FixView:
-    patch = w.clean_block(fix.patch) if fix.patch else ""
-    if patch and not patch.endswith("\n"):
-        patch += "\n"
+    patch = _patch(fix.patch or "")
+    caveat = "" if patch == _ended(fix.patch or "") else "Characters that cannot be seen are written out in the patch shown here."
+    if "\r\n" in patch:
+        caveat = "The file has the line ends of Windows: a patch copied by hand needs `git apply --ignore-whitespace`."
     settings = tuple(_change(key, new, report.run) for key, new in fix.settings.items())
     replay = fix.replay
     price = _price(fix, report.replay)
-    note = " ".join(
-        w.clean(part, 1000) for part in (price, replay.note if replay.verdict != "not tried" else "", fix.note) if part
-    )
+    parts = (price, replay.note if replay.verdict != "not tried" else "", fix.note, caveat)
+    note = " ".join(w.clean(part, 1000) for part in dict.fromkeys(parts) if part)  # two may be one
     return FixView(w.sentence(fix.title, 300), patch, settings, _said(fix, report), replay.verdict, note)
+
+
+def _patch(patch: str) -> str:
+    """Return a patch harmless to look at, with the ends of its lines as they are: that of a file from Windows applies too."""
+    made = []
+    for line in patch.split("\n"):
+        bare = line.removesuffix("\r")
+        made.append(w.clean_block(bare) + line[len(bare) :])
+    return _ended("\n".join(made))
+
+
+def _ended(patch: str) -> str:
+    return patch if not patch or patch.endswith("\n") else patch + "\n"
 
 
 def _change(key: str, new: object, run: Run) -> SettingView:
@@ -516,31 +574,33 @@ def trial_of(fix: Fix, replay: Replay | None) -> Trial | None:
     return next((t for t in replay.trials if dict(t.settings) == dict(fix.settings)), None)
 
 
-def _next_steps(report: RunReport) -> tuple[str, ...]:
+def next_steps(report: RunReport) -> tuple[str, ...]:
     """Return the cheapest experiments that would decide, where the run is not decided."""
     if report.verdict != "undecided":
         return ()
     experiments = [r.separating_experiment for f in report.findings for r in f.rivals if r.separating_experiment]
-    return tuple(w.sentence(s, 600) for s in dict.fromkeys(experiments))[:4]
+    return tuple(w.begun(w.sentence(s, 600)) for s in dict.fromkeys(experiments))[:4]
 
 
 # -- facts, replay, record ------------------------------------------------------------------------------------------------
 
 
-def _facts(report: RunReport, findings: Sequence[FindingView], n_silent: int) -> tuple[Fact, ...]:
+def _facts(report: RunReport, findings: Sequence[FindingView], n_silent: int, lacking: Sequence[Group]) -> tuple[Fact, ...]:
     by = {s: sum(f.severity == s for f in findings) for s in ("error", "warning", "info")}
     found = f"{w.plural(by['error'], 'error')}, {w.plural(by['warning'], 'warning')}"
     if by["info"]:
         found += f", {w.plural(by['info'], 'remark')}"
     coverage = f"{w.plural(n_silent, 'cause')} silent, {w.count(len(report.not_checked))} not checked"
-    sure = (
-        Fact("Confidence", f"{findings[0].confidence}, {findings[0].word}")
-        if findings
-        else Fact("Confidence", "nothing to be sure of")
-    )
+    reason = f"{w.count(len(lacking[0].causes))} of them: {lacking[0].reason}" if lacking else ""
+    sure = Fact("Confidence", "nothing to be sure of")
+    others = findings
     if report.verdict == "healthy":
         sure = Fact("Verdict", "no fault found")
-    return (sure, _reproduced(report), Fact("Findings", found), Fact("Checked", coverage, target="record"))
+    elif findings:
+        sure = Fact("Confidence", f"{findings[0].confidence}, {findings[0].word}", target=findings[0].anchor)
+        others = findings[1:]
+    listed = Fact("Findings", found, target=others[0].anchor if others else "")
+    return (sure, _reproduced(report), listed, Fact("Checked", coverage, reason, target="record"))
 
 
 def _reproduced(report: RunReport) -> Fact:
@@ -563,6 +623,17 @@ def _replay_words(replay: Replay | None) -> str:
     if not replay.reproduces:
         words += f" It does not reproduce the segment, so nothing is claimed from it. {w.sentence(replay.refusal, 500)}".rstrip()
     return words
+
+
+def _precision(replay: Replay | None) -> str:
+    """Return what the replay was worked out with: its steps, its tolerance, the floats, and that it can be repeated."""
+    if replay is None:
+        return ""
+    bound = f"{w.number(replay.bound)} {'decade' if replay.bound == 1 else 'decades'}"
+    words = f"Steps {w.count(replay.segment.start)} to {w.count(replay.segment.stop)}, tolerance {bound}. "
+    if replay.depth == "exact":
+        return words + "In the floats and with the seed of the script."
+    return words + "In float64, with draws from fixed seeds: it comes out the same every time."
 
 
 def _ladder(report: RunReport) -> tuple[TrialView, ...]:

@@ -103,12 +103,12 @@ def at_most(value: float) -> str:
 
 
 def signed(value: float, decimals: int = 1) -> str:
-    """Return a difference with its sign, a true minus, and "0.0" without one."""
+    """Return a difference with its sign, a true minus; "0" where no decimal of it is left."""
     if not math.isfinite(value):
         return number(value)
     shown = f"{abs(value):.{decimals}f}"
     if float(shown) == 0:
-        return shown
+        return "0"
     return ("+" if value > 0 else "−") + shown
 
 

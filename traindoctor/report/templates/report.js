@@ -1,13 +1,15 @@
+/* Copies patches and opens folds for printing. Without it the page says the same. */
 (function () {
   "use strict";
+
   document.querySelectorAll("button[data-copy]").forEach(function (button) {
-    var source = document.getElementById(button.getAttribute("data-copy"));
-    var said = button.previousElementSibling;
-    var done = function () {
+    const source = document.getElementById(button.getAttribute("data-copy"));
+    const said = button.previousElementSibling;
+    const done = function () {
       said.textContent = "Copied";
       setTimeout(function () { said.textContent = ""; }, 2000);
     };
-    var byHand = function () {
+    const byHand = function () {
       getSelection().selectAllChildren(source);
       if (document.execCommand("copy")) { done(); }
     };
