@@ -26,7 +26,7 @@ PRINTED = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
 LINK = re.compile(r"""\]\(([^)\s]+)\)|(?:src|srcset|href)="([^"]+)\"""")
 #: Paths of one machine, and hosts that only one network has. Documentation may name public sites.
 MACHINE = re.compile(
-    r"(?<![\w.:/-])/(?:work|home|root|Users|mnt|private|opt)/[\w.-]+|\b(?:localhost|127\.0\.0\.1|10(?:\.\d+){3}|192\.168(?:\.\d+){2})\b|\w\.(?:internal|corp|local)\b"
+    r"(?<![\w.:/-])/(?:work|home|root|Users|mnt|private|opt)/[\w.-]+|\b(?:10(?:\.\d+){3}|192\.168(?:\.\d+){2})\b|\w\.(?:internal|corp|local)\b"
 )
 #: Invented paths, in tests that look for them in reports.
 INVENTED = re.compile(r"/home/(?:someone|secret-user)\b")
