@@ -374,12 +374,18 @@ def _fixes(
 
     fixes = list(tried_fixes(replay, m.optimizer)) if replay is not None and replay.reproduces else []
     if not fixes:
-        fixes = [fix for rule in cause.fix_rules for fix in rule(m, limits)]
+        fixes = [fix for rule in cause.fix_rules for fix in rule(m, limits) if _changes(fix, run)]
     if not fixes:
         yield from patched(found, beside)
     for fix in fixes:
         patch = patch_for_settings(run, fix.settings, beside) if fix.settings else patch_of(found, beside)
         yield replace(fix, patch=patch)
+
+
+def _changes(fix: Fix, run: Run) -> bool:
+    """Return whether a fix asks for anything that the settings do not hold already; one without settings is for the code."""
+    now = {key: setting.value for key, setting in run.settings.items()}
+    return not fix.settings or any(now.get(key) != value for key, value in fix.settings.items())
 
 
 def _is_open(opinion: Opinion) -> bool:

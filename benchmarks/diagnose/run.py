@@ -146,22 +146,22 @@ def inner(path):
         import traindoctor.replay.vital_signs
         import traindoctor.report.html
         import traindoctor.report.text
-        from traindoctor import __version__, diagnose
+        from traindoctor import __version__, pipeline
         from traindoctor.model import Report
         from traindoctor.readers.discover import read_runs
 
-        registry = diagnose.load_rules()
-    replay = diagnose._replay
+        registry = pipeline.load_rules()
+    replay = pipeline._replay
 
     def timed_replay(*arguments):
         with timed("replaying"):
             return replay(*arguments)
 
-    diagnose._replay = timed_replay
+    pipeline._replay = timed_replay
     with timed("reading"):
         runs = read_runs(path)
     with timed("measuring"):
-        reports = tuple(diagnose.diagnose_run(run, registry.causes) for run in runs)
+        reports = tuple(pipeline.diagnose_run(run, registry.causes) for run in runs)
     spent["measuring"] -= spent["replaying"]
     report = Report(reports, __version__, registry.problems, {code: cause.name for code, cause in registry.causes.items()})
     with timed("rendering"):

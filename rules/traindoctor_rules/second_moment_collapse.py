@@ -269,11 +269,12 @@ def change(m: Measurements, limits: Limits) -> Iterator[Fix]:
     curvature, lr, spec = m.curvature_after, m.peak_lr, m.run.optimizer
     if curvature == curvature and lr and spec is not None:
         eps = float(f"{lr * curvature / stability_limit(spec):.1g}")
-        yield Fix(
-            f"Raise eps from {spec.eps:g} to {eps:g}" if spec.eps is not None else f"Set eps to {eps:g}",
-            {"optimizer.eps": eps},
-            note=f"lr·λ over the stability limit, λ = {curvature:.3g} from the gradient norm after the onset; not replayed",
-        )
+        if spec.eps is None or eps > spec.eps:  # a config that was mended after the run holds enough already
+            yield Fix(
+                f"Raise eps from {spec.eps:g} to {eps:g}" if spec.eps is not None else f"Set eps to {eps:g}",
+                {"optimizer.eps": eps},
+                note=f"lr·λ over the stability limit, λ = {curvature:.3g} from the gradient norm after the onset; not replayed",
+            )
     if spec is None or spec.is_adam:
         yield Fix("Turn amsgrad on", {"optimizer.amsgrad": True}, note="keeps v from shrinking")
     yield Fix("Let the learning rate decay to 0 over the run", {"schedule.name": "cosine"})
