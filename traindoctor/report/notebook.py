@@ -10,7 +10,6 @@ import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-import jinja2
 import numpy as np
 from markupsafe import Markup, escape
 
@@ -20,11 +19,14 @@ from traindoctor.report import wording as w
 from traindoctor.report.buckets import bucket
 from traindoctor.report.figures import element, moves, scale_of
 from traindoctor.report.lines import cut
+from traindoctor.report.markup import environment
 from traindoctor.report.redaction import redacted
 from traindoctor.report.view import RunView, diagnosis_first, in_order, onset_of, trial_of, view_across, view_run
 from traindoctor.signals.thinning import whole_of
 
 if TYPE_CHECKING:
+    import jinja2
+
     from traindoctor.model import Curve, Report, RunReport, Series
     from traindoctor.report.figures import Scale
 
@@ -166,14 +168,6 @@ def _prose(text: str) -> Markup:
 
 @lru_cache(maxsize=1)
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("traindoctor.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["prose"] = _prose
-    environment.filters["cut"] = cut
-    environment.filters["shortened"] = _shortened
-    return environment.get_template("notebook.html.j2")
+    made = environment().overlay()
+    made.filters = made.filters | {"prose": _prose, "cut": cut, "shortened": _shortened}
+    return made.get_template("notebook.html.j2")
