@@ -53,6 +53,8 @@ QUANTITIES = {
     "accuracy": "Accuracy",
     "val_accuracy": "Validation accuracy",
 }
+#: A confidence below it is printed as "< 0.01".
+EXCLUDED = 0.01
 VALIDATION = ("val_loss", "validation_loss", "eval_loss")
 
 
@@ -575,10 +577,15 @@ def trial_of(fix: Fix, replay: Replay | None) -> Trial | None:
 
 
 def next_steps(report: RunReport) -> tuple[str, ...]:
-    """Return the cheapest experiments that would decide, where the run is not decided."""
+    """Return the cheapest experiments that would decide, where the run is not decided: of the likeliest rivals first.
+
+    A rival that is all but excluded asks for none, unless all are.
+    """
     if report.verdict != "undecided":
         return ()
-    experiments = [r.separating_experiment for f in report.findings for r in f.rivals if r.separating_experiment]
+    rivals = [rival for f in report.findings for rival in f.rivals if rival.separating_experiment]
+    left = [rival for rival in rivals if rival.confidence >= EXCLUDED] or rivals
+    experiments = [rival.separating_experiment for rival in sorted(left, key=lambda rival: -rival.confidence)]
     return tuple(w.begun(w.sentence(s, 600)) for s in dict.fromkeys(experiments))[:4]
 
 
