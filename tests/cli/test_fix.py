@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import shutil
 import stat
@@ -139,6 +140,22 @@ def test_nothing_to_fix(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "nothing to fix" in err
+
+
+def test_an_undecided_run_is_not_told_as_decided(tmp_path, capsys):
+    rows, loss, draw = "", 2.3, random.Random(1)
+    for i in range(400):  # down, then up by 15 % a step, then level: a rate too high, or a sum of gradients
+        loss = 0.985 * loss + 0.02 if i < 200 else min(1.15 * loss + 0.01, 9e4)
+        rows += f"{i},{loss * (1 + 0.03 * draw.random())},0.3\n"
+    (tmp_path / "metrics.csv").write_text(f"step,train_loss,lr\n{rows}")
+    (tmp_path / "config.yaml").write_text("optimizer:\n  name: sgd\n  lr: 0.3\n")
+    main(["diagnose", str(tmp_path), "--format", "json"])
+    [run] = json.loads(capsys.readouterr().out)["runs"]
+    assert run["verdict"] == "undecided"
+    main(["fix", str(tmp_path)])
+    told = " ".join(capsys.readouterr().err.split())
+    assert "this log does not decide between" in told
+    assert run["findings"][0]["title"] not in told
 
 
 def test_a_fix_that_no_line_makes_is_by_hand(capsys):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from traindoctor.report.lines import MARGIN, entry
 from traindoctor.report.view import view_finding
-from traindoctor.report.wording import clean, clean_block, confidence, likelihood
+from traindoctor.report.wording import clean, clean_block, confidence, likelihood, sentence
 
 if TYPE_CHECKING:
     from traindoctor.model import Finding, RunReport
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 
 def finding_lines(report: RunReport, finding: Finding, fingerprint: str, width: int) -> list[list[Words]]:
-    """Return what a finding is called, how sure it is, and of which run it is."""
+    """Return what a finding is called, how sure it is, and of which run it is; of an undecided run, that it is not decided."""
     tone = {"error": "fault", "warning": "doubt"}.get(finding.severity, "note")
+    title = report.summary if report.verdict == "undecided" else finding.title
     name = clean(report.run.name, 200) or "run"
-    lines = entry(name if len(name) < MARGIN else "", [(clean(finding.title, 300), tone)], width)
+    lines = entry(name if len(name) < MARGIN else "", [(sentence(title, 300), tone)], width)
     if len(name) >= MARGIN:
         lines.insert(0, [(name, "soft")])
     sure = f"{confidence(finding.confidence)} {likelihood(finding.confidence)}"
